@@ -1,0 +1,457 @@
+//! The runner protocol, `/runner/v1/…` over HTTPS: a Mac says who it is, is given one action at a time, reports.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /runner/v1/hello` | [`Hello`] | [`Welcome`] |
+//! | `POST /runner/v1/runs` (session token) | [`StartRun`] | [`RunTicket`] |
+//! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
+//! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
+//! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
+//! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
+//! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
+//!
+//! Tokens travel as `Authorization: Bearer …`. A failed request is answered with [`Problem`] and a 4xx or 5xx status.
+//! Every request may be repeated: `next` gives the same assignment until it is reported on, a report with a number
+//! that was already reported is accepted again without effect.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::value::{Digest, MacAddr, Model, Secret, Serial};
+
+/// The protocol version that this build speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// Who the Mac is and what it has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the runner.
+    pub protocol: u32,
+    /// Version of the runner program.
+    pub version: String,
+    /// How the Mac was started.
+    pub boot: BootMethod,
+    /// The machine.
+    pub device: DeviceFacts,
+    /// Ed25519 public key (32 bytes, hexadecimal) that signs this runner's receipts; made anew at each start.
+    pub receipt_key: String,
+}
+
+/// How the program that speaks was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMethod {
+    /// Over the network: BSDP, PXE or HTTP boot.
+    Netboot,
+    /// From a stick.
+    Usb,
+    /// From the installed macOS.
+    Macos,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Inventory of one Mac. Identity is serial and UUID; MAC addresses are hints (a dongle serves many Macs).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// SMBIOS serial number; none when the firmware gives none.
+    pub serial: Option<Serial>,
+    /// SMBIOS system UUID.
+    pub uuid: Option<Uuid>,
+    /// SMBIOS product name.
+    pub model: Option<Model>,
+    /// SMBIOS manufacturer.
+    pub manufacturer: Option<String>,
+    /// Addresses of all Ethernet interfaces; the one that booted first.
+    pub macs: Vec<MacAddr>,
+    /// Main memory in bytes.
+    pub memory: u64,
+    /// Processor name.
+    pub cpu: Option<String>,
+    /// Firmware version.
+    pub firmware: Option<String>,
+    /// Disks in the order in which sequences number them.
+    pub disks: Vec<DiskFacts>,
+}
+
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// Number in sequences: 0 is the first internal disk. None for a disk that sequences must not touch
+    /// (the medium that the runner was started from, read-only disks).
+    pub number: Option<u32>,
+    /// Device node, `/dev/nvme0n1`.
+    pub node: String,
+    /// Model text of the disk.
+    pub model: String,
+    /// Serial number of the disk.
+    pub serial: String,
+    /// Bytes.
+    pub size: u64,
+    /// Logical block in bytes: 512 or 4096.
+    pub block_size: u32,
+    /// Whether it sits on a removable bus (USB, Thunderbolt).
+    pub external: bool,
+    /// What is on it now, one line a partition (`1 EFI System 200 MiB`): shown before it is erased.
+    pub contents: Vec<String>,
+}
+
+/// Answer to [`Hello`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Key of this Mac in the appliance's database.
+    pub device: i64,
+    /// Token of this session: starts runs.
+    pub session: Secret,
+    /// Name of the appliance, for the wizard's head line.
+    pub appliance: String,
+    /// The appliance's clock in milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// Ed25519 public keys (hexadecimal) whose signature a manifest must bear.
+    pub manifest_keys: Vec<String>,
+    /// What this Mac may run now. Empty: `why_empty` says why and what to do.
+    pub offers: Vec<Offer>,
+    /// Cause and next step when `offers` is empty.
+    pub why_empty: Option<String>,
+    /// A run of this Mac that has not ended: goes on at the step where it was.
+    pub run: Option<RunTicket>,
+}
+
+/// One deployed task sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Key of the deployment.
+    pub deployment: i64,
+    /// Name of the sequence.
+    pub sequence: String,
+    /// Its description, may be empty.
+    pub description: String,
+    /// Required starts by itself after `countdown` seconds; Available is chosen by a person.
+    pub purpose: Purpose,
+    /// Seconds that a person has to cancel a Required run.
+    pub countdown: u32,
+    /// Numbers of the disks that the sequence erases: named on the page that asks for confirmation.
+    pub erases: Vec<u32>,
+}
+
+/// Whether a deployment starts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Starts by itself.
+    Required,
+    /// Chosen by a person.
+    Available,
+}
+
+/// The technician confirmed, or the countdown of a Required deployment ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartRun {
+    /// Which [`Offer`].
+    pub deployment: i64,
+}
+
+/// A run that this runner may work on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunTicket {
+    /// Key of the run.
+    pub run: i64,
+    /// Token for `next` and `report` of this run only.
+    pub token: Secret,
+    /// Name of the sequence.
+    pub sequence: String,
+    /// Number of steps.
+    pub steps: u32,
+}
+
+/// Body of `next`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AskNext {
+    /// Where the caller executes actions now.
+    pub boot: BootMethod,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Next {
+    /// Execute this and report.
+    Act(Box<Assignment>),
+    /// Nothing yet: ask again after `seconds`.
+    Wait {
+        /// Seconds until the next question.
+        seconds: u32,
+        /// Shown to the technician.
+        why: String,
+    },
+    /// The run has ended.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// One line for the technician: what was done, or what failed and what to do.
+        message: String,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every step ended well or was skipped by its condition.
+    Succeeded,
+    /// A step failed and nothing caught it.
+    Failed,
+    /// A person stopped it.
+    Cancelled,
+}
+
+/// One action of one step, numbered within the run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Number of this action in the run, from 1; every report names it.
+    pub number: u32,
+    /// The step's place, from 1.
+    pub step: u32,
+    /// Number of steps.
+    pub steps: u32,
+    /// Name of the step.
+    pub name: String,
+    /// Seconds after which the runner stops the action, if the step has a limit.
+    pub timeout: Option<u32>,
+    /// What to do, all variables resolved.
+    pub action: Action,
+}
+
+/// What a runner can do. One effect each, safe to repeat unless the variant says otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Action {
+    /// Write a new GPT and format its partitions. Repeatable: erases again.
+    FormatDisk {
+        /// Disk number, see [`DiskFacts::number`].
+        disk: u32,
+        /// Partitions in order, after an EFI System Partition of 200 MiB.
+        partitions: Vec<PartitionRequest>,
+    },
+    /// Write an image to a partition, verified. Repeatable: what already lies there is not fetched again.
+    ApplyImage {
+        /// Digest of the signed manifest.
+        manifest: Digest,
+        /// Name and version for people, `lab-mac 3`.
+        image: String,
+        /// Which partition of the image; none: the image's main volume (see `image::manifest`).
+        source_partition: Option<u32>,
+        /// Where to.
+        destination: Destination,
+    },
+    /// Run a script. Not repeated after a reset: the run fails with that reason.
+    ExecuteScript {
+        /// The text; its first line is the shebang.
+        script: String,
+        /// Environment: the run's variables.
+        environment: Vec<(String, String)>,
+        /// Exit codes that mean success.
+        success_codes: Vec<i32>,
+        /// Values that must not appear in logs.
+        secrets: Vec<Secret>,
+    },
+    /// Restart the machine. Reported as done before the machine goes down.
+    Restart,
+    /// An action that this runner is too old for: reported as failed.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One partition to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRequest {
+    /// GPT name and volume label.
+    pub name: String,
+    /// File system.
+    pub format: VolumeFormat,
+    /// How much room.
+    pub size: PartitionSize,
+}
+
+/// Room for a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionSize {
+    /// 1 to 100 percent of the free space that is left after the partitions before it.
+    Percent(u8),
+    /// Bytes, rounded down to whole MiB.
+    Bytes(u64),
+}
+
+/// File systems that Format and Partition Disk can make (task-sequences section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeFormat {
+    /// APFS container with one volume.
+    #[serde(rename = "apfs")]
+    Apfs,
+    /// HFS+ without journal.
+    #[serde(rename = "hfs+")]
+    Hfs,
+    /// HFS+ with journal.
+    #[serde(rename = "hfs+ journaled")]
+    HfsJournaled,
+    /// HFSX, case-sensitive, with journal.
+    #[serde(rename = "hfs+ case-sensitive")]
+    HfsCaseSensitive,
+    /// exFAT.
+    #[serde(rename = "exfat")]
+    ExFat,
+    /// FAT32.
+    #[serde(rename = "fat32")]
+    Fat32,
+    /// No file system: the partition is made, its first MiB cleared.
+    #[serde(rename = "raw")]
+    Raw,
+}
+
+/// Where an image goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Destination {
+    /// The next partition that this run formatted and has not applied to yet, resolved by the server to a node.
+    Node(String),
+    /// Disk number and partition number as in the GPT (1 is the EFI System Partition).
+    Partition {
+        /// Disk number.
+        disk: u32,
+        /// Partition number.
+        partition: u32,
+    },
+}
+
+/// What a runner says about the assignment that it works on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`Assignment::number`].
+    pub number: u32,
+    /// What happened.
+    pub event: ReportEvent,
+}
+
+/// Events of an assignment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum ReportEvent {
+    /// Sent about twice a second while an action moves bytes.
+    Progress(Progress),
+    /// Lines for the run's log, secrets masked.
+    Log {
+        /// Lines without line ends.
+        lines: Vec<String>,
+    },
+    /// The action ended well.
+    Done(Box<Done>),
+    /// The action failed.
+    Failed(Failure),
+    /// An event that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How far an action is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Progress {
+    /// What it is doing: `writing`, `reading back`.
+    pub phase: String,
+    /// Bytes done in this phase.
+    pub done: u64,
+    /// Bytes to do in this phase.
+    pub total: u64,
+    /// Bytes fetched over the network so far.
+    pub network: u64,
+    /// Bytes a second from the network, over the last two seconds.
+    pub network_rate: u64,
+    /// Bytes a second to the disk, over the last two seconds.
+    pub disk_rate: u64,
+    /// Seconds left in the whole action, when it can be told.
+    pub seconds_left: Option<u32>,
+}
+
+/// Results of an action.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// Exit code of a script.
+    pub exit_code: Option<i32>,
+    /// Device nodes of the partitions made, in the order of [`Action::FormatDisk`]'s list.
+    pub nodes: Vec<String>,
+    /// Receipt of an applied image.
+    pub receipt: Option<SignedReceipt>,
+}
+
+/// Why an action failed: each part one sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Failure {
+    /// What went wrong, naming the thing.
+    pub cause: String,
+    /// What was seen: numbers, paths, exit codes.
+    pub evidence: String,
+    /// What to do next.
+    pub next_step: String,
+    /// Exit code of a script, if one ended.
+    pub exit_code: Option<i32>,
+}
+
+/// A receipt and its signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedReceipt {
+    /// JSON text of [`Receipt`], exactly the bytes that are signed.
+    pub receipt: String,
+    /// Ed25519 signature (64 bytes, hexadecimal) by [`Hello::receipt_key`].
+    pub signature: String,
+}
+
+/// Proof of apply: what lies on which disk, and that it was read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Key of the run.
+    pub run: i64,
+    /// Number of the assignment.
+    pub number: u32,
+    /// Manifest that was applied.
+    pub manifest: Digest,
+    /// The Mac.
+    pub serial: Option<Serial>,
+    /// Partition node.
+    pub node: String,
+    /// Model and serial text of the disk.
+    pub disk: String,
+    /// Bytes of the volume.
+    pub bytes: u64,
+    /// Bytes of chunks fetched (compressed).
+    pub fetched: u64,
+    /// Chunks read back from the disk and compared with the manifest.
+    pub chunks_read_back: u64,
+    /// Chunks that had to be written again because the read-back differed.
+    pub rewritten: u64,
+    /// Milliseconds since 1970 UTC.
+    pub at_ms: i64,
+}
+
+/// A report was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// True when the run was cancelled: the runner stops what it does and asks `next`.
+    pub stop: bool,
+}
+
+/// Body of every answer that is not a success: what, why, what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[error("{error}")]
+pub struct Problem {
+    /// One sentence that names the thing and the cause.
+    pub error: String,
+    /// What to do next; may be empty.
+    #[serde(default)]
+    pub next_step: String,
+}

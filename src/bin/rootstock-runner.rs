@@ -1,0 +1,3 @@
+//! `rootstock-runner`: the program that a booted Mac runs.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `rootstockd`: the appliance.
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! Plain values of the domain: parse strictly, print canonically, compare.
+//!
+//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, secrets.
+//! Must not know: protocols, files, clock.
+
+mod digest;
+mod identity;
+mod mac;
+mod secret;
+mod size;
+
+pub use digest::{BadDigest, Digest};
+pub use identity::{BadIdentity, Model, Serial};
+pub use mac::{BadMac, MacAddr};
+pub use secret::Secret;
+pub use size::{BadSize, ByteSize};

@@ -1,0 +1,3 @@
+//! Boot services on real ports between network namespaces, with clients of other projects.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]

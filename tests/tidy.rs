@@ -1,0 +1,126 @@
+//! The house rules that a compiler does not check: layers, file lengths, headers.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms by floor, lowest first. A room uses lower floors and itself.
+const FLOORS: [&[&str]; 5] = [
+    &["value"],
+    &["netboot", "image", "sequence"],
+    &["api"],
+    &["store", "db", "client", "device"],
+    &["server", "runner", "cli", "media"],
+];
+
+/// Longest file before its tests. More means that it owns a second thing.
+const MOST_LINES: usize = 500;
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    assert!(found.len() > 10, "no sources under {}", root.display());
+    found
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text)
+        })
+        .collect()
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// Text before the test module, without comment lines.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or("")
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn every_room_uses_lower_floors_and_itself() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let Some(room) = path.split(['/', '.']).next().filter(|_| path.contains('/')) else { continue };
+        let Some(own) = floor(room) else { continue };
+        for line in code(&text) {
+            for (at, _) in line.match_indices("crate::") {
+                let used: String =
+                    line[at + 7..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                if used != room && floor(&used).is_some_and(|other| other >= own) {
+                    wrong.push(format!("src/{path}: `{room}` must not use `{used}`: {}", line.trim()));
+                }
+            }
+            assert!(
+                !line.contains("use crate::{"),
+                "src/{path}: one `use crate::room` a line, so that this test can read it"
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn floors_one_to_three_read_no_clock_open_no_file_draw_no_random_number() {
+    let banned = [
+        "std::fs",
+        "File::open",
+        "SystemTime::now",
+        "Instant::now",
+        "SystemRandom",
+        "getrandom",
+        "new_v4",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "tokio::",
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let room = path.split('/').next().unwrap_or_default();
+        if floor(room).is_some_and(|own| own < 3) {
+            for line in code(&text) {
+                wrong.extend(
+                    banned
+                        .iter()
+                        .filter(|word| line.contains(**word))
+                        .map(|word| format!("src/{path}: {word}")),
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_stays_short() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        if !text.starts_with("//!") {
+            wrong.push(format!("src/{path} has no header"));
+        }
+        let lines = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").lines().count();
+        if lines > MOST_LINES {
+            wrong.push(format!("src/{path}: {lines} lines before its tests"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
