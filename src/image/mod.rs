@@ -10,7 +10,9 @@
 //! * [`plan`]: what a restore must fetch and write, as data
 //! * [`restore`]: the engine: fetch, verify, write, read back, and only then the head
 //!
-//! Must not know: where bytes lie, block devices, HTTP.
+//! `field` reads big- and little-endian numbers out of them, checked. Must not know: where bytes lie, block devices, HTTP.
+
+mod field;
 
 pub mod chunk;
 pub mod ingest;
