@@ -245,6 +245,41 @@ fn a_made_volume_is_the_same_every_time_and_says_what_was_put_into_it() {
     assert!(hfs.size / 2 < used && used < hfs.size, "{used} of {}", hfs.size);
 }
 
+pub fn fixture_volume(name: &str) -> Vec<u8> {
+    let mut raw = Vec::new();
+    liblzma::read::XzDecoder::new(&fixture(name)[..]).read_to_end(&mut raw).unwrap();
+    raw
+}
+
+#[test]
+fn fat32_and_exfat_say_what_their_own_tools_say() {
+    for (name, kind, label, used, block) in [
+        ("fat32.img.xz", Kind::Fat32, "BOOT STICK", 197 * 512, 512),
+        ("exfat.img.xz", Kind::ExFat, "Daten", 4 * 4096, 4096),
+    ] {
+        let volume = fixture_volume(name);
+        let size = volume.len() as u64;
+        assert_eq!(partition::read(&mut Cursor::new(&volume), size).unwrap().scheme, Scheme::None, "{name}");
+        let facts = volume::read(&mut Cursor::new(&volume), 0, size).unwrap();
+        assert_eq!(
+            (facts.kind, facts.label.as_deref(), facts.used),
+            (kind, Some(label), Some(used)),
+            "{name}"
+        );
+        assert_eq!((facts.size, facts.block_size), (size, Some(block)), "{name}");
+        let short = Source::open(Cursor::new(volume[..volume.len() - 512].to_vec())).err().unwrap();
+        assert!(short.to_string().contains("is cut off: its"), "{short}");
+    }
+}
+
+#[test]
+fn a_fat32_volume_that_does_not_say_how_much_is_free_is_counted() {
+    let mut volume = fixture_volume("fat32.img.xz");
+    volume[512 + 488..512 + 492].fill(0xff);
+    let size = volume.len() as u64;
+    assert_eq!(volume::read(&mut Cursor::new(&volume), 0, size).unwrap().used, Some(197 * 512));
+}
+
 #[test]
 fn images_that_macs_made_decode_to_the_digests_of_the_corpus() {
     let Some(corpus) = corpus() else {
@@ -282,7 +317,8 @@ fn volumes_that_macs_made_say_their_names_and_sizes() {
         println!("skipped: no shared corpus; the made volume tests HFS+");
         return;
     };
-    // HFS+: size less free space as `7z l -slt` prints them. APFS: blocks set in the allocation bitmaps, counted by hand.
+    // HFS+: size less free space, as `7z l -slt` prints them. APFS: blocks that the allocation bitmaps have set,
+    // counted by hand.
     for (name, scheme, kind, label, size, used) in [
         ("go-apfs-v2-basic.dmg", Scheme::Gpt, Kind::Apfs, "ACCEPT", 16_736_256, 2_080_768),
         ("go-apfs-v2-hfs-basic.dmg", Scheme::Gpt, Kind::HfsPlus, "HFSTEST", 16_736_256, 2_015_232),

@@ -1,7 +1,7 @@
 //! What `image::source`, `image::partition` and `image::volume` make of damaged, cut and lying images: an error that
 //! names the thing, never a panic, never wrong bytes.
 
-use std::io::{Cursor, Read, Seek};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use proptest::prelude::*;
 use rootstock::image::partition;
@@ -184,9 +184,11 @@ fn a_raw_image_that_is_shorter_than_its_partitions_says_both_lengths() {
 fn a_flipped_byte_never_gives_wrong_bytes() {
     for (name, bytes) in udif_fixtures() {
         let good = fixture_digest();
-        let step = bytes.len() / 150;
-        // Data, then every byte of the trailer.
-        for at in (0..bytes.len() - 512).step_by(step).chain(bytes.len() - 512..bytes.len()) {
+        let trailer = bytes.len() - 512;
+        // Some of the data of each, and every byte of one trailer.
+        let data = (0..trailer).step_by(trailer / 90);
+        let last = if name == "disk-udzo.dmg" { bytes.len() } else { trailer };
+        for at in data.chain(trailer..last) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x41;
             if let Ok(whole) = decode_sparsely(damaged) {
@@ -218,6 +220,38 @@ fn decode_sparsely(bytes: Vec<u8>) -> Result<String, ()> {
     Ok(sha256(&image))
 }
 
+/// A disk that cannot read one of its sectors.
+struct BadSector {
+    image: Cursor<Vec<u8>>,
+    at: u64,
+}
+
+impl Read for BadSector {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = self.image.position();
+        if (from..from + buffer.len() as u64).contains(&self.at) {
+            return Err(io::Error::other("unreadable sector"));
+        }
+        self.image.read(buffer)
+    }
+}
+
+impl Seek for BadSector {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.image.seek(to)
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_read_is_told_from_an_image_that_is_damaged() {
+    for name in ["disk-udzo.dmg", "disk-ulmo.dmg", "disk.raw.zst"] {
+        for at in [10, 9000, fixture(name).len() as u64 - 2] {
+            let error = decode(BadSector { image: Cursor::new(fixture(name)), at }, 3).err().unwrap();
+            assert!(matches!(error, SourceError::Read { .. }), "{name} at {at}: {error}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -228,9 +262,11 @@ proptest! {
         cut in prop::option::of(any::<prop::sample::Index>()),
         late in any::<bool>(),
     ) {
-        let mut all: Vec<Vec<u8>> = udif_fixtures().into_iter().map(|(_, bytes)| bytes).collect();
-        all.extend(["disk.raw.gz", "disk.raw.xz", "disk.raw.zst", "disk.raw.bz2"].map(fixture));
-        let mut bytes = all.swap_remove(which);
+        let names = [
+            "disk-udzo.dmg", "disk-udbz.dmg", "disk-ulfo.dmg", "disk-ulmo.dmg", "disk.raw.gz", "disk.raw.xz",
+            "disk.raw.zst", "disk.raw.bz2",
+        ];
+        let mut bytes = names.get(which).map_or_else(stored_fixture, |name| fixture(name));
         for (at, byte) in flips {
             // Headers are in the last kilobytes: half of the cases damage only them.
             let from = if late { bytes.len() - 3000 } else { 0 };
@@ -284,7 +320,7 @@ proptest! {
     }
 }
 
-/// Bare volumes: the made one, and those of the corpus where it is there.
+/// Bare volumes: FAT32, exFAT, the made HFS+ one, and those of the corpus where it is there.
 fn volumes() -> &'static [Vec<u8>] {
     static VOLUMES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
     VOLUMES.get_or_init(|| {
@@ -295,7 +331,7 @@ fn volumes() -> &'static [Vec<u8>] {
         if let Some(corpus) = corpus() {
             images.extend(["dmgwiz-input_zlib.dmg", "dfvfs-hfsplus.raw"].map(|name| corpus.join(name)));
         }
-        let mut volumes = Vec::new();
+        let mut volumes = ["fat32.img.xz", "exfat.img.xz"].map(crate::image_source::fixture_volume).to_vec();
         for image in images {
             let source = Source::open(std::fs::File::open(image).unwrap()).unwrap();
             let mut reader = source.into_reader().unwrap();
@@ -308,11 +344,13 @@ fn volumes() -> &'static [Vec<u8>] {
             }
             for (start, size) in places {
                 let mut volume = vec![0; size as usize];
-                reader.seek(std::io::SeekFrom::Start(start)).unwrap();
+                reader.seek(SeekFrom::Start(start)).unwrap();
                 reader.read_exact(&mut volume).unwrap();
                 volumes.push(volume);
             }
         }
+        // What the readers look at stands in front.
+        volumes.iter_mut().for_each(|volume| volume.truncate(6 << 20));
         volumes
     })
 }

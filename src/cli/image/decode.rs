@@ -61,7 +61,8 @@ impl Decode {
             let have = device.seek(SeekFrom::End(0)).with_context(to_out)?;
             ensure!(
                 need <= have,
-                "{}: too small: the image needs {} ({need} bytes), the device has {} ({have} bytes); nothing was written",
+                "{}: too small: the image needs {} ({need} bytes), the device has {} ({have} \
+                 bytes); nothing was written",
                 self.out.display(),
                 ByteSize(need),
                 ByteSize(have)
