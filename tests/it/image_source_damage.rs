@@ -2,6 +2,7 @@
 //! names the thing, never a panic, never wrong bytes.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 use rootstock::image::partition;
@@ -250,6 +251,39 @@ fn a_disk_that_cannot_read_is_told_from_an_image_that_is_damaged() {
             assert!(matches!(error, SourceError::Read { .. }), "{name} at {at}: {error}");
         }
     }
+}
+
+/// An input with a bug.
+struct Panicking(Cursor<Vec<u8>>, u32);
+
+impl Read for Panicking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1 -= 1;
+        assert!(self.1 > 0, "a bug in the input");
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Panicking {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_panic_on_either_side_ends_the_decode_on_all_threads() {
+    let stored = Udif {
+        data: vec![1; 40 << 20],
+        tables: vec![Table::new(0, 81_920, vec![(STORED, 0, 81_920, 0, 40 << 20)])],
+        ..Udif::default()
+    };
+    let sink = || {
+        let mut source = Source::open(Cursor::new(stored.bytes())).unwrap();
+        source.decode(3, &mut |_| -> Result<(), ()> { panic!("a bug in the sink") })
+    };
+    assert!(catch_unwind(AssertUnwindSafe(sink)).is_err());
+    let input = || decode(Panicking(Cursor::new(stored.bytes()), 12), 3);
+    assert!(catch_unwind(AssertUnwindSafe(input)).is_err());
 }
 
 proptest! {
