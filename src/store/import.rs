@@ -38,11 +38,19 @@ impl<'s> Import<'s> {
     /// # Errors
     /// See [`StoreError`]; the manifest is then not in the store. `signed` must be the signed form of `manifest`.
     pub fn finish(self, manifest: &Manifest, signed: &SignedManifest) -> Result<Digest, StoreError> {
-        self.close(&mut self.open())?;
+        self.settle()?;
         self.store.locations(manifest).map_err(StoreError::Incomplete)?;
         let digest = signed.digest();
         files::write_whole(&self.store.incoming(), &self.store.manifest_path(&digest), signed.as_bytes())?;
         Ok(digest)
+    }
+
+    /// Closes the open pack: everything kept so far is durable and can be read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.close(&mut self.open())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

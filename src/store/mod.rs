@@ -25,6 +25,7 @@ mod files;
 mod import;
 mod index;
 mod pack;
+mod reader;
 mod verify;
 
 use std::fs::{self, File};
@@ -43,6 +44,7 @@ pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
 pub use import::Import;
 pub use index::Usage;
+pub use reader::StoredImage;
 pub use verify::{Damage, Verification};
 
 use index::Index;
@@ -153,6 +155,11 @@ impl Store {
 
     fn must_own(&self) -> Result<(), StoreError> {
         self.owner.as_ref().map(drop).ok_or_else(|| StoreError::ReadOnly(self.folder.clone()))
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Whether a closed pack has the chunk.
