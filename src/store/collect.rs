@@ -4,11 +4,12 @@
 //! mostly garbage. Must not know: which manifests are wanted; all that are in the store are.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 
 use crate::image::chunk::Frame;
 use crate::image::manifest::{Location, Untrusted};
 use crate::image::restore::{Frames, Place};
+use crate::store::files::Lock;
 use crate::store::index::Index;
 use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
 use crate::store::{GetError, ManifestError, Store, StoreError, files};
@@ -18,7 +19,7 @@ use crate::value::Digest;
 #[derive(Debug)]
 pub struct Collection<'s> {
     store: &'s Store,
-    _alone: File,
+    _alone: Lock,
 }
 
 /// What a collection would do.
@@ -44,7 +45,7 @@ pub struct Collected {
 }
 
 impl<'s> Collection<'s> {
-    pub(super) fn new(store: &'s Store, alone: File) -> Collection<'s> {
+    pub(super) fn new(store: &'s Store, alone: Lock) -> Collection<'s> {
         Collection { store, _alone: alone }
     }
 

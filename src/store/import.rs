@@ -3,11 +3,11 @@
 //! Owns: the open pack and the order pack → index → manifest. Must not know: where chunks come from.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::image::ingest::Keeper;
 use crate::image::manifest::{Manifest, SignedManifest};
+use crate::store::files::Lock;
 use crate::store::pack::{PACK_SIZE, PackWriter};
 use crate::store::{Store, StoreError, files};
 use crate::value::Digest;
@@ -18,7 +18,7 @@ use crate::value::Digest;
 pub struct Import<'s> {
     store: &'s Store,
     open: Mutex<Open>,
-    _shared: File,
+    _shared: Lock,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct Open {
 }
 
 impl<'s> Import<'s> {
-    pub(super) fn new(store: &'s Store, shared: File) -> Import<'s> {
+    pub(super) fn new(store: &'s Store, shared: Lock) -> Import<'s> {
         Import { store, open: Mutex::default(), _shared: shared }
     }
 
