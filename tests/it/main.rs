@@ -6,3 +6,5 @@ mod image_source;
 mod image_source_build;
 mod image_source_cli;
 mod image_source_damage;
+mod restore;
+mod store;
