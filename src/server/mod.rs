@@ -1,1 +1,3 @@
-//! server
+//! rootstockd.
+
+pub mod config;
