@@ -2,4 +2,6 @@
 pub mod format;
 pub mod identity;
 pub mod place;
+pub mod rates;
+pub mod script;
 pub mod settings;
