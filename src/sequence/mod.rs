@@ -10,11 +10,13 @@
 //! * [`model`]: the sequence itself, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
 //! * [`check`]: everything that is wrong with a sequence, at once
+//! * [`run`]: one run: events in, the next action out
 
 pub mod check;
 pub mod model;
 pub mod name;
 pub mod quantity;
+pub mod run;
 pub mod template;
 pub mod variable;
 pub mod yaml;

@@ -62,7 +62,8 @@ pub enum BootMethod {
 }
 
 impl BootMethod {
-    fn as_str(self) -> &'static str {
+    /// The word that variables and records have for it; empty when unknown.
+    pub fn as_str(self) -> &'static str {
         match self {
             BootMethod::Netboot => "netboot",
             BootMethod::Usb => "usb",
