@@ -1,10 +1,10 @@
 //! `rootstock image …`: one file a verb.
 
 mod decode;
-mod file;
-mod inspect;
 mod delete;
+mod file;
 mod import;
+mod inspect;
 mod list;
 mod show;
 mod verify;
