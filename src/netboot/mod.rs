@@ -5,12 +5,14 @@
 //! * [`pxe`]: ordinary PXE, iPXE and UEFI HTTP clients
 //! * [`nbi`]: `.nbi` folders, what their NBImageInfo.plist allows
 //! * [`offer`]: who asks, and the one answer or the reason for silence
+//! * [`ipxe`]: the script for those who run iPXE already
 //! * [`tftp`]: a read transfer as a state machine that is told the time
 //!
 //! Owns: protocols and decisions as values. Must not know: sockets, files, clock, SQL.
 
 pub mod bsdp;
 pub mod dhcp;
+pub mod ipxe;
 pub mod nbi;
 pub mod offer;
 pub mod pxe;

@@ -138,6 +138,11 @@ impl Transfer {
         self.options.as_deref().unwrap_or_default()
     }
 
+    /// Bytes in all.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Bytes in a full block.
     pub fn block_size(&self) -> u16 {
         self.block_size
