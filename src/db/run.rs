@@ -21,10 +21,6 @@ pub struct NewRun {
     pub sequence: String,
     /// Its revision.
     pub revision: u32,
-    /// Text of that revision.
-    pub yaml: String,
-    /// What the engine is started with, as JSON.
-    pub basis: String,
     /// Image versions that it applies.
     pub images: Vec<StoredVersion>,
     /// Digest of its token.
@@ -33,8 +29,8 @@ pub struct NewRun {
     pub receipt_key: String,
     /// Number of steps.
     pub steps: u32,
-    /// First events, as JSON.
-    pub events: Vec<String>,
+    /// Its first event, as JSON.
+    pub event: String,
     /// Now.
     pub started_ms: i64,
 }
@@ -57,10 +53,6 @@ pub struct RunRow {
     pub summary: RunSummary,
     /// Deployment it came from.
     pub deployment: i64,
-    /// Text of its revision.
-    pub yaml: String,
-    /// What the engine was started with.
-    pub basis: String,
     /// Key that its receipts must be signed with.
     pub receipt_key: String,
     /// Progress that was written last.
@@ -134,16 +126,14 @@ impl Db {
         }
         let id = next_number(&mut tx, "run").await?;
         sqlx::query(
-            "INSERT INTO run (id, device, deployment, sequence, revision, yaml, basis, token, receipt_key, step, steps, started_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11)",
+            "INSERT INTO run (id, device, deployment, sequence, revision, token, receipt_key, step, steps, started_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)",
         )
         .bind(id)
         .bind(new.device)
         .bind(new.deployment)
         .bind(&new.sequence)
         .bind(i64::from(new.revision))
-        .bind(&new.yaml)
-        .bind(&new.basis)
         .bind(new.token.to_string())
         .bind(&new.receipt_key)
         .bind(i64::from(new.steps))
@@ -165,9 +155,7 @@ impl Db {
                 return Ok(Started::ImageGone);
             }
         }
-        for (event, number) in new.events.iter().zip(1..) {
-            insert_event(&mut tx, id, number, new.started_ms, &EventBody::State(event.clone())).await?;
-        }
+        insert_event(&mut tx, id, 1, new.started_ms, &EventBody::State(new.event.clone())).await?;
         tx.commit().await?;
         Ok(Started::Created(id))
     }
@@ -240,20 +228,17 @@ impl Db {
             .await?)
     }
 
+    /// Runs that have not ended.
+    pub async fn active_runs(&self) -> Result<Vec<i64>, DbError> {
+        Ok(sqlx::query_scalar("SELECT id FROM run WHERE outcome IS NULL ORDER BY id").fetch_all(&self.read).await?)
+    }
+
     /// The run of a device that has not ended.
     pub async fn active_run(&self, device: i64) -> Result<Option<i64>, DbError> {
         Ok(sqlx::query_scalar("SELECT id FROM run WHERE device = $1 AND outcome IS NULL")
             .bind(device)
             .fetch_optional(&self.read)
             .await?)
-    }
-
-    /// Number of runs that have not ended.
-    pub async fn count_active_runs(&self) -> Result<u32, DbError> {
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM run WHERE outcome IS NULL")
-            .fetch_one(&self.read)
-            .await?;
-        number("number of runs", count)
     }
 
     /// Deployments that ended well on a device.
@@ -282,22 +267,20 @@ impl Db {
     pub async fn run(&self, run: i64) -> Result<Option<RunRow>, DbError> {
         let row = sqlx::query(
             "SELECT r.id, r.sequence, r.revision, r.device, d.facts, r.outcome, r.step, r.steps, r.started_ms, r.ended_ms,
-                    r.deployment, r.yaml, r.basis, r.receipt_key, r.progress, r.message
+                    r.deployment, r.receipt_key, r.progress, r.message
              FROM run r JOIN device d ON d.id = r.device WHERE r.id = $1",
         )
         .bind(run)
         .fetch_optional(&self.read)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let progress: Option<String> = row.try_get(14)?;
+        let progress: Option<String> = row.try_get(12)?;
         Ok(Some(RunRow {
             summary: summary(&row)?,
             deployment: row.try_get(10)?,
-            yaml: row.try_get(11)?,
-            basis: row.try_get(12)?,
-            receipt_key: row.try_get(13)?,
+            receipt_key: row.try_get(11)?,
             progress: progress.map(|text| from_json("progress", &text)).transpose()?,
-            message: row.try_get(15)?,
+            message: row.try_get(13)?,
         }))
     }
 

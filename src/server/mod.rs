@@ -1,3 +1,4 @@
 //! rootstockd.
 
 pub mod config;
+pub mod netboot;

@@ -36,7 +36,7 @@
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
 //! **Watching.** A [`Job`] and a [`Run`] carry `change`, a number that grows with everything that happens to them.
-//! `?after=N&wait=S` is answered as soon as `change` is greater than N, else after S seconds (at most 30) with what
+//! `?after=N&wait=S` is answered as soon as `change` is greater than N, else after S seconds (at most 15) with what
 //! is so then. So a watcher asks again and again with the last `change`; it misses states in between, never the last one.
 //!
 //! A request that fails is answered with [`Problem`](crate::api::runner::Problem): 400 unreadable, 401 no or wrong token,

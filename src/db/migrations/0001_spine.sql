@@ -81,9 +81,6 @@ CREATE TABLE run (
     deployment  BIGINT NOT NULL,
     sequence    TEXT NOT NULL,
     revision    BIGINT NOT NULL,
-    yaml        TEXT NOT NULL,
-    -- what the engine was started with: facts of the Mac, variables, pinned images
-    basis       TEXT NOT NULL,
     token       TEXT UNIQUE,
     receipt_key TEXT NOT NULL,
     step        BIGINT NOT NULL,
