@@ -34,7 +34,9 @@ Exit code: 0 the image is in the library · 1 nothing was added.")]
     /// One image: versions, partitions, what needs them
     Show(Online<show::Show>),
     /// Read every byte of an image in the library and compare it with the signed manifest
-    #[command(after_help = "Exit code: 0 all is as it was imported · 1 something is damaged, and what to do.")]
+    #[command(
+        after_help = "Exit code: 0 all is as it was imported · 1 something is damaged, and what to do."
+    )]
     Verify(Online<verify::Verify>),
     /// Remove one version of an image; not while a run or a deployed sequence needs it
     Delete(Online<delete::Delete>),
