@@ -1,3 +1,5 @@
-//! server
+//! rootstockd.
 
+pub mod config;
 pub mod library;
+pub mod netboot;

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+mod cli;
+mod client;
 mod image_source;
 mod image_source_build;
 mod image_source_cli;
 mod image_source_damage;
 mod restore;
+mod sequence;
 mod store;
