@@ -5,3 +5,4 @@ pub mod place;
 pub mod rates;
 pub mod script;
 pub mod settings;
+pub mod wizard;
