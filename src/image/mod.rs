@@ -7,5 +7,7 @@
 //! Must not know: where bytes lie, block devices, HTTP.
 
 pub mod chunk;
+pub mod ingest;
 pub mod manifest;
 pub mod plan;
+pub mod restore;

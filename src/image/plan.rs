@@ -3,6 +3,7 @@
 //! Owns: which cells go where, which of them make the target bootable and therefore come last, what is fetched
 //! together. Must not know: how a target is written, how packs are read.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -70,7 +71,7 @@ pub struct Plan {
     pub size: u64,
     /// Packs that places name.
     pub packs: Vec<Digest>,
-    /// Written last, in this order: backup GPT, then the head.
+    /// Written last, in this order: backup GPT, then the head from its end to the first sector.
     pub edge: Vec<EdgeCell>,
     /// All other chunks, by offset.
     pub data: Vec<DataCell>,
@@ -163,7 +164,8 @@ impl Plan {
             free: Vec::new(),
             whole_disk: disk,
         };
-        let tail = if disk && manifest.scheme() == Scheme::Gpt { size.saturating_sub(BACKUP_GPT) } else { size };
+        let tail =
+            if disk && manifest.scheme() == Scheme::Gpt { size.saturating_sub(BACKUP_GPT) } else { size };
         let mut place = places.entries().iter();
         for region in manifest.regions() {
             if only.is_none_or(|only| only.start == region.start) {
@@ -172,8 +174,8 @@ impl Plan {
                 region.digests().zip(&mut place).for_each(drop);
             }
         }
-        // The backup GPT first: while it alone is there, everything else has been verified.
-        plan.edge.sort_by_key(|cell| (cell.span.offset < HEAD, cell.span.offset));
+        // From the end to the start, so that the first sectors come last.
+        plan.edge.sort_by_key(|cell| Reverse(cell.span.offset));
         Ok(plan)
     }
 
@@ -189,7 +191,8 @@ impl Plan {
             let span = Span { offset: span.offset - base, ..span };
             let Run::Data(digests) = run else {
                 let (first, middle, last) = split(span, at_edge);
-                self.edge.extend([first, last].into_iter().flatten().map(|span| EdgeCell { span, chunk: None }));
+                self.edge
+                    .extend([first, last].into_iter().flatten().map(|span| EdgeCell { span, chunk: None }));
                 match run {
                     Run::Zero(_) => self.zero.extend(middle.map(|span| ZeroRun { span, present: false })),
                     _ => self.free.extend(middle),
@@ -349,7 +352,7 @@ mod tests {
         let disk = disk();
         let plan = Plan::new(&disk, &places(&disk), Selection::Whole).unwrap();
         let edge: Vec<_> = plan.edge.iter().map(|cell| (cell.span.offset, cell.chunk.unwrap().0)).collect();
-        assert_eq!(edge, [(20_480 + 5 * MIB, name(3)), (0, name(0)), (20_480, name(1))]);
+        assert_eq!(edge, [(20_480 + 5 * MIB, name(3)), (20_480, name(1)), (0, name(0))]);
         assert_eq!(plan.head_end(), 20_480 + MIB);
         assert!(plan.whole_disk);
     }
@@ -387,7 +390,10 @@ mod tests {
             .collect();
         let places = Locations::new(vec![name(99)], entries).unwrap();
         let work = Plan::new(&image, &places, Selection::Whole).unwrap().work();
-        assert_eq!(work.batches.iter().map(|batch| batch.cells.clone()).collect::<Vec<_>>(), [0..4, 4..8, 8..11]);
+        assert_eq!(
+            work.batches.iter().map(|batch| batch.cells.clone()).collect::<Vec<_>>(),
+            [0..4, 4..8, 8..11]
+        );
         assert_eq!(work.batches[0].offset, 48 + 1_000_040, "the head is not part of it");
         assert!(work.batches.iter().all(|batch| batch.length <= MAX_RANGE));
     }
@@ -400,10 +406,7 @@ mod tests {
             "the image has no partition 7; it has 2"
         );
         let none = Locations::default();
-        assert_eq!(
-            Plan::new(&disk, &none, Selection::Whole),
-            Err(NoPlan::Places { cells: 5, places: 0 })
-        );
+        assert_eq!(Plan::new(&disk, &none, Selection::Whole), Err(NoPlan::Places { cells: 5, places: 0 }));
     }
 
     #[test]

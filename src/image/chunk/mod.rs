@@ -13,6 +13,8 @@ pub use verified::{BadFrame, Frame, Opener, Packer, Verified};
 
 /// Bytes of a cell. The last cell of a region may be shorter.
 pub const CHUNK: u64 = 1 << 20;
+/// Longest frame: zstd adds a few bytes a block to what it cannot compress.
+pub const MAX_FRAME: u32 = CHUNK as u32 + 4096;
 
 /// A stretch of bytes of an image or a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_chunk_survives_its_frame() {
-        let bytes: Vec<u8> = (0..CHUNK).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..CHUNK).map(|i| ((i * i) >> 7) as u8).collect();
         let opened = Frame(&frame_of(&bytes)).open(Digest::of(&bytes)).unwrap();
         assert_eq!((opened.bytes(), opened.digest()), (&bytes[..], Digest::of(&bytes)));
     }

@@ -10,12 +10,10 @@
 //! | digests of the packs | 32 each |
 //! | entries, in the order of the manifest's data cells: pack `u32`, offset `u64`, frame length `u32`, raw length `u32` | 20 each |
 
-use crate::image::chunk::CHUNK;
+use crate::image::chunk::{CHUNK, MAX_FRAME};
 use crate::value::Digest;
 
 const MAGIC: &[u8; 8] = b"RSPLACE1";
-/// A zstd frame around incompressible bytes is longer than they are by a few bytes a block.
-pub(crate) const MAX_FRAME: u32 = CHUNK as u32 + 4096;
 
 /// Where one frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

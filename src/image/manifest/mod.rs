@@ -12,13 +12,13 @@ mod signed;
 
 pub use codec::BadManifest;
 pub use locations::{BadLocations, Location, Locations};
-pub use signed::{BadKey, ManifestKey, MAX_SIGNED, SignedManifest, Signer, Untrusted};
+pub use signed::{BadKey, MAX_SIGNED, ManifestKey, SignedManifest, Signer, Untrusted};
 
 use crate::image::chunk::{Span, cell_count};
 use crate::value::Digest;
 
 /// Largest image: 4 PiB, so that runs count their cells in 32 bits.
-const MAX_IMAGE: u64 = 1 << 52;
+pub const MAX_IMAGE: u64 = 1 << 52;
 /// GPT has up to 128 partitions in practice, each with a gap before it.
 const MAX_REGIONS: usize = 4096;
 
@@ -236,7 +236,9 @@ impl Manifest {
 
     /// The region of partition `number`.
     pub fn partition(&self, number: u32) -> Option<&Region> {
-        self.regions.iter().find(|region| region.partition.as_ref().is_some_and(|facts| facts.number == number))
+        self.regions
+            .iter()
+            .find(|region| region.partition.as_ref().is_some_and(|facts| facts.number == number))
     }
 
     /// What Apply Image writes when no partition is named: the largest HFS or APFS partition; a bare volume is
@@ -300,7 +302,11 @@ mod tests {
         Region {
             start,
             size,
-            partition: Some(PartitionFacts { number: 1 + start as u32 % 97, kind: kind.into(), name: String::new() }),
+            partition: Some(PartitionFacts {
+                number: 1 + start as u32 % 97,
+                kind: kind.into(),
+                name: String::new(),
+            }),
             volume: None,
             runs: vec![Run::Zero(cell_count(size))],
         }
@@ -337,8 +343,10 @@ mod tests {
     #[test]
     fn placed_runs_cover_a_region_to_its_last_byte() {
         let mut region = region(4096, 3 * CHUNK + 512, "");
-        region.runs = vec![Run::Zero(1), Run::Data(vec![Digest::of(b"a"), Digest::of(b"b")]), Run::Unallocated(1)];
-        let spans: Vec<(u64, u64)> = region.placed_runs().map(|(span, _)| (span.offset, span.length)).collect();
+        region.runs =
+            vec![Run::Zero(1), Run::Data(vec![Digest::of(b"a"), Digest::of(b"b")]), Run::Unallocated(1)];
+        let spans: Vec<(u64, u64)> =
+            region.placed_runs().map(|(span, _)| (span.offset, span.length)).collect();
         assert_eq!(spans, [(4096, CHUNK), (4096 + CHUNK, 2 * CHUNK), (4096 + 3 * CHUNK, 512)]);
     }
 }

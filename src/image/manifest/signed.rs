@@ -128,9 +128,7 @@ impl SignedManifest {
     /// When they are no signed manifest at all; the signature is not looked at.
     pub fn from_bytes(file: Vec<u8>) -> Result<SignedManifest, Untrusted> {
         match file.get(HEAD..) {
-            Some(body) if file.starts_with(MAGIC) => {
-                Ok(SignedManifest { digest: Digest::of(body), file })
-            }
+            Some(body) if file.starts_with(MAGIC) => Ok(SignedManifest { digest: Digest::of(body), file }),
             _ => Err(Untrusted::Magic),
         }
     }
