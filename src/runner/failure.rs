@@ -12,7 +12,11 @@ use crate::api::runner::Failure;
 use crate::client::ClientError;
 
 /// A failure without an exit code.
-pub fn failure(cause: impl Into<String>, evidence: impl Into<String>, next_step: impl Into<String>) -> Failure {
+pub fn failure(
+    cause: impl Into<String>,
+    evidence: impl Into<String>,
+    next_step: impl Into<String>,
+) -> Failure {
     Failure { cause: cause.into(), evidence: evidence.into(), next_step: next_step.into(), exit_code: None }
 }
 
@@ -131,7 +135,9 @@ pub fn of_ended(ended: Ended, success_codes: &[i32], limit: Option<u32>) -> Fail
             format!("the limit is {} seconds", limit.unwrap_or_default()),
             "Raise the step's limit, or find what the script waits for.",
         ),
-        Ended::Stopped => failure("the script was ended because the run was cancelled", "", "Start a new run."),
+        Ended::Stopped => {
+            failure("the script was ended because the run was cancelled", "", "Start a new run.")
+        }
     }
 }
 

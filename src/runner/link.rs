@@ -126,7 +126,9 @@ mod tests {
         assert_eq!(answer.unwrap(), 4);
         let seen: Vec<_> = seen.try_iter().collect();
         assert_eq!(seen.len(), 4);
-        assert!(matches!(&seen[0], Told::Waiting { what, error: Some(error) } if what == "the appliance" && error.contains("refused")));
+        assert!(
+            matches!(&seen[0], Told::Waiting { what, error: Some(error) } if what == "the appliance" && error.contains("refused"))
+        );
         assert_eq!(seen[3], Told::GoesOn);
     }
 

@@ -27,7 +27,8 @@ impl ReceiptKey {
     /// # Errors
     /// [`KeyError::NoRandom`].
     pub fn generate() -> Result<ReceiptKey, KeyError> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::NoRandom)?;
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::NoRandom)?;
         Ed25519KeyPair::from_pkcs8(document.as_ref()).map(ReceiptKey).map_err(|_| KeyError::NoRandom)
     }
 

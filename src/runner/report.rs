@@ -132,7 +132,10 @@ impl Reporter {
     fn next_batch(&self) -> Option<Vec<String>> {
         let mut waiting = self.waiting();
         if waiting.dropped > 0 {
-            let note = format!("({} older lines were dropped while the appliance was not reachable)", waiting.dropped);
+            let note = format!(
+                "({} older lines were dropped while the appliance was not reachable)",
+                waiting.dropped
+            );
             waiting.lines.push_front(note);
             waiting.dropped = 0;
         }
