@@ -32,9 +32,17 @@ pub fn view(state: &State, frame: &mut Frame<'_>) {
         Page::Running(running) => run_page(state, running, area, frame),
         page => {
             let text = Paragraph::new(text(state, page)).wrap(Wrap { trim: false });
-            frame.render_widget(text, area);
+            frame.render_widget(text.scroll((scroll(page, area.height), 0)), area);
         }
     }
+}
+
+/// Lines to leave out at the top so that the marked offer is on screen.
+fn scroll(page: &Page, height: u16) -> u16 {
+    let Page::Choose { offers, marked, .. } = page else { return 0 };
+    let lines = |offer: &Offer| if offer.description.is_empty() { 2 } else { 3 };
+    let end: usize = 2 + offers.iter().take(marked + 1).map(lines).sum::<usize>();
+    u16::try_from(end.saturating_sub(usize::from(height))).unwrap_or(u16::MAX)
 }
 
 fn head_line(state: &State, width: u16) -> String {
@@ -73,6 +81,7 @@ fn text<'a>(state: &'a State, page: &'a Page) -> Vec<Line<'a>> {
         Page::Problem(failure) => {
             let mut lines = vec![Line::styled("PROBLEM", BOLD), Line::default()];
             lines.extend(problem(failure));
+            lines.push("It is tried again every minute.".into());
             lines
         }
         Page::Restarting => {
@@ -133,6 +142,15 @@ fn confirm<'a>(state: &'a State, offer: &'a Offer, starts_at: Option<Duration>) 
         lines.push(offer.description.as_str().into());
     }
     lines.push(Line::default());
+    // Above the list of what is lost, which may be longer than the screen.
+    match starts_at {
+        Some(at) => {
+            let left = at.saturating_sub(state.now) + Duration::from_millis(999);
+            lines.push(Line::styled(format!("Starts by itself in {}.", spoken(left)), BOLD));
+        }
+        None => lines.push("Press Y to start. There is no way back after that.".into()),
+    }
+    lines.push(Line::default());
     let disks = state.erased(offer);
     if disks.is_empty() && offer.erases.is_empty() {
         lines.push("It erases no disk.".into());
@@ -155,14 +173,6 @@ fn confirm<'a>(state: &'a State, offer: &'a Offer, starts_at: Option<Duration>) 
                 BOLD,
             ));
         }
-    }
-    lines.push(Line::default());
-    match starts_at {
-        Some(at) => {
-            let left = at.saturating_sub(state.now) + Duration::from_millis(999);
-            lines.push(Line::styled(format!("Starts by itself in {}.", spoken(left)), BOLD));
-        }
-        None => lines.push("Press Y to start. There is no way back after that.".into()),
     }
     lines
 }
@@ -237,10 +247,12 @@ fn figures(progress: &Progress, limit: Option<&str>) -> Vec<Line<'static>> {
     let left = progress.seconds_left.map_or("not known yet".to_owned(), |seconds| {
         format!("about {}", spoken(Duration::from_secs(seconds.into())))
     });
+    // The engine's own word for the phase in which the disk is read.
+    let way = if progress.phase == "reading back" { "from" } else { "to" };
     let mut lines: Vec<Line<'static>> = vec![
         format!("{} of {}", ByteSize(progress.done), ByteSize(progress.total)).into(),
         format!(
-            "{} from the network · {} to the disk",
+            "{} from the network · {} {way} the disk",
             rate(progress.network_rate),
             rate(progress.disk_rate)
         )
@@ -384,6 +396,14 @@ mod tests {
     #[test]
     fn choosing() {
         insta::assert_snapshot!(screens(vec![offers(Purpose::Available), Event::Key(Key::Down)]));
+    }
+
+    #[test]
+    fn the_marked_offer_stays_on_screen_in_a_long_list() {
+        let offers = (0..40).map(|number| offer(number, Purpose::Available)).collect();
+        let mut events = vec![told(Told::Offers { appliance: "Lab".into(), offers, why_empty: None })];
+        events.extend((0..30).map(|_| Event::Key(Key::Down)));
+        assert_eq!(screens(events).matches(">  Lab Mac 30").count(), 2);
     }
 
     #[test]
