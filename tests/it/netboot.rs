@@ -434,3 +434,12 @@ fn a_port_that_is_taken_is_named_with_the_remedy() {
     assert!(matches!(error, BindError::Taken { service: "TFTP", port: at } if at == port));
     assert!(error.to_string().contains("ss -lunpt"), "{error}");
 }
+
+#[test]
+fn an_interface_that_is_not_there_is_named_with_those_that_are() {
+    let mut settings = Settings::new(Path::new("/nonexistent").into());
+    settings.ports = Ports { dhcp: 0, proxy: 0, tftp: 0, http: 0 };
+    settings.interfaces = vec!["lo".into(), "eth99".into()];
+    let error = Runtime::new().unwrap().block_on(async { Sockets::bind(&settings) }).unwrap_err().to_string();
+    assert!(error.contains("no interface `eth99`") && error.contains("lo"), "{error}");
+}
