@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod image;
+pub mod media;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,9 @@ enum Command {
     /// Disk images: look into files, and keep a library of them
     #[command(subcommand)]
     Image(image::Command),
+    /// Boot files that Macs are started with
+    #[command(subcommand)]
+    Media(media::Command),
 }
 
 /// Runs the command line of this process and prints its error, if any.
@@ -33,6 +37,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Image(command) => command.run(),
+        Command::Media(command) => command.run(),
     };
     match result {
         Ok(code) => code,

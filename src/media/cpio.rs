@@ -13,8 +13,8 @@
 //! Format: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::io;
+use std::io::Write;
 
 /// What stands at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]

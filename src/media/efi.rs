@@ -166,7 +166,8 @@ impl Headers {
             size_of_image: word(optional + 56)?,
         };
         let sane = |alignment: u32| alignment.is_power_of_two() && alignment <= 1 << 16;
-        let bounded = headers.size_of_image < 1 << 30 && headers.size_of_image % headers.section_alignment == 0;
+        let bounded =
+            headers.size_of_image < 1 << 30 && headers.size_of_image % headers.section_alignment == 0;
         if !sane(headers.section_alignment) || !sane(headers.file_alignment) || !bounded {
             return Err(wrong("its alignments or sizes make no sense"));
         }
@@ -196,9 +197,16 @@ mod tests {
         put(&mut file, 0x44, 0x0001_8664);
         put(&mut file, 0x44 + 16, 0xf0);
         let optional = 0x58;
-        for (at, value) in
-            [(0, 0x020b), (16, 0x1004), (32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x400), (68, 10), (108, 16)]
-        {
+        for (at, value) in [
+            (0, 0x020b),
+            (16, 0x1004),
+            (32, 0x1000),
+            (36, 0x200),
+            (56, 0x2000),
+            (60, 0x400),
+            (68, 10),
+            (108, 16),
+        ] {
             put(&mut file, optional + at, value);
         }
         let row = optional + 0xf0;

@@ -60,7 +60,9 @@ impl Module {
         let mut module = Module::default();
         for (key, value) in Elf::read(file)?.module_info() {
             match key {
-                "depends" => module.depends = value.split(',').filter(|n| !n.is_empty()).map(canonical).collect(),
+                "depends" => {
+                    module.depends = value.split(',').filter(|n| !n.is_empty()).map(canonical).collect()
+                }
                 "softdep" => {
                     let names = value.split_whitespace().filter(|word| !word.ends_with(':'));
                     module.softly.extend(names.map(canonical));
@@ -129,8 +131,7 @@ impl Selection {
                 }
                 continue;
             };
-            let module =
-                read(path).map_err(|source| SelectError::Read { module: name.clone(), source })?;
+            let module = read(path).map_err(|source| SelectError::Read { module: name.clone(), source })?;
             open.extend(module.depends.iter().map(|needed| (needed.clone(), Some(name.clone()))));
             let present = |soft: &&String| catalogue.paths.contains_key(*soft);
             open.extend(module.softly.iter().filter(present).map(|soft| (soft.clone(), None)));
@@ -202,7 +203,13 @@ mod tests {
 
     fn catalogue() -> Catalogue {
         Catalogue::new(
-            ["kernel/net/tg3.ko", "kernel/lib/libphy.ko", "kernel/lib/mdio-bus.ko", "kernel/fs/vfat.ko", "kernel/x.ko"],
+            [
+                "kernel/net/tg3.ko",
+                "kernel/lib/libphy.ko",
+                "kernel/lib/mdio-bus.ko",
+                "kernel/fs/vfat.ko",
+                "kernel/x.ko",
+            ],
             "kernel/lib/crc32.ko\nkernel/drivers/video/fb-sys.ko\n",
         )
     }
@@ -256,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_module_states_its_devices_and_firmware() {
-        let info = b"alias=pci:v1d2*\0alias=fs-x\0firmware=tigon/tg3.bin\0depends=a-b,c\0softdep=pre: d post: e\0";
+        let info =
+            b"alias=pci:v1d2*\0alias=fs-x\0firmware=tigon/tg3.bin\0depends=a-b,c\0softdep=pre: d post: e\0";
         let module = Module::read(&elf(&[(".modinfo", info)])).unwrap();
         assert_eq!(module.depends, ["a_b", "c"]);
         assert_eq!(module.softly, ["d", "e"]);

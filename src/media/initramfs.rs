@@ -1,0 +1,311 @@
+//! The file tree of the boot environment.
+//!
+//! Owns: which file stands where, and that nothing is missing that another file needs (libraries, module
+//! dependencies, a static runner). Must not know: apt, the boot folder, compression.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::media::cpio::{Node, Tree};
+use crate::media::elf::{BadElf, Elf};
+use crate::media::modules::{Catalogue, Module, SelectError, Selection};
+use crate::media::packages::{APPLETS, MODULES, OPTIONAL_MODULES, PROGRAMS, SBIN_APPLETS, SSH_PROGRAMS};
+
+/// Why the tree cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsError {
+    /// A file of a package or of ours cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A package does not have what is taken from it.
+    #[error("package {package} has no {path}: its layout changed, and src/media/packages.rs has to follow")]
+    Gone {
+        /// Package.
+        package: String,
+        /// Path in it.
+        path: String,
+    },
+    /// A file is not a program for this processor.
+    #[error("{} is no program for x86-64", path.display())]
+    NoProgram {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: BadElf,
+    },
+    /// The runner needs libraries.
+    #[error("{} is not a static program (it loads {needs}); build it with target-feature=+crt-static", path.display())]
+    NotStatic {
+        /// Which file.
+        path: PathBuf,
+        /// What it loads.
+        needs: String,
+    },
+    /// No package has a library.
+    #[error("{program} needs {library}, which none of the packages has")]
+    NoLibrary {
+        /// Who needs it.
+        program: String,
+        /// What is missing.
+        library: String,
+    },
+    /// The kernel lacks a module that Macs need.
+    #[error("kernel {release} has no module {}", missing.join(", "))]
+    NoModules {
+        /// Kernel release.
+        release: String,
+        /// Names.
+        missing: Vec<String>,
+    },
+    /// The modules do not fit together.
+    #[error(transparent)]
+    Select(#[from] SelectError<Box<InitramfsError>>),
+}
+
+/// Folders with the content of the packages.
+#[derive(Clone, Debug, Default)]
+pub struct Unpacked {
+    /// Kernel package.
+    pub kernel: PathBuf,
+    /// Package name → folder of firmware packages.
+    pub firmware: Vec<PathBuf>,
+    /// Package name and folder of everything else.
+    pub others: Vec<(String, PathBuf)>,
+}
+
+/// What is ours, not Debian's.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// The static `rootstock-runner`.
+    pub runner: PathBuf,
+    /// Certificate authority of the appliance, PEM.
+    pub ca: Vec<u8>,
+    /// Address of the appliance's HTTPS.
+    pub server: String,
+    /// NTP servers, may be empty.
+    pub ntp_servers: Vec<String>,
+    /// Text of an `authorized_keys` file; none: no SSH server goes along.
+    pub ssh_keys: Option<String>,
+}
+
+/// The tree and what to tell about it.
+#[derive(Clone, Debug)]
+pub struct Initramfs {
+    /// All files.
+    pub tree: Tree,
+    /// `6.1.0-56-amd64`
+    pub release: String,
+    /// Modules that went along.
+    pub modules: usize,
+    /// Optional modules that this kernel has not.
+    pub absent: Vec<String>,
+    /// Firmware that a module names and no package has.
+    pub firmware_absent: Vec<String>,
+}
+
+/// Composes the tree.
+///
+/// # Errors
+/// [`InitramfsError`] names the file, package or module.
+pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsError> {
+    let mut tree = Tree::default();
+    skeleton(&mut tree);
+    scripts(&mut tree);
+    configuration(&mut tree, own);
+    runner(&mut tree, &own.runner)?;
+    let ssh = if own.ssh_keys.is_some() { &SSH_PROGRAMS[..] } else { &[] };
+    for (package, from, to) in PROGRAMS.iter().chain(ssh) {
+        program(&mut tree, unpacked, package, from, to)?;
+    }
+    for (folder, applets) in [("bin", &APPLETS[..]), ("sbin", &SBIN_APPLETS[..])] {
+        for applet in applets {
+            tree.link(&format!("{folder}/{applet}"), "/bin/busybox");
+        }
+    }
+    let (release, selection) = modules(&mut tree, &unpacked.kernel)?;
+    let firmware_absent = firmware(&mut tree, unpacked, &selection)?;
+    Ok(Initramfs {
+        tree,
+        release,
+        modules: selection.modules.len(),
+        absent: selection.absent,
+        firmware_absent,
+    })
+}
+
+fn skeleton(tree: &mut Tree) {
+    for folder in ["dev", "etc", "mnt", "proc", "run", "sys", "tmp"] {
+        tree.put(folder, Node::Folder(0o755));
+    }
+    tree.put("root", Node::Folder(0o700));
+    // The kernel opens /dev/console for init before devtmpfs is mounted.
+    tree.put("dev/console", Node::Character(5, 1));
+    tree.put("dev/null", Node::Character(1, 3));
+}
+
+fn scripts(tree: &mut Tree) {
+    tree.program("init", include_str!("../../boot/init"));
+    tree.program("sbin/hotplug", include_str!("../../boot/hotplug"));
+    tree.program("sbin/wired-up", include_str!("../../boot/wired-up"));
+    tree.program("sbin/address", include_str!("../../boot/address"));
+}
+
+fn configuration(tree: &mut Tree, own: &Own) {
+    // `*` is no password's hash: nobody signs in with one, at no console and through no network.
+    tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+    tree.put("etc/shadow", Node::File(0o600, b"root:*:19000::::::\n".to_vec()));
+    tree.file("etc/group", "root:x:0:\ntty:x:5:\n");
+    tree.file("etc/shells", "/bin/sh\n");
+    tree.file("etc/hosts", "127.0.0.1 localhost\n");
+    tree.file("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
+    tree.file("etc/rootstock/ca.pem", own.ca.as_slice());
+    tree.file("etc/rootstock/server", format!("{}\n", own.server));
+    if !own.ntp_servers.is_empty() {
+        tree.file("etc/rootstock/ntp-servers", own.ntp_servers.join("\n") + "\n");
+    }
+    if let Some(keys) = &own.ssh_keys {
+        tree.put("root/.ssh", Node::Folder(0o700));
+        tree.put("root/.ssh/authorized_keys", Node::File(0o600, keys.clone().into_bytes()));
+    }
+}
+
+fn runner(tree: &mut Tree, path: &Path) -> Result<(), InitramfsError> {
+    let bytes = read(path)?;
+    let elf = Elf::read(&bytes).map_err(|source| InitramfsError::NoProgram { path: path.into(), source })?;
+    let mut needs = elf.needed();
+    needs.extend(elf.interpreter());
+    if !needs.is_empty() {
+        return Err(InitramfsError::NotStatic { path: path.into(), needs: needs.join(", ") });
+    }
+    tree.program("bin/rootstock-runner", bytes);
+    Ok(())
+}
+
+/// A program with its dynamic linker and its libraries, and theirs.
+fn program(
+    tree: &mut Tree,
+    unpacked: &Unpacked,
+    package: &str,
+    from: &str,
+    to: &str,
+) -> Result<(), InitramfsError> {
+    let gone = || InitramfsError::Gone { package: package.to_owned(), path: from.to_owned() };
+    let (_, folder) = unpacked.others.iter().find(|(name, _)| name == package).ok_or_else(gone)?;
+    let mut open = vec![(folder.join(from), to.to_owned())];
+    while let Some((path, to)) = open.pop() {
+        if !path.exists() {
+            return Err(gone());
+        }
+        let bytes = read(&path)?;
+        let elf = Elf::read(&bytes).map_err(|source| InitramfsError::NoProgram { path, source })?;
+        let linker = elf.interpreter().map(|linker| linker.trim_start_matches('/').to_owned());
+        for (library, place) in elf
+            .needed()
+            .into_iter()
+            .map(|name| (name.to_owned(), format!("lib/x86_64-linux-gnu/{name}")))
+            .chain(linker.map(|linker| (linker.rsplit('/').next().unwrap_or("").to_owned(), linker)))
+        {
+            if !tree.has(&place) {
+                let found = find_library(unpacked, &library).ok_or_else(|| InitramfsError::NoLibrary {
+                    program: to.clone(),
+                    library: library.clone(),
+                })?;
+                open.push((found, place));
+            }
+        }
+        tree.program(&to, bytes);
+    }
+    Ok(())
+}
+
+fn find_library(unpacked: &Unpacked, name: &str) -> Option<PathBuf> {
+    let folders = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
+    let roots = unpacked.others.iter().map(|(_, folder)| folder);
+    let places = roots.flat_map(|root| folders.map(|folder| root.join(folder).join(name)));
+    // `exists` follows links: libz.so.1 → libz.so.1.2.13.
+    places.into_iter().find(|place| place.exists())
+}
+
+fn modules(tree: &mut Tree, kernel: &Path) -> Result<(String, Selection), InitramfsError> {
+    let all = kernel.join("lib/modules");
+    let release = names(&all)?.into_iter().next().unwrap_or_default();
+    let folder = all.join(&release);
+    let mut paths = Vec::new();
+    collect(&folder, "kernel", &mut paths)?;
+    let builtin = String::from_utf8_lossy(&read(&folder.join("modules.builtin"))?).into_owned();
+    let catalogue = Catalogue::new(paths.iter().map(String::as_str), &builtin);
+
+    let wanted = [&MODULES[..], &OPTIONAL_MODULES[..]].concat();
+    let selection = Selection::make(&wanted, &catalogue, |path| {
+        let path = folder.join(path);
+        let bytes = read(&path).map_err(Box::new)?;
+        Module::read(&bytes).map_err(|source| Box::new(InitramfsError::NoProgram { path, source }))
+    })?;
+    let missing: Vec<String> =
+        selection.absent.iter().filter(|name| MODULES.contains(&name.as_str())).cloned().collect();
+    if !missing.is_empty() {
+        return Err(InitramfsError::NoModules { release, missing });
+    }
+    let place = format!("lib/modules/{release}");
+    for name in selection.modules.keys() {
+        let path = &catalogue.paths[name];
+        tree.file(&format!("{place}/{path}"), read(&folder.join(path))?);
+    }
+    tree.file(&format!("{place}/modules.dep"), selection.dep(&catalogue));
+    tree.file(&format!("{place}/modules.alias"), selection.alias());
+    tree.file(&format!("{place}/modules.builtin"), builtin);
+    Ok((release, selection))
+}
+
+fn firmware(
+    tree: &mut Tree,
+    unpacked: &Unpacked,
+    selection: &Selection,
+) -> Result<Vec<String>, InitramfsError> {
+    let mut absent = Vec::new();
+    for name in selection.firmware() {
+        let place = format!("lib/firmware/{name}");
+        match unpacked.firmware.iter().map(|folder| folder.join(&place)).find(|path| path.exists()) {
+            Some(path) => tree.file(&place, read(&path)?),
+            None => absent.push(name.to_owned()),
+        }
+    }
+    Ok(absent)
+}
+
+/// Paths of all files below `root/below`, relative to `root`.
+fn collect(root: &Path, below: &str, paths: &mut Vec<String>) -> Result<(), InitramfsError> {
+    for name in names(&root.join(below))? {
+        let path = format!("{below}/{name}");
+        if root.join(&path).is_dir() {
+            collect(root, &path, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Result<Vec<String>, InitramfsError> {
+    let failed = |source| InitramfsError::Read { path: folder.to_owned(), source };
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    names.sort();
+    Ok(names)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {
+    fs::read(path).map_err(|source| InitramfsError::Read { path: path.to_owned(), source })
+}
