@@ -166,8 +166,8 @@ impl Headers {
             size_of_image: word(optional + 56)?,
         };
         let sane = |alignment: u32| alignment.is_power_of_two() && alignment <= 1 << 16;
-        let bounded =
-            headers.size_of_image < 1 << 30 && headers.size_of_image % headers.section_alignment == 0;
+        let bounded = headers.size_of_image < 1 << 30
+            && headers.size_of_image.is_multiple_of(headers.section_alignment);
         if !sane(headers.section_alignment) || !sane(headers.file_alignment) || !bounded {
             return Err(wrong("its alignments or sizes make no sense"));
         }
