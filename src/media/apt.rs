@@ -196,7 +196,7 @@ impl Archive {
         if !missing.is_empty() {
             let what = format!("downloading {}", missing.join(", "));
             let arguments = [&["-qq", "download"], missing.as_slice()].concat();
-            self.apt("apt-get", suite, &arguments, &what)?;
+            self.apt_in(&self.cache.join("packages"), "apt-get", suite, &arguments, &what)?;
         }
         packages.iter().try_for_each(|package| check(&self.file(package), &package.sha256))
     }
@@ -236,6 +236,7 @@ impl Archive {
         AptError::Unclear { package: package.to_owned(), suite: suite.name(), cache: self.root(suite) }
     }
 
+    /// In the suite's own folder: `--print-uris` leaves out what already lies in the folder where it runs.
     fn apt(
         &self,
         program: &'static str,
@@ -243,9 +244,20 @@ impl Archive {
         arguments: &[&str],
         what: &str,
     ) -> Result<Output, AptError> {
+        self.apt_in(&self.root(suite), program, suite, arguments, what)
+    }
+
+    fn apt_in(
+        &self,
+        folder: &Path,
+        program: &'static str,
+        suite: Suite,
+        arguments: &[&str],
+        what: &str,
+    ) -> Result<Output, AptError> {
         let root = self.root(suite);
         let mut command = Command::new(program);
-        command.env("LC_ALL", "C").current_dir(self.cache.join("packages"));
+        command.env("LC_ALL", "C").current_dir(folder);
         for (key, value) in [
             ("Dir::Etc::sourcelist", root.join("sources.list")),
             ("Dir::Etc::sourceparts", "/dev/null".into()),

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::media::cpio::{Node, Tree};
 use crate::media::elf::{BadElf, Elf};
 use crate::media::modules::{Catalogue, Module, SelectError, Selection};
-use crate::media::packages::{APPLETS, MODULES, OPTIONAL_MODULES, PROGRAMS, SBIN_APPLETS, SSH_PROGRAMS};
+use crate::media::packages::{
+    APPLETS, FILES, MODULES, OPTIONAL_MODULES, PROGRAMS, SBIN_APPLETS, SSH_PROGRAMS,
+};
 
 /// Why the tree cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +127,9 @@ pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsErr
     for (package, from, to) in PROGRAMS.iter().chain(ssh) {
         program(&mut tree, unpacked, package, from, to)?;
     }
+    for (package, path) in FILES {
+        tree.file(path, read(&place(unpacked, package, path)?)?);
+    }
     for (folder, applets) in [("bin", &APPLETS[..]), ("sbin", &SBIN_APPLETS[..])] {
         for applet in applets {
             tree.link(&format!("{folder}/{applet}"), "/bin/busybox");
@@ -197,13 +202,8 @@ fn program(
     from: &str,
     to: &str,
 ) -> Result<(), InitramfsError> {
-    let gone = || InitramfsError::Gone { package: package.to_owned(), path: from.to_owned() };
-    let (_, folder) = unpacked.others.iter().find(|(name, _)| name == package).ok_or_else(gone)?;
-    let mut open = vec![(folder.join(from), to.to_owned())];
+    let mut open = vec![(place(unpacked, package, from)?, to.to_owned())];
     while let Some((path, to)) = open.pop() {
-        if !path.exists() {
-            return Err(gone());
-        }
         let bytes = read(&path)?;
         let elf = Elf::read(&bytes).map_err(|source| InitramfsError::NoProgram { path, source })?;
         let linker = elf.interpreter().map(|linker| linker.trim_start_matches('/').to_owned());
@@ -224,6 +224,15 @@ fn program(
         tree.program(&to, bytes);
     }
     Ok(())
+}
+
+/// Where `path` of `package` was unpacked.
+fn place(unpacked: &Unpacked, package: &str, path: &str) -> Result<PathBuf, InitramfsError> {
+    let folder = unpacked.others.iter().find(|(name, _)| name == package).map(|(_, folder)| folder);
+    folder
+        .map(|folder| folder.join(path))
+        .filter(|place| place.exists())
+        .ok_or_else(|| InitramfsError::Gone { package: package.to_owned(), path: path.to_owned() })
 }
 
 fn find_library(unpacked: &Unpacked, name: &str) -> Option<PathBuf> {

@@ -44,6 +44,14 @@ pub const PROGRAMS: [(&str, &str, &str); 4] = [
     ("apfsprogs", "usr/sbin/mkapfs", "sbin/mkapfs"),
 ];
 
+/// Files that programs read when they run: package, path in the package and in the initramfs. mkfs.fat writes volume
+/// labels in code page 850, which libc converts with a module.
+pub const FILES: [(&str, &str); 3] = [
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/IBM850.so"),
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules"),
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules.d/gconv-modules-extra.conf"),
+];
+
 /// Packages of the libraries that [`PROGRAMS`] need.
 pub const LIBRARIES: [&str; 1] = ["libc6"];
 
