@@ -5,13 +5,11 @@ and then fails.
 """
 
 import json
-import os
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 
-from process import LabError, Process, run
+from process import LabError, Process
 
 CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -24,15 +22,14 @@ NO_PXE = [
 class Machine:
     """The machine; `firmware` is `pxe` or `http`: how its firmware asks for a boot file."""
 
-    mac = "52:54:00:77:00:01"
-    serial = "C02LABMAC001"
     product = "MacBookPro11,1"
 
-    def __init__(self, folder: Path, network, firmware: str, disk_size: int, memory_mib: int = 1024):
+    def __init__(self, folder: Path, network, firmware: str, disk_size: int, number: int = 1, memory_mib: int = 1024):
         for need in (CODE, VARIABLES):
             if not need.exists():
                 raise LabError(f"{need} is missing: install the package ovmf")
-        self.folder = folder
+        self.mac = f"52:54:00:77:00:{number:02x}"
+        self.serial = f"C02LABMAC{number:03}"
         self.disk = folder / "disk.raw"
         self.console = folder / "serial.log"
         self.control = folder / "qmp.sock"
@@ -48,7 +45,7 @@ class Machine:
             "-drive", f"if=pflash,format=raw,readonly=on,file={CODE}",
             "-drive", f"if=pflash,format=raw,file={variables}",
             "-smbios", f"type=1,manufacturer=Apple Inc.,product={quoted(self.product)},serial={self.serial},"
-                       "uuid=5a5e3a44-77d1-4c6d-8a2f-52540077abcd",
+                       f"uuid=5a5e3a44-77d1-4c6d-8a2f-5254007700{number:02x}",
             "-netdev", f"tap,id=n0,ifname={network.tap},script=no,downscript=no",
             # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
             "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=1",
