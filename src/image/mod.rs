@@ -1,1 +1,24 @@
-//! image
+//! Disk images: what a file is, what is on it, how it is cut, named, signed and put on a disk.
+//!
+//! Reading order, bytes to decisions:
+//! * [`source`]: what an image file is: UDIF, compressed raw, raw; a reader of runs (data, zero, unallocated)
+//! * [`partition`]: GPT, APM, MBR: where the volumes are
+//! * [`volume`]: HFS+, APFS, FAT, exFAT: label, size, used bytes
+//! * [`chunk`]: the 1 MiB grid, the zstd frame, bytes whose digest was checked
+//! * [`manifest`]: what an image consists of, signed by the appliance; where its frames lie
+//! * [`ingest`]: from an image source to cells of a manifest, once through, in parallel
+//! * [`plan`]: what a restore must fetch and write, as data
+//! * [`restore`]: the engine: fetch, verify, write, read back, and only then the head
+//!
+//! `field` reads big- and little-endian numbers out of them, checked. Must not know: where bytes lie, block devices, HTTP.
+
+mod field;
+
+pub mod chunk;
+pub mod ingest;
+pub mod manifest;
+pub mod partition;
+pub mod plan;
+pub mod restore;
+pub mod source;
+pub mod volume;

@@ -1,0 +1,127 @@
+//! `rootstock image decode FILE OUT`.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+use super::file::{Image, Output};
+use crate::value::ByteSize;
+
+/// Writes the raw bytes of the disk or volume in FILE to OUT.
+///
+/// OUT may be a file, which becomes sparse and appears, or is replaced, only when it is complete; or a block device, which is
+/// overwritten from its first byte on. Checksums in FILE are verified. On any error, OUT stays as it was if it is a
+/// file.
+#[derive(Args)]
+pub struct Decode {
+    /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    file: PathBuf,
+    /// File or block device to write
+    out: PathBuf,
+}
+
+impl Decode {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let of_file = || self.file.display().to_string();
+        let mut image = Image::open(&self.file).with_context(of_file)?;
+        match fs::metadata(&self.out) {
+            Ok(found) if found.is_dir() => {
+                bail!("{}: this is a folder; name a file in it", self.out.display())
+            }
+            Ok(found) => {
+                let own = fs::metadata(&self.file).with_context(of_file)?;
+                ensure!(
+                    (own.dev(), own.ino()) != (found.dev(), found.ino()),
+                    "{}: this is the image itself; name another output",
+                    self.out.display()
+                );
+                if found.is_file() { self.to_file(&mut image) } else { self.to_device(&mut image, &found) }
+            }
+            Err(_) => self.to_file(&mut image),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn to_file(&self, image: &mut Image) -> anyhow::Result<()> {
+        let partial = Partial::create(&self.out)?;
+        let to_partial = || format!("writing {}", partial.path.display());
+        let mut output = Output::Sparse(partial.file.try_clone().with_context(to_partial)?);
+        let decoded = self.decode(image, &mut output)?;
+        output.finish(decoded).with_context(to_partial)?;
+        partial.publish(&self.out)
+    }
+
+    fn to_device(&self, image: &mut Image, found: &fs::Metadata) -> anyhow::Result<()> {
+        let to_out = || format!("writing {}", self.out.display());
+        let mut device = OpenOptions::new().write(true).open(&self.out).with_context(to_out)?;
+        if let (true, Some(need)) = (found.file_type().is_block_device(), image.source.size()) {
+            let have = device.seek(SeekFrom::End(0)).with_context(to_out)?;
+            ensure!(
+                need <= have,
+                "{}: too small: the image needs {} ({need} bytes), the device has {} ({have} bytes); nothing was written",
+                self.out.display(),
+                ByteSize(need),
+                ByteSize(have)
+            );
+            device.rewind().with_context(to_out)?;
+        }
+        let mut output = Output::Sequential(device);
+        let size = self.decode(image, &mut output)?;
+        output.finish(size).with_context(to_out)?;
+        Ok(())
+    }
+
+    /// Decodes and says how many bytes that made; an error names the side that it came from.
+    fn decode(&self, image: &mut Image, output: &mut Output) -> anyhow::Result<u64> {
+        use crate::image::source::DecodeError;
+        match image.decode_into(output) {
+            Ok(decoded) => Ok(decoded.size),
+            Err(DecodeError::Source(error)) => Err(error).with_context(|| self.file.display().to_string()),
+            Err(DecodeError::Sink(error)) => {
+                Err(error).with_context(|| format!("writing {}", self.out.display()))
+            }
+        }
+    }
+}
+
+/// `OUT.partial`: removed unless it is published.
+struct Partial {
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl Partial {
+    fn create(out: &Path) -> anyhow::Result<Partial> {
+        let mut name = OsString::from(out);
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Partial { path, file, published: false })
+    }
+
+    /// Gives the durable file its name, durably.
+    fn publish(mut self, out: &Path) -> anyhow::Result<()> {
+        fs::rename(&self.path, out).with_context(|| format!("naming {}", out.display()))?;
+        self.published = true;
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("flushing {}", folder.display()))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.published {
+            // The error that led here is the one to report.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `rootstock image inspect FILE`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use super::file::{Image, Output, nameless};
+use crate::image::partition;
+use crate::image::source::{Checksums, DecodeError, Reader, Source, SourceError};
+use crate::image::volume::{self, Kind};
+use crate::value::ByteSize;
+
+/// Looks into an image file without a daemon: format, partitions, volumes; verifies its checksums.
+///
+/// All of FILE is read. A compressed raw image is unpacked into a temporary file without a name (in $TMPDIR, else
+/// /var/tmp). Exit code 1 when the image is damaged, cut off, unknown or of a kind that is not read.
+#[derive(Args)]
+pub struct Inspect {
+    /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    file: PathBuf,
+    /// File with the password of an encrypted image; this version refuses encrypted images and says how to convert them
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Print one JSON object; sizes and starts are in bytes
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    /// `udif`, `raw`, `raw.gz`, `raw.xz`, `raw.zst`, `raw.bz2`.
+    format: String,
+    codecs: Vec<&'static str>,
+    /// Whether the image file is encrypted. A FileVault volume in it is a warning.
+    encrypted: bool,
+    virtual_size: u64,
+    /// `gpt`, `apm`, `mbr`, `none`.
+    partition_scheme: String,
+    partitions: Vec<Partition>,
+    checksums: Sums,
+    minimum_target_size: u64,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Partition {
+    number: u32,
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    start: u64,
+    size: u64,
+    /// None where no known file system is.
+    volume: Option<Volume>,
+}
+
+#[derive(Serialize)]
+struct Volume {
+    kind: String,
+    label: Option<String>,
+    size: u64,
+    used: Option<u64>,
+    block_size: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Sums {
+    present: bool,
+    /// No checksum that is present is wrong.
+    ok: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let of_file = || self.file.display().to_string();
+        let (mut report, wrong) = look(&self.file).with_context(of_file)?;
+        if self.password_file.is_some() {
+            report.warnings.push("the image is not encrypted: the password was not used".to_owned());
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print(&self.file, &report);
+        }
+        match wrong {
+            None => Ok(ExitCode::SUCCESS),
+            Some(error) => Err(error).with_context(of_file),
+        }
+    }
+}
+
+/// Reads everything. A wrong checksum comes beside the report: the rest of it is what helps to understand why.
+fn look(path: &Path) -> anyhow::Result<(Report, Option<SourceError>)> {
+    let mut image = Image::open(path)?;
+    let format = image.source.format().to_string();
+    let codecs = image.source.codecs();
+    let warnings = image.source.warnings().to_vec();
+    let streamed = image.source.size().is_none();
+    let mut wrong = None;
+    let (checksums, mut reader) = if streamed {
+        let mut output = Output::Sparse(nameless()?);
+        let decoded = image.decode_into(&mut output).map_err(reading)?;
+        let spooled = output.finish(decoded.size).context("writing a temporary file")?;
+        (decoded.checksums, Source::open(spooled)?.into_reader()?)
+    } else {
+        let checksums = match image.check() {
+            Ok(decoded) => decoded.checksums,
+            Err(DecodeError::Source(error)) if error.is_checksum() => {
+                wrong = Some(error);
+                Checksums { present: true, ok: false }
+            }
+            Err(error) => return Err(reading(error)),
+        };
+        (checksums, image.source.into_reader()?)
+    };
+    let mut report = Report {
+        format,
+        codecs,
+        encrypted: false,
+        virtual_size: reader.size(),
+        partition_scheme: String::new(),
+        partitions: Vec::new(),
+        checksums: Sums { present: checksums.present, ok: checksums.ok },
+        minimum_target_size: reader.size(),
+        warnings,
+    };
+    read_layout(&mut report, &mut reader)?;
+    Ok((report, wrong))
+}
+
+fn reading(error: DecodeError<io::Error>) -> anyhow::Error {
+    match error {
+        DecodeError::Source(error) => error.into(),
+        DecodeError::Sink(error) => anyhow::Error::new(error).context("writing a temporary file"),
+    }
+}
+
+/// Fills in partitions and volumes; an image without a table is one partition, number 0, from byte 0.
+fn read_layout(report: &mut Report, reader: &mut Reader) -> anyhow::Result<()> {
+    let size = reader.size();
+    let layout = partition::read(reader, size)?;
+    report.partition_scheme = layout.scheme.to_string();
+    report.warnings.extend(layout.warnings);
+    let mut places: Vec<_> = layout
+        .partitions
+        .into_iter()
+        .map(|found| (found.number, found.kind.to_string(), found.name, found.start, found.size))
+        .collect();
+    if layout.scheme == partition::Scheme::None {
+        places.push((0, "whole image".to_owned(), String::new(), 0, size));
+    }
+    for (number, kind, name, start, size) in places {
+        let facts = volume::read(reader, start, size).context("reading a volume")?;
+        for volume in &facts.encrypted {
+            report.warnings.push(format!(
+                "the APFS volume `{volume}` is encrypted: it is restored as it is, and needs its password on the Mac"
+            ));
+        }
+        let volume = (facts.kind != Kind::Unknown).then(|| Volume {
+            kind: facts.kind.to_string(),
+            label: facts.label,
+            size: facts.size,
+            used: facts.used,
+            block_size: facts.block_size,
+        });
+        report.partitions.push(Partition { number, kind, name, start, size, volume });
+    }
+    Ok(())
+}
+
+fn print(path: &Path, report: &Report) {
+    let sums = match report.checksums {
+        Sums { present: false, .. } => "none in the file",
+        Sums { ok: true, .. } => "verified",
+        Sums { ok: false, .. } => "WRONG",
+    };
+    println!("{}", path.display());
+    println!("  format      {} ({})", report.format, report.codecs.join(", "));
+    println!("  size        {} ({} bytes)", ByteSize(report.virtual_size), report.virtual_size);
+    println!("  checksums   {sums}");
+    println!("  partitions  {}", report.partition_scheme);
+    let mut rows = vec![["#", "type", "name", "start", "size", "volume", "label", "used"].map(str::to_owned)];
+    for partition in &report.partitions {
+        let volume = partition.volume.as_ref();
+        let size = |size: u64| ByteSize(size).to_string();
+        rows.push([
+            partition.number.to_string(),
+            partition.kind.clone(),
+            partition.name.clone(),
+            size(partition.start),
+            size(partition.size),
+            volume.map(|volume| volume.kind.clone()).unwrap_or_default(),
+            volume.and_then(|volume| volume.label.clone()).unwrap_or_default(),
+            volume.and_then(|volume| volume.used).map(size).unwrap_or_default(),
+        ]);
+    }
+    let widths: [usize; 8] =
+        std::array::from_fn(|k| rows.iter().map(|row| row[k].chars().count()).max().unwrap_or_default());
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("    {}", cells.join("  ").trim_end());
+    }
+    for warning in &report.warnings {
+        println!("  warning     {warning}");
+    }
+}

@@ -1,0 +1,344 @@
+//! Cuts a stream of pieces along the grid: regions from the partition map, cells from the start of each region.
+//!
+//! Owns: waiting for the map, where regions begin and end, what a mixed cell becomes. Must not know: threads, digests.
+
+use std::ops::Range;
+
+use crate::image::chunk::{CHUNK, Span};
+use crate::image::ingest::Halt;
+use crate::image::manifest::{PartitionFacts, Region, Run, Scheme};
+
+/// Bytes that are kept until the partition map can be read: it lies within the first MiB in all three schemes.
+const MAP: usize = 1 << 20;
+
+/// Part of a decoded image; pieces follow each other without gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Bytes.
+    Data {
+        /// Place in the image.
+        offset: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Zeros.
+    Zero {
+        /// Place in the image.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+    /// Bytes that the image says nothing about; they read as zeros.
+    Unallocated {
+        /// Place in the image.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+impl Piece<'_> {
+    /// Place in the image.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Piece::Data { offset, .. } | Piece::Zero { offset, .. } | Piece::Unallocated { offset, .. } => {
+                *offset
+            }
+        }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Piece::Data { bytes, .. } => bytes.len() as u64,
+            Piece::Zero { length, .. } | Piece::Unallocated { length, .. } => *length,
+        }
+    }
+}
+
+/// The partition map of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Which map.
+    pub scheme: Scheme,
+    /// Its partitions, in any order.
+    pub parts: Vec<Part>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What the map says of it.
+    pub facts: PartitionFacts,
+}
+
+/// A cell, or several alike, of region number `region`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    Data { region: usize, bytes: Vec<u8> },
+    Zero { region: usize, cells: u64 },
+    Unallocated { region: usize, cells: u64 },
+}
+
+/// A region that is known from the map; the last one reaches to the end of the image, wherever that is.
+#[derive(Debug)]
+struct Planned {
+    span: Span,
+    facts: Option<PartitionFacts>,
+}
+
+/// The end of the last region before the end of the image is known.
+const OPEN_END: u64 = u64::MAX;
+
+/// What comes before the map can be read.
+#[derive(Default)]
+pub(super) struct Waiting {
+    bytes: Vec<u8>,
+    held: Vec<Held>,
+}
+
+enum Held {
+    Data(Range<usize>),
+    Zero(u64),
+    Unallocated(u64),
+}
+
+impl Waiting {
+    /// Takes a piece. True when the map can be read.
+    fn push(&mut self, piece: &Piece<'_>) -> bool {
+        let from = self.bytes.len();
+        let blank = |length: u64| from + length.min((MAP - from) as u64) as usize;
+        match piece {
+            Piece::Data { bytes, .. } => {
+                self.bytes.extend_from_slice(bytes);
+                self.held.push(Held::Data(from..self.bytes.len()));
+            }
+            Piece::Zero { length, .. } => {
+                self.bytes.resize(blank(*length), 0);
+                self.held.push(Held::Zero(*length));
+            }
+            Piece::Unallocated { length, .. } => {
+                self.bytes.resize(blank(*length), 0);
+                self.held.push(Held::Unallocated(*length));
+            }
+        }
+        self.bytes.len() >= MAP
+    }
+
+    /// Reads the map and cuts what was held.
+    fn cut(self, layout: impl FnOnce(&[u8]) -> Layout, send: Send<'_>) -> Result<Cutter, Halt> {
+        let map = &self.bytes[..self.bytes.len().min(MAP)];
+        let mut cutter = Cutter::new(layout(map));
+        for held in self.held {
+            let offset = cutter.position;
+            let piece = match held {
+                Held::Data(range) => Piece::Data { offset, bytes: &self.bytes[range] },
+                Held::Zero(length) => Piece::Zero { offset, length },
+                Held::Unallocated(length) => Piece::Unallocated { offset, length },
+            };
+            cutter.push(piece, send)?;
+        }
+        Ok(cutter)
+    }
+}
+
+/// Where cells go.
+type Send<'a> = &'a mut dyn FnMut(Job) -> Result<(), Halt>;
+
+/// Cuts pieces from the first one on, `layout` unread or read.
+pub(super) enum Grid<L> {
+    Waiting(Waiting, L),
+    Cutting(Cutter),
+    Halted,
+}
+
+impl<L: FnOnce(&[u8]) -> Layout> Grid<L> {
+    /// Before the first piece.
+    pub(super) fn waiting(layout: L) -> Grid<L> {
+        Grid::Waiting(Waiting::default(), layout)
+    }
+
+    /// Takes the next piece.
+    pub(super) fn push(&mut self, piece: Piece<'_>, send: Send<'_>) -> Result<(), Halt> {
+        let ready = match self {
+            Grid::Cutting(cutter) => return cutter.push(piece, send),
+            Grid::Waiting(waiting, _) => waiting.push(&piece),
+            Grid::Halted => return Err(Halt),
+        };
+        if ready {
+            *self = Grid::Cutting(std::mem::replace(self, Grid::Halted).cutter(send)?);
+        }
+        Ok(())
+    }
+
+    /// The image ends here.
+    pub(super) fn finish(self, send: Send<'_>) -> Result<Cutter, Halt> {
+        let mut cutter = self.cutter(send)?;
+        if cutter.filled > 0 {
+            send(cutter.take_cell())?;
+        }
+        Ok(cutter)
+    }
+
+    fn cutter(self, send: Send<'_>) -> Result<Cutter, Halt> {
+        match self {
+            Grid::Waiting(waiting, layout) => waiting.cut(layout, send),
+            Grid::Cutting(cutter) => Ok(cutter),
+            Grid::Halted => Err(Halt),
+        }
+    }
+}
+
+/// The state between pieces.
+pub(super) struct Cutter {
+    scheme: Scheme,
+    regions: Vec<Planned>,
+    left_out: Vec<PartitionFacts>,
+    /// Region of the next byte.
+    region: usize,
+    /// Place of the next byte.
+    position: u64,
+    /// Bytes of the present cell so far, zeros not written down as long as there are only zeros.
+    filled: u64,
+    cell: Option<Vec<u8>>,
+    unallocated: bool,
+}
+
+impl Cutter {
+    fn new(layout: Layout) -> Cutter {
+        let mut parts = layout.parts;
+        parts.sort_by_key(|part| part.start);
+        let (mut regions, mut left_out, mut position) = (Vec::new(), Vec::new(), 0);
+        for part in parts {
+            let end = part.start.checked_add(part.size);
+            let (true, Some(end)) = (part.start >= position && part.size > 0, end) else {
+                left_out.push(part.facts);
+                continue;
+            };
+            if part.start > position {
+                let span = Span { offset: position, length: part.start - position };
+                regions.push(Planned { span, facts: None });
+            }
+            regions.push(Planned {
+                span: Span { offset: part.start, length: part.size },
+                facts: Some(part.facts),
+            });
+            position = end;
+        }
+        regions.push(Planned { span: Span { offset: position, length: OPEN_END - position }, facts: None });
+        Cutter {
+            scheme: layout.scheme,
+            regions,
+            left_out,
+            region: 0,
+            position: 0,
+            filled: 0,
+            cell: None,
+            unallocated: true,
+        }
+    }
+
+    /// Cuts the next piece.
+    fn push(&mut self, piece: Piece<'_>, send: Send<'_>) -> Result<(), Halt> {
+        let length = piece.length();
+        let mut done = 0;
+        while done < length {
+            let left = self.regions[self.region].span.end() - self.position;
+            let whole = self.whole_cells(&piece, length - done, left);
+            let step = if whole > 0 {
+                let unallocated = matches!(piece, Piece::Unallocated { .. });
+                send(self.blank(unallocated, whole))?;
+                left.min(whole.saturating_mul(CHUNK))
+            } else {
+                let cell_left = (CHUNK - self.filled).min(left);
+                let step = cell_left.min(length - done);
+                self.add(&piece, done, step);
+                step
+            };
+            (done, self.position) = (done + step, self.position + step);
+            if self.filled == CHUNK || (step == left && self.filled > 0) {
+                send(self.take_cell())?;
+            }
+            if step == left {
+                self.region += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells that a blank piece covers whole, at the start of a cell.
+    fn whole_cells(&self, piece: &Piece<'_>, length: u64, left: u64) -> u64 {
+        match piece {
+            Piece::Zero { .. } | Piece::Unallocated { .. } if self.filled == 0 => {
+                if length >= left {
+                    left.div_ceil(CHUNK)
+                } else {
+                    length / CHUNK
+                }
+            }
+            _ => 0,
+        }
+    }
+
+    fn blank(&self, unallocated: bool, cells: u64) -> Job {
+        match unallocated {
+            true => Job::Unallocated { region: self.region, cells },
+            false => Job::Zero { region: self.region, cells },
+        }
+    }
+
+    /// Adds `step` bytes of `piece`, from its byte `from` on, to the present cell.
+    fn add(&mut self, piece: &Piece<'_>, from: u64, step: u64) {
+        let filled = (self.filled + step) as usize;
+        match piece {
+            Piece::Data { bytes, .. } => {
+                let before = self.filled as usize;
+                let cell = self.cell.get_or_insert_with(|| {
+                    let mut cell = Vec::with_capacity(CHUNK as usize);
+                    cell.resize(before, 0);
+                    cell
+                });
+                cell.extend_from_slice(&bytes[from as usize..][..step as usize]);
+            }
+            Piece::Zero { .. } | Piece::Unallocated { .. } => {
+                self.unallocated &= matches!(piece, Piece::Unallocated { .. });
+                if let Some(cell) = &mut self.cell {
+                    cell.resize(filled, 0);
+                }
+            }
+        }
+        self.filled = filled as u64;
+    }
+
+    fn take_cell(&mut self) -> Job {
+        let unallocated = std::mem::replace(&mut self.unallocated, true);
+        self.filled = 0;
+        match self.cell.take() {
+            Some(bytes) => Job::Data { region: self.region, bytes },
+            None => self.blank(unallocated, 1),
+        }
+    }
+
+    /// The regions that the image has, with their cells; and the partitions that it has not, or not whole.
+    pub(super) fn into_regions(self, runs: Vec<Vec<Run>>) -> (Scheme, Vec<Region>, Vec<PartitionFacts>) {
+        let (mut regions, mut left_out) = (Vec::new(), self.left_out);
+        let mut runs = runs.into_iter();
+        for planned in self.regions {
+            let (start, end) = (planned.span.offset, planned.span.end());
+            let runs = runs.next().unwrap_or_default();
+            let whole = end <= self.position;
+            if !whole {
+                left_out.extend(planned.facts.clone());
+            }
+            if start < self.position {
+                let size = end.min(self.position) - start;
+                let partition = planned.facts.filter(|_| whole);
+                regions.push(Region { start, size, partition, volume: None, runs });
+            }
+        }
+        (self.scheme, regions, left_out)
+    }
+}

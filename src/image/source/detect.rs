@@ -1,0 +1,254 @@
+//! What a file is, by its magic bytes and never by its name.
+//!
+//! Owns: the table of formats, those that are read and those that are only called by their name.
+
+use super::stream::Compression;
+use crate::image::field::Fields;
+
+/// Bytes at the front that detection looks at: the volume descriptor of an ISO 9660 image is the farthest.
+pub(super) const HEAD: usize = 36 << 10;
+
+/// Bytes at the end that detection looks at: the trailer of a UDIF image.
+pub(super) const TAIL: usize = 512;
+
+/// A format that is known and not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// `encrcdsa` or `cdsaencr`.
+    EncryptedDmg,
+    /// `.sparseimage`.
+    SparseImage,
+    /// `.sparsebundle`, a folder.
+    SparseBundle,
+    /// A part of a UDIF image in several files.
+    SegmentedUdif,
+    /// UDIF of Mac OS X 10.0 and 10.1, without an XML resource list.
+    ResourceForkUdif,
+    /// partclone 0001 or 0002.
+    Partclone,
+    /// ISO 9660.
+    Iso,
+    /// zip, and what is one: `.ipsw`.
+    Zip,
+    /// xar: `.pkg`, `.xip`.
+    Xar,
+    /// Windows imaging format.
+    Wim,
+    /// Apple Archive.
+    AppleArchive,
+    /// Apple Encrypted Archive.
+    AppleEncryptedArchive,
+    /// qcow2.
+    Qcow2,
+    /// VMDK.
+    Vmdk,
+    /// VHDX or VHD.
+    Vhd,
+    /// Apple sparse image format of macOS 26.
+    Asif,
+    /// lz4 frame.
+    Lz4,
+    /// tar.
+    Tar,
+    /// 7-Zip.
+    SevenZip,
+    /// gzip, xz, zstd or bzip2 where it cannot be read: inside another one.
+    Compressed,
+    /// UDIF where it cannot be read: inside a compressed file.
+    Udif,
+}
+
+impl Foreign {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Foreign::EncryptedDmg => "an encrypted disk image (encrcdsa)",
+            Foreign::SparseImage => "a sparse image (.sparseimage)",
+            Foreign::SparseBundle => "a sparse bundle (.sparsebundle)",
+            Foreign::SegmentedUdif => "one segment of a disk image in several files (.dmgpart)",
+            Foreign::ResourceForkUdif => "a UDIF image that keeps its block tables in a resource fork",
+            Foreign::Partclone => "a partclone image",
+            Foreign::Iso => "an ISO 9660 disc image",
+            Foreign::Zip => "a zip archive (.zip, .ipsw)",
+            Foreign::Xar => "a xar archive (.pkg, .xip)",
+            Foreign::Wim => "a Windows image (.wim)",
+            Foreign::AppleArchive => "an Apple Archive (.aar)",
+            Foreign::AppleEncryptedArchive => "an Apple Encrypted Archive (.aea)",
+            Foreign::Qcow2 => "a QEMU image (qcow2)",
+            Foreign::Vmdk => "a VMware image (.vmdk)",
+            Foreign::Vhd => "a Hyper-V image (.vhd, .vhdx)",
+            Foreign::Asif => "an Apple sparse image (.asif)",
+            Foreign::Lz4 => "an lz4 file",
+            Foreign::Tar => "a tar archive",
+            Foreign::SevenZip => "a 7-Zip archive",
+            Foreign::Compressed => "another compressed file",
+            Foreign::Udif => "a UDIF image (.dmg)",
+        }
+    }
+
+    /// What to do with it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Foreign::EncryptedDmg => {
+                "on a Mac, `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` asks for the password and writes a plain one"
+            }
+            Foreign::SparseImage | Foreign::SparseBundle | Foreign::Asif => {
+                "on a Mac, convert it with `hdiutil convert IN -format UDZO -o OUT.dmg`"
+            }
+            Foreign::SegmentedUdif => {
+                "on a Mac, join the segments with `hdiutil convert FIRST.dmg -format UDZO -o OUT.dmg`"
+            }
+            Foreign::ResourceForkUdif => {
+                "on a Mac, convert it with `hdiutil convert IN.dmg -format UDZO -o OUT.dmg`"
+            }
+            Foreign::Partclone => "restore it to a raw file with `partclone.restore -C -s IN -O OUT.img`",
+            Foreign::Iso => "a disc is no system volume; take an image of the installed disk",
+            Foreign::Zip | Foreign::Tar | Foreign::SevenZip | Foreign::Lz4 | Foreign::Compressed => {
+                "give the disk image that is packed in it"
+            }
+            Foreign::Xar => "a package is installed, not imaged; give a disk image",
+            Foreign::Wim => {
+                "a file-based image cannot be written to a disk block by block; give a disk image"
+            }
+            Foreign::AppleArchive | Foreign::AppleEncryptedArchive => {
+                "on a Mac, unpack it with `aa extract` or `aea decrypt` and give the disk image in it"
+            }
+            Foreign::Qcow2 | Foreign::Vmdk | Foreign::Vhd => {
+                "convert it with `qemu-img convert -O raw IN OUT.img`"
+            }
+            Foreign::Udif => "give the .dmg itself; it is compressed already",
+        }
+    }
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detected {
+    Udif,
+    Raw,
+    Stream(Compression),
+    Foreign(Foreign),
+    Unknown,
+}
+
+/// Magic at the front: offset, bytes, format.
+const FRONT: [(usize, &[u8], Detected); 24] = [
+    (0, b"encrcdsa", Detected::Foreign(Foreign::EncryptedDmg)),
+    (0, b"sprs", Detected::Foreign(Foreign::SparseImage)),
+    (0, b"shdw", Detected::Foreign(Foreign::Asif)),
+    (0, b"partclone-image", Detected::Foreign(Foreign::Partclone)),
+    (0, b"PK\x03\x04", Detected::Foreign(Foreign::Zip)),
+    (0, b"PK\x05\x06", Detected::Foreign(Foreign::Zip)),
+    (0, b"xar!", Detected::Foreign(Foreign::Xar)),
+    (0, b"MSWIM\0\0\0", Detected::Foreign(Foreign::Wim)),
+    (0, b"AA01", Detected::Foreign(Foreign::AppleArchive)),
+    (0, b"YAA1", Detected::Foreign(Foreign::AppleArchive)),
+    (0, b"pbz", Detected::Foreign(Foreign::AppleArchive)),
+    (0, b"AEA1", Detected::Foreign(Foreign::AppleEncryptedArchive)),
+    (0, b"QFI\xfb", Detected::Foreign(Foreign::Qcow2)),
+    (0, b"KDMV", Detected::Foreign(Foreign::Vmdk)),
+    (0, b"# Disk DescriptorFile", Detected::Foreign(Foreign::Vmdk)),
+    (0, b"vhdxfile", Detected::Foreign(Foreign::Vhd)),
+    (0, b"conectix", Detected::Foreign(Foreign::Vhd)),
+    (0, b"\x04\x22\x4d\x18", Detected::Foreign(Foreign::Lz4)),
+    (0, b"7z\xbc\xaf\x27\x1c", Detected::Foreign(Foreign::SevenZip)),
+    (257, b"ustar", Detected::Foreign(Foreign::Tar)),
+    (0, b"\x1f\x8b\x08", Detected::Stream(Compression::Gzip)),
+    (0, b"\xfd7zXZ\0", Detected::Stream(Compression::Xz)),
+    (0, b"\x28\xb5\x2f\xfd", Detected::Stream(Compression::Zstd)),
+    (0, b"BZh", Detected::Stream(Compression::Bzip2)),
+];
+
+/// Magic of what the first sectors of a disk or volume hold: offset and bytes.
+const DISK: [(usize, &[u8]); 14] = [
+    (512, b"EFI PART"),
+    (4096, b"EFI PART"),
+    (0, b"ER"),
+    (512, b"PM"),
+    (2048, b"PM"),
+    (510, b"\x55\xaa"),
+    (1024, b"H+"),
+    (1024, b"HX"),
+    (1024, b"BD"),
+    (32, b"NXSB"),
+    (88, b"CS"),
+    (0x438, b"\x53\xef"),
+    (3, b"EXFAT   "),
+    (3, b"NTFS    "),
+];
+
+/// What a file is, from its first [`HEAD`] and last [`TAIL`] bytes.
+///
+/// The trailer goes first: the front of a UDIF image is that of its first run and may look like anything.
+pub(super) fn detect(head: &[u8], tail: &[u8]) -> Detected {
+    if tail.len() == TAIL && tail.starts_with(b"koly") {
+        return Detected::Udif;
+    }
+    if tail.ends_with(b"cdsaencr") {
+        return Detected::Foreign(Foreign::EncryptedDmg);
+    }
+    let head = Fields(head);
+    if let Some((.., format)) = FRONT.iter().find(|(at, magic, _)| head.has(*at, magic)) {
+        return *format;
+    }
+    // A skippable frame may stand before the first zstd frame (RFC 8878 section 3.1.2).
+    if head.le32(0) & 0xffff_fff0 == 0x184d_2a50 {
+        return Detected::Stream(Compression::Zstd);
+    }
+    let disk = DISK.iter().any(|(at, magic)| head.has(*at, magic));
+    if head.has(32769, b"CD001")
+        && !head.has(1024, b"H+")
+        && !head.has(512, b"EFI PART")
+        && !head.has(512, b"PM")
+    {
+        return Detected::Foreign(Foreign::Iso);
+    }
+    if disk { Detected::Raw } else { Detected::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(at: usize, magic: &[u8]) -> Vec<u8> {
+        let mut head = vec![0; HEAD];
+        head[at..at + magic.len()].copy_from_slice(magic);
+        head
+    }
+
+    #[test]
+    fn every_magic_is_found_where_it_stands_and_nowhere_else() {
+        for (at, magic, format) in FRONT {
+            assert_eq!(detect(&with(at, magic), &[]), format, "{magic:?}");
+            assert_ne!(detect(&with(at + 7, magic), &[]), format, "{magic:?}");
+        }
+        for (at, magic) in DISK {
+            assert_eq!(detect(&with(at, magic), &[]), Detected::Raw, "{magic:?}");
+        }
+    }
+
+    #[test]
+    fn a_trailer_says_more_than_the_front() {
+        let mut tail = [0; TAIL];
+        tail[..4].copy_from_slice(b"koly");
+        assert_eq!(detect(&with(510, b"\x55\xaa"), &tail), Detected::Udif);
+        assert_eq!(detect(&with(0, b"PK\x03\x04"), &tail), Detected::Udif);
+        assert_eq!(detect(&[], b"cdsaencr"), Detected::Foreign(Foreign::EncryptedDmg));
+    }
+
+    #[test]
+    fn a_disc_is_an_iso_and_text_is_nothing() {
+        assert_eq!(detect(&with(32769, b"CD001"), &[]), Detected::Foreign(Foreign::Iso));
+        assert_eq!(detect(b"hello", b"hello"), Detected::Unknown);
+        assert_eq!(detect(&[], &[]), Detected::Unknown);
+    }
+
+    #[test]
+    fn every_foreign_format_has_a_name_and_advice() {
+        for (.., format) in FRONT {
+            if let Detected::Foreign(foreign) = format {
+                assert!(foreign.name().starts_with("a") && !foreign.advice().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What an image file is, and the bytes of the disk or volume in it.
+//!
+//! | format | recognised by | read |
+//! |---|---|---|
+//! | UDIF (`.dmg`) | `koly` in the last 512 bytes | in every codec, in parallel, checksums verified |
+//! | raw | partition table or file system at the front | as it is |
+//! | raw in gzip, xz, zstd, bzip2 | their magic | front to back |
+//! | others | [`Foreign`] | refused by name, with advice |
+//!
+//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `udif` · `pipeline` · `stream` · `reader`.
+//! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
+//! Takes any `Read + Seek`; opens no file.
+
+mod adc;
+mod codec;
+mod crc;
+mod detect;
+mod error;
+mod extent;
+mod pipeline;
+mod reader;
+mod stream;
+mod udif;
+
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom};
+
+pub use self::detect::Foreign;
+pub use self::error::{DecodeError, SourceError};
+pub use self::reader::Reader;
+
+use self::codec::Codec;
+use self::detect::{Detected, HEAD, TAIL};
+use self::extent::{ExtentMap, Filling};
+use self::pipeline::Sums;
+use self::stream::Compression;
+use self::udif::{Check, Udif};
+use crate::image::partition;
+use crate::image::volume;
+
+/// What a source reads from: a file, or anything like one.
+pub trait Input: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send + ?Sized> Input for T {}
+
+/// The format of an image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Apple's disk image format.
+    Udif,
+    /// The bytes of the disk or volume as they are.
+    Raw,
+    /// Raw, gzip-compressed.
+    RawGz,
+    /// Raw, xz-compressed.
+    RawXz,
+    /// Raw, zstd-compressed.
+    RawZst,
+    /// Raw, bzip2-compressed.
+    RawBz2,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Udif => "udif",
+            Format::Raw => "raw",
+            Format::RawGz => "raw.gz",
+            Format::RawXz => "raw.xz",
+            Format::RawZst => "raw.zst",
+            Format::RawBz2 => "raw.bz2",
+        })
+    }
+}
+
+/// A stretch of the decoded image. Pieces follow each other from byte 0 to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Bytes, at most 64 MiB and from hdiutil at most 1 MiB; they may well be zero.
+    Data {
+        /// Offset in the decoded image.
+        offset: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Zeros that are part of the image, of any length.
+    Zero {
+        /// Offset in the decoded image.
+        offset: u64,
+        /// Length.
+        length: u64,
+    },
+    /// Free space, of any length: reads as zeros, and need not be written.
+    Unallocated {
+        /// Offset in the decoded image.
+        offset: u64,
+        /// Length.
+        length: u64,
+    },
+}
+
+/// Checksums that the file carries for its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checksums {
+    /// Whether there is any.
+    pub present: bool,
+    /// Whether none is wrong.
+    pub ok: bool,
+}
+
+/// What a whole decode found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Bytes of the decoded image.
+    pub size: u64,
+    /// Checksums, all verified.
+    pub checksums: Checksums,
+}
+
+/// An opened image file.
+pub struct Source {
+    input: Box<dyn Input>,
+    body: Body,
+}
+
+enum Body {
+    Raw(ExtentMap),
+    Udif(Box<Udif>),
+    Stream { compression: Compression, sums: bool },
+}
+
+impl Source {
+    /// Recognises the file and reads its headers.
+    ///
+    /// # Errors
+    /// The file is not read by this version, cut off, damaged, or no image.
+    pub fn open(input: impl Read + Seek + Send + 'static) -> Result<Source, SourceError> {
+        let mut input: Box<dyn Input> = Box::new(input);
+        let size = input.seek(SeekFrom::End(0)).map_err(SourceError::read(0))?;
+        let mut head = Vec::new();
+        read_into(input.as_mut(), 0, size.min(HEAD as u64) as usize, &mut head)?;
+        let mut tail = Vec::new();
+        read_into(
+            input.as_mut(),
+            size.saturating_sub(TAIL as u64),
+            size.min(TAIL as u64) as usize,
+            &mut tail,
+        )?;
+        let body = match detect::detect(&head, &tail) {
+            Detected::Udif => Body::Udif(Box::new(Udif::open(input.as_mut(), size)?)),
+            Detected::Stream(compression) => Body::Stream { compression, sums: compression.has_sums(&head) },
+            Detected::Foreign(foreign) => return Err(SourceError::Unsupported(foreign)),
+            Detected::Unknown => {
+                return Err(SourceError::Unknown { head: hex(&head[..head.len().min(16)]), size });
+            }
+            Detected::Raw => {
+                is_whole(input.as_mut(), size)?;
+                Body::Raw(ExtentMap::plain(size))
+            }
+        };
+        Ok(Source { input, body })
+    }
+
+    /// What the file is.
+    pub fn format(&self) -> Format {
+        match self.body {
+            Body::Raw(_) => Format::Raw,
+            Body::Udif(_) => Format::Udif,
+            Body::Stream { compression: Compression::Gzip, .. } => Format::RawGz,
+            Body::Stream { compression: Compression::Xz, .. } => Format::RawXz,
+            Body::Stream { compression: Compression::Zstd, .. } => Format::RawZst,
+            Body::Stream { compression: Compression::Bzip2, .. } => Format::RawBz2,
+        }
+    }
+
+    /// How its bytes are packed: `adc`, `zlib`, `bzip2`, `lzfse`, `lzma`, `gzip`, `xz`, `zstd`; `raw` when they are
+    /// not. A packed UDIF image may hold single runs that are stored as they are; they are not named.
+    pub fn codecs(&self) -> Vec<&'static str> {
+        match &self.body {
+            Body::Raw(_) => vec![Codec::Raw.name()],
+            Body::Stream { compression, .. } => vec![compression.name()],
+            Body::Udif(udif) => match udif.codecs.as_slice() {
+                [Codec::Raw, packed @ ..] | packed if !packed.is_empty() => {
+                    packed.iter().map(|codec| codec.name()).collect()
+                }
+                stored => stored.iter().map(|codec| codec.name()).collect(),
+            },
+        }
+    }
+
+    /// Bytes of the decoded image, where the file says it.
+    pub fn size(&self) -> Option<u64> {
+        match &self.body {
+            Body::Raw(map) => Some(map.size()),
+            Body::Udif(udif) => Some(udif.map.size()),
+            Body::Stream { .. } => None,
+        }
+    }
+
+    /// What is odd about the file and does not stop anybody.
+    pub fn warnings(&self) -> &[String] {
+        match &self.body {
+            Body::Udif(udif) => &udif.warnings,
+            Body::Raw(_) | Body::Stream { .. } => &[],
+        }
+    }
+
+    /// Decodes everything on up to `workers` threads and hands it to `sink`, in order, on this thread.
+    /// On `Ok`, every checksum that the file carries was verified.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read, or `sink` had enough. Pieces that were handed out before an error prove
+    /// nothing.
+    pub fn decode<E>(
+        &mut self,
+        workers: usize,
+        sink: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
+    ) -> Result<Decoded, DecodeError<E>> {
+        let input = self.input.as_mut();
+        match &self.body {
+            Body::Raw(map) => {
+                let sums = Sums { decoded: false, stored: false };
+                pipeline::run(input, map.pieces(), sums, 1, &mut |ready| {
+                    sink(piece(ready)).map_err(DecodeError::Sink)
+                })?;
+                Ok(Decoded { size: map.size(), checksums: Checksums { present: false, ok: true } })
+            }
+            Body::Udif(udif) => {
+                let mut check = Check::new(udif);
+                let sums = Sums { decoded: true, stored: check.wants_stored() };
+                pipeline::run(input, udif.map.pieces(), sums, workers, &mut |ready| {
+                    let extent = &ready.extent;
+                    match extent.filling {
+                        Filling::Stored { at, stored, .. } => {
+                            check.decoded(extent.table, ready.decoded, extent.length);
+                            check.stored(at, ready.stored, stored);
+                        }
+                        Filling::Zero => check.zeros(extent.table, extent.length),
+                        Filling::Unallocated => {}
+                    }
+                    sink(piece(ready)).map_err(DecodeError::Sink)
+                })?;
+                Ok(Decoded { size: udif.map.size(), checksums: check.finish(input)? })
+            }
+            Body::Stream { compression, sums } => {
+                let size = stream::run(input, *compression, sink)?;
+                // The decoders compare the sums at the end of each member.
+                Ok(Decoded { size, checksums: Checksums { present: *sums, ok: true } })
+            }
+        }
+    }
+
+    /// Random access to the decoded bytes.
+    ///
+    /// # Errors
+    /// A compressed stream is only read from front to back.
+    pub fn into_reader(self) -> Result<Reader, SourceError> {
+        let format = match self.body {
+            Body::Raw(map) => return Ok(Reader::new(self.input, map)),
+            Body::Udif(udif) => return Ok(Reader::new(self.input, udif.map)),
+            Body::Stream { compression, .. } => compression.name(),
+        };
+        Err(SourceError::FrontToBack { format })
+    }
+}
+
+fn piece(ready: &pipeline::Ready) -> Piece<'_> {
+    let (offset, length) = (ready.extent.start, ready.extent.length);
+    match ready.extent.filling {
+        Filling::Stored { .. } => Piece::Data { offset, bytes: &ready.bytes },
+        Filling::Zero => Piece::Zero { offset, length },
+        Filling::Unallocated => Piece::Unallocated { offset, length },
+    }
+}
+
+/// A raw image carries no sums; what its partition table and file system say of their own length is all that tells a
+/// whole one from one that was cut off.
+fn is_whole(input: &mut dyn Input, have: u64) -> Result<(), SourceError> {
+    let shortened = |what: String, need: u64| Err(SourceError::Shortened { what, need, have });
+    match partition::read(&mut &mut *input, have) {
+        Ok(layout) if layout.partitions.is_empty() => {
+            let facts = volume::read(&mut &mut *input, 0, have).map_err(SourceError::read(0))?;
+            if facts.size > have { shortened(format!("{} volume", facts.kind), facts.size) } else { Ok(()) }
+        }
+        Ok(_) => Ok(()),
+        Err(partition::PartitionError::Beyond { number, end, .. }) => {
+            shortened(format!("partition {number}"), end)
+        }
+        Err(partition::PartitionError::Read { at, source }) => Err(SourceError::Read { at, source }),
+        // What is wrong with the table otherwise is for whoever needs the table.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Reads exactly `length` bytes at `at` into `buffer`, whose memory is used again.
+fn read_into(input: &mut dyn Input, at: u64, length: usize, buffer: &mut Vec<u8>) -> Result<(), SourceError> {
+    buffer.resize(length, 0);
+    input.seek(SeekFrom::Start(at)).and_then(|_| input.read_exact(buffer)).map_err(SourceError::read(at))
+}
+
+fn read_exact_at(input: &mut dyn Input, at: u64, length: usize) -> Result<Vec<u8>, SourceError> {
+    let mut bytes = Vec::new();
+    read_into(input, at, length, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}

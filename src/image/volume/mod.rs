@@ -1,0 +1,119 @@
+//! What file system a volume holds, its name, and how full it is.
+//!
+//! | kind | found by | file |
+//! |---|---|---|
+//! | HFS+, HFSX, HFS+ in an HFS wrapper | `H+`, `HX`, `BD` at 1024 | `hfs` |
+//! | APFS container | `NXSB` at 32 | `apfs` |
+//! | FAT16, FAT32, exFAT | boot sector | `fat`, `exfat` |
+//!
+//! Owns: facts for people and checks. They are hints: a damaged file system gives fewer facts, not an error.
+//! Must not know: files in the volume, partitions, restores. Needs no password: encrypted APFS still says its size.
+
+mod apfs;
+mod exfat;
+mod fat;
+mod hfs;
+
+use std::fmt;
+use std::io::{self, Read, Seek};
+
+use crate::image::field::Window;
+
+/// A kind of file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// HFS Plus, journaled or not.
+    HfsPlus,
+    /// HFS Plus with case-sensitive names.
+    Hfsx,
+    /// An APFS container.
+    Apfs,
+    /// FAT16.
+    Fat16,
+    /// FAT32.
+    Fat32,
+    /// exFAT.
+    ExFat,
+    /// None of these.
+    Unknown,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::HfsPlus => "hfs+",
+            Kind::Hfsx => "hfsx",
+            Kind::Apfs => "apfs",
+            Kind::Fat16 => "fat16",
+            Kind::Fat32 => "fat32",
+            Kind::ExFat => "exfat",
+            Kind::Unknown => "unknown",
+        })
+    }
+}
+
+/// What a volume says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its file system.
+    pub kind: Kind,
+    /// Its name; the names of all volumes of an APFS container, separated by commas.
+    pub label: Option<String>,
+    /// Bytes that the file system manages; may be less than its partition, and more where an image was cut off.
+    pub size: u64,
+    /// Bytes in use.
+    pub used: Option<u64>,
+    /// Bytes of an allocation block.
+    pub block_size: Option<u32>,
+    /// Names of the encrypted volumes in it (FileVault).
+    pub encrypted: Vec<String>,
+}
+
+impl Facts {
+    fn unknown(size: u64) -> Facts {
+        Facts { kind: Kind::Unknown, label: None, size, used: None, block_size: None, encrypted: Vec::new() }
+    }
+}
+
+/// Reads the facts of the volume in the `size` bytes from `start` on.
+///
+/// # Errors
+/// The bytes cannot be read. What they say is never an error.
+pub fn read(reader: &mut (impl Read + Seek), start: u64, size: u64) -> io::Result<Facts> {
+    let mut window = Window::new(reader, start, size);
+    for probe in [hfs::read, apfs::read, exfat::read, fat::read] {
+        if let Some(facts) = probe(&mut window)? {
+            return Ok(facts);
+        }
+    }
+    Ok(Facts::unknown(size))
+}
+
+/// Clear bits among the first `count` of a map, low bit first. Bits that are not there count as set.
+fn clear_bits(map: &[u8], count: u64) -> u64 {
+    let whole = usize::try_from(count / 8).unwrap_or(usize::MAX).min(map.len());
+    let mut clear: u64 = map[..whole].iter().map(|byte| u64::from(byte.count_zeros())).sum();
+    if let Some(byte) = map.get(whole) {
+        let rest = count.saturating_sub(whole as u64 * 8).min(8);
+        clear += (0..rest).filter(|bit| byte >> bit & 1 == 0).count() as u64;
+    }
+    clear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clear_bits_are_counted_up_to_the_last_one_that_counts() {
+        assert_eq!(clear_bits(&[0b1111_0000, 0b0000_0001], 16), 11);
+        assert_eq!(clear_bits(&[0b1111_0000, 0b0000_0001], 10), 5);
+        assert_eq!(clear_bits(&[0], 1000), 8);
+    }
+
+    #[test]
+    fn zeros_are_an_unknown_volume() {
+        let facts = read(&mut io::Cursor::new(vec![0; 4096]), 1024, 2048).unwrap();
+        assert_eq!(facts, Facts::unknown(2048));
+    }
+}

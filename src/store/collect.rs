@@ -1,0 +1,149 @@
+//! Garbage: chunks that no manifest names.
+//!
+//! Owns: finding them (a plan, as data), dropping packs without living chunks, moving the living ones out of packs that are
+//! mostly garbage. Must not know: which manifests are wanted; all that are in the store are.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+
+use crate::image::chunk::Frame;
+use crate::image::manifest::{Location, Untrusted};
+use crate::image::restore::{Frames, Place};
+use crate::store::index::Index;
+use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
+use crate::store::{GetError, ManifestError, Store, StoreError, files};
+use crate::value::Digest;
+
+/// A collection; while it exists nobody imports.
+#[derive(Debug)]
+pub struct Collection<'s> {
+    store: &'s Store,
+    _alone: File,
+}
+
+/// What a collection would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionPlan {
+    /// Packs without a living chunk: removed.
+    pub remove: Vec<Digest>,
+    /// Packs of which more than half is garbage: their living chunks are moved to new packs.
+    pub rewrite: Vec<Digest>,
+    /// Bytes of garbage in all packs.
+    pub garbage: u64,
+    /// Bytes that removing and rewriting give back.
+    pub reclaimable: u64,
+}
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Packs removed, rewritten ones included.
+    pub packs: u64,
+    /// Bytes given back to the disk.
+    pub bytes: u64,
+}
+
+impl<'s> Collection<'s> {
+    pub(super) fn new(store: &'s Store, alone: File) -> Collection<'s> {
+        Collection { store, _alone: alone }
+    }
+
+    /// Finds garbage.
+    ///
+    /// # Errors
+    /// [`StoreError::Roots`] when a manifest cannot be read: then nothing can be called garbage.
+    pub fn plan(&self) -> Result<CollectionPlan, StoreError> {
+        let roots = self.roots()?;
+        let index = self.store.index();
+        let mut living: HashMap<u32, u64> = HashMap::new();
+        for (_, place) in index.chunks().filter(|(digest, _)| roots.contains(digest)) {
+            *living.entry(place.pack).or_default() += u64::from(place.length);
+        }
+        let mut plan = CollectionPlan::default();
+        for (number, pack) in (0..).zip(&index.packs) {
+            let alive = living.get(&number).copied().unwrap_or(0);
+            let dead = pack.length.saturating_sub(alive);
+            plan.garbage += dead;
+            match alive {
+                0 => plan.remove.push(pack.digest),
+                _ if dead > pack.length / 2 => plan.rewrite.push(pack.digest),
+                _ => continue,
+            }
+            plan.reclaimable += dead;
+        }
+        Ok(plan)
+    }
+
+    fn roots(&self) -> Result<HashSet<Digest>, StoreError> {
+        let mut roots = HashSet::new();
+        for digest in self.store.manifests()? {
+            let unreadable = |source: Untrusted| ManifestError::Damaged { digest, source };
+            let signed = self.store.manifest(digest).map_err(StoreError::Roots)?;
+            roots.extend(signed.contents().map_err(unreadable).map_err(StoreError::Roots)?.digests());
+        }
+        Ok(roots)
+    }
+
+    /// Does what [`Collection::plan`] finds.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Packs are removed only after what lives in them is durable elsewhere.
+    pub fn run(self) -> Result<Collected, StoreError> {
+        let plan = self.plan()?;
+        let roots = self.roots()?;
+        let moved = self.rewrite(&plan.rewrite, &roots)?;
+        let folder = self.store.folder.join("packs");
+        let gone: HashSet<Digest> = plan.remove.iter().chain(&plan.rewrite).copied().collect();
+        let mut collected = Collected { packs: gone.len() as u64, bytes: 0 };
+        for pack in &gone {
+            let path = self.store.pack_path(pack);
+            let length = fs::metadata(&path).map_err(StoreError::at("reading", &path))?.len();
+            fs::remove_file(&path).map_err(StoreError::at("removing", &path))?;
+            collected.bytes += length;
+        }
+        files::sync_folder(&folder)?;
+        collected.bytes = collected.bytes.saturating_sub(moved.iter().map(|pack| pack.length).sum());
+        *self.store.index_mut() = Index::load(&folder)?;
+        Ok(collected)
+    }
+
+    /// Moves the living chunks of `packs`, each checked on its way.
+    fn rewrite(&self, packs: &[Digest], roots: &HashSet<Digest>) -> Result<Vec<ClosedPack>, StoreError> {
+        let packs: HashSet<Digest> = packs.iter().copied().collect();
+        let mut living: Vec<(Digest, Digest, Location)> = {
+            let index = self.store.index();
+            let placed = index.chunks().filter(|(digest, _)| roots.contains(digest));
+            placed
+                .map(|(digest, place)| (index.packs[place.pack as usize].digest, *digest, *place))
+                .filter(|(pack, ..)| packs.contains(pack))
+                .collect()
+        };
+        living.sort_by_key(|(_, _, place)| (place.pack, place.offset));
+        let folder = self.store.folder.join("packs");
+        let (mut writer, mut closed) = (None::<PackWriter>, Vec::new());
+        for (pack, digest, place) in living {
+            let frame = self.checked_frame(pack, digest, place)?;
+            let open = match &mut writer {
+                Some(open) => open,
+                none => none.insert(PackWriter::create(self.store.incoming())?),
+            };
+            open.append(digest, place.raw, &frame)?;
+            if let Some(full) = writer.take_if(|open| open.length() >= PACK_SIZE) {
+                closed.push(full.close(&folder)?);
+            }
+        }
+        if let Some(last) = writer {
+            closed.push(last.close(&folder)?);
+        }
+        Ok(closed)
+    }
+
+    fn checked_frame(&self, pack: Digest, digest: Digest, place: Location) -> Result<Vec<u8>, StoreError> {
+        let mut frame = vec![0; place.length as usize];
+        let read = |error| GetError::Read { digest, source: std::io::Error::other(error) };
+        let from = Place { pack, offset: place.offset, fresh: false };
+        self.store.fetch(from, &mut frame).map_err(|error| StoreError::Move(read(error)))?;
+        Frame(&frame).open(digest).map_err(|source| StoreError::Move(GetError::Damaged { pack, source }))?;
+        Ok(frame)
+    }
+}

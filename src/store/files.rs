@@ -1,0 +1,74 @@
+//! Files that are there whole or not at all.
+//!
+//! Owns: flush, rename, flush the folder. Must not know: what is in the files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Opens or makes the file of a lock.
+pub(super) fn open_lock(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(StoreError::at("opening", path))
+}
+
+/// Makes renames and removals in `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|opened| opened.sync_all()).map_err(StoreError::at("flushing folder", folder))
+}
+
+/// Moves a flushed file to its place, durably.
+pub(super) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(StoreError::at("renaming to", to))?;
+    to.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Writes `bytes` to `to` by way of `temporary`, durably.
+pub(super) fn write_whole(temporary: &Path, to: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let written = File::create_new(temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let published =
+        written.map_err(StoreError::at("writing", temporary)).and_then(|()| publish(temporary, to));
+    if published.is_err() {
+        // Left for the next start if this fails too; the error that counts is the one above.
+        drop(fs::remove_file(temporary));
+    }
+    published
+}
+
+/// Names of the files in `folder` that are text.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let read = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    };
+    read().map_err(StoreError::at("listing", folder))
+}
+
+/// Removes all files in `folder`; gives their number.
+pub(super) fn empty(folder: &Path) -> Result<usize, StoreError> {
+    let names = names(folder)?;
+    for name in &names {
+        let path = folder.join(name);
+        fs::remove_file(&path).map_err(StoreError::at("removing", &path))?;
+    }
+    Ok(names.len())
+}
+
+/// Reads a file of at most `most` bytes.
+pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {most} bytes")));
+    }
+    Ok(bytes)
+}

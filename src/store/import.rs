@@ -1,0 +1,81 @@
+//! One import: chunks into packs, then the manifest.
+//!
+//! Owns: the open pack and the order pack → index → manifest. Must not know: where chunks come from.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::image::ingest::Keeper;
+use crate::image::manifest::{Manifest, SignedManifest};
+use crate::store::pack::{PACK_SIZE, PackWriter};
+use crate::store::{Store, StoreError, files};
+use crate::value::Digest;
+
+/// An import. Dropped before [`Import::finish`], it leaves closed packs (found again by the next try, or
+/// garbage) and nothing else.
+#[derive(Debug)]
+pub struct Import<'s> {
+    store: &'s Store,
+    open: Mutex<Open>,
+    _shared: File,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    pack: Option<PackWriter>,
+    pending: HashSet<Digest>,
+}
+
+impl<'s> Import<'s> {
+    pub(super) fn new(store: &'s Store, shared: File) -> Import<'s> {
+        Import { store, open: Mutex::default(), _shared: shared }
+    }
+
+    /// Makes the import whole: all its chunks are durable and visible, then the manifest is. When this returns, the
+    /// image survives a power cut.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the manifest is then not in the store. `signed` must be the signed form of `manifest`.
+    pub fn finish(self, manifest: &Manifest, signed: &SignedManifest) -> Result<Digest, StoreError> {
+        self.close(&mut self.open())?;
+        self.store.locations(manifest).map_err(StoreError::Incomplete)?;
+        let digest = signed.digest();
+        files::write_whole(&self.store.incoming(), &self.store.manifest_path(&digest), signed.as_bytes())?;
+        Ok(digest)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        // A panic in the middle of `keep` leaves a pack whose table lacks its last record at worst.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, open: &mut Open) -> Result<(), StoreError> {
+        if let Some(pack) = open.pack.take() {
+            let closed = pack.close(&self.store.folder.join("packs"))?;
+            self.store.index_mut().add(&closed);
+        }
+        open.pending.clear();
+        Ok(())
+    }
+}
+
+impl Keeper for Import<'_> {
+    type Error = StoreError;
+
+    fn holds(&self, digest: &Digest) -> bool {
+        self.store.holds(digest) || self.open().pending.contains(digest)
+    }
+
+    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), StoreError> {
+        let mut open = self.open();
+        let pack = match &mut open.pack {
+            Some(pack) => pack,
+            none => none.insert(PackWriter::create(self.store.incoming())?),
+        };
+        pack.append(digest, raw, frame)?;
+        let full = pack.length() >= PACK_SIZE;
+        open.pending.insert(digest);
+        if full { self.close(&mut open) } else { Ok(()) }
+    }
+}
