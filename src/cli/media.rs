@@ -128,16 +128,18 @@ fn request(arguments: BootArguments) -> anyhow::Result<Request> {
 /// The keys, when there is at least one: an empty file would be taken for "SSH is on" and let nobody in.
 fn read_keys(path: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let keys = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let is_key =
         |line: &str| line.split_whitespace().any(|w| w.starts_with("ssh-") || w.starts_with("ecdsa-"));
     let mut count = 0;
-    for line in keys {
-        if line.contains("PRIVATE KEY") || !is_key(line) {
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        // The line itself is not shown: it may be of a private key.
+        if !is_key(line) {
             bail!(
-                "{} has a line that is no public SSH key: {}…",
-                path.display(),
-                &line[..line.len().min(20)]
+                "line {number} of {} is no public SSH key, as ssh-keygen writes into a .pub file",
+                path.display()
             );
         }
         count += 1;

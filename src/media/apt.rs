@@ -117,10 +117,12 @@ impl Package {
 }
 
 /// The cache folder and where packages come from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Archive {
     cache: PathBuf,
     mirror: String,
+    /// Held while this lives: two that unpack at once would take each other's halves.
+    _lock: fs::File,
 }
 
 impl Archive {
@@ -136,7 +138,10 @@ impl Archive {
             create(&cache.join(folder))?;
         }
         let cache = cache.canonicalize().map_err(|source| AptError::File { path: cache.into(), source })?;
-        Ok(Archive { cache, mirror: mirror.trim_end_matches('/').to_owned() })
+        let path = cache.join("lock");
+        let lock = fs::File::create(&path).and_then(|file| file.lock().map(|()| file));
+        let lock = lock.map_err(|source| AptError::File { path, source })?;
+        Ok(Archive { cache, mirror: mirror.trim_end_matches('/').to_owned(), _lock: lock })
     }
 
     /// Fetches the lists of `suite`: what is current from now on.
@@ -224,6 +229,30 @@ impl Archive {
         Ok(folder)
     }
 
+    /// Removes older versions of `current` from the cache: a kernel takes 400 MB there.
+    ///
+    /// # Errors
+    /// [`AptError::File`]
+    pub fn forget_older<'a>(
+        &self,
+        current: impl Iterator<Item = &'a Package> + Clone,
+    ) -> Result<(), AptError> {
+        for (folder, suffix) in [("packages", ".deb"), ("unpacked", "")] {
+            let folder = self.cache.join(folder);
+            let failed = |source| AptError::File { path: folder.clone(), source };
+            for entry in fs::read_dir(&folder).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if is_older(&name, suffix, current.clone()) {
+                    let removed =
+                        if suffix.is_empty() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                    removed.map_err(|source| AptError::File { path: path.clone(), source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn root(&self, suite: Suite) -> PathBuf {
         self.cache.join("apt").join(suite.name())
     }
@@ -273,7 +302,7 @@ impl Archive {
         for option in [
             "APT::Architecture=amd64",
             "Acquire::Languages=none",
-            "Acquire::Retries=3",
+            "Acquire::Retries=1",
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             // All folders are ours: nothing to fence off with another user, who could not write here.
             "APT::Sandbox::User=",
@@ -283,6 +312,20 @@ impl Archive {
         command.args(arguments);
         run(command, program, what)
     }
+}
+
+/// Whether `entry` of the cache is another version of one of `current`. A kernel has its version in the package's name.
+fn is_older<'a>(entry: &str, suffix: &str, current: impl Iterator<Item = &'a Package> + Clone) -> bool {
+    const KERNEL: &str = "linux-image-";
+    let Some((name, _)) = entry.strip_suffix(suffix).and_then(|entry| entry.split_once('_')) else {
+        return false;
+    };
+    let same = |package: &Package| {
+        package.name == name || name.starts_with(KERNEL) && package.name.starts_with(KERNEL)
+    };
+    let kept =
+        |package: &Package| entry == package.file || entry == format!("{}_{}", package.name, package.version);
+    current.clone().any(same) && !current.clone().any(kept)
 }
 
 /// Text of `sources.list`.
@@ -355,6 +398,23 @@ mod tests {
         assert_eq!(Package::parse("'http://m/x.deb' x_1_amd64.deb 9 MD5Sum:00"), None);
         assert_eq!(Package::parse(&format!("'u' ../x_1_amd64.deb 9 SHA256:{sha256}")), None);
         assert_eq!(Package::parse("E: something"), None);
+    }
+
+    #[test]
+    fn only_other_versions_of_what_is_current_are_older() {
+        let package =
+            |line: &str| Package::parse(&format!("'u' {line} 9 SHA256:{}", "5".repeat(64))).unwrap();
+        let current = [
+            package("linux-image-6.1.0-56-amd64_6.1.192-2_amd64.deb"),
+            package("dosfstools_4.2-1_amd64.deb"),
+        ];
+        let older = |entry: &str, suffix: &str| is_older(entry, suffix, current.iter());
+        assert!(older("linux-image-6.1.0-50-amd64_6.1.176-1_amd64.deb", ".deb"));
+        assert!(older("linux-image-6.1.0-50-amd64_6.1.176-1", ""));
+        assert!(older("dosfstools_4.2-0_amd64.deb", ".deb"));
+        assert!(!older("dosfstools_4.2-1_amd64.deb", ".deb") && !older("dosfstools_4.2-1", ""));
+        assert!(!older("dropbear-bin_2022.83-1_amd64.deb", ".deb"));
+        assert!(!older("dosfstools_4.2-0.partial", ".deb"));
     }
 
     #[test]

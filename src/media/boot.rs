@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::media::apt::{AptError, Archive, Package};
 use crate::media::efi::{BadProgram, with_load_options};
-use crate::media::initramfs::{Initramfs, InitramfsError, Own, Unpacked, compose};
+use crate::media::initramfs::{Initramfs, InitramfsError, Own, Unpacked, compose, static_program};
 use crate::media::packages::{
     FIRMWARE, IPXE, KERNEL, LIBRARIES, PROGRAMS, SSH_LIBRARIES, SSH_PROGRAMS, Suite,
 };
@@ -132,8 +132,10 @@ pub struct Contents {
 /// Finds out what is current and what has to be downloaded. `say` gets a line for each thing that takes time.
 ///
 /// # Errors
-/// [`BootError::Apt`]
+/// [`BootError`]
 pub fn plan(request: &Request, archive: &Archive, say: &mut dyn FnMut(&str)) -> Result<Plan, BootError> {
+    // What is missing here is told before anything is fetched.
+    own(request)?;
     for suite in [Suite::Bookworm, Suite::Trixie] {
         if !request.offline {
             say(&format!("fetching the package lists of Debian {}", suite.name()));
@@ -168,18 +170,7 @@ pub fn build(
     plan: &Plan,
     say: &mut dyn FnMut(&str),
 ) -> Result<Contents, BootError> {
-    let authority = request.data.join("keys/ca.pem");
-    let ca = fs::read(&authority).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => BootError::NoAuthority(authority.clone()),
-        _ => BootError::File { path: authority.clone(), source },
-    })?;
-    let own = Own {
-        runner: request.runner.clone(),
-        ca,
-        server: request.server.https(),
-        ntp_servers: request.ntp_servers.clone(),
-        ssh_keys: request.ssh_keys.clone(),
-    };
+    let own = own(request)?;
     say("downloading and unpacking packages");
     let (unpacked, ipxe) = fetch(archive, plan)?;
     let booter = booter(&ipxe, &plan.trixie[0], &request.server)?;
@@ -202,6 +193,7 @@ pub fn build(
         replace(&boot.join(path), &bytes)?;
         made.push(Made { path: path.to_owned(), size: bytes.len() as u64, sha256: sha256(&bytes) });
     }
+    archive.forget_older(plan.bookworm.iter().chain(&plan.trixie))?;
     let contents = Contents {
         kernel: release,
         modules,
@@ -216,6 +208,21 @@ pub fn build(
     let path = boot.join("contents.json");
     replace(&path, &text.map_err(|source| BootError::File { path: path.clone(), source })?)?;
     Ok(contents)
+}
+
+/// What goes along from this appliance.
+fn own(request: &Request) -> Result<Own, BootError> {
+    let authority = request.data.join("keys/ca.pem");
+    if !authority.exists() {
+        return Err(BootError::NoAuthority(authority));
+    }
+    Ok(Own {
+        runner: static_program(&request.runner)?,
+        ca: read(&authority)?,
+        server: request.server.https(),
+        ntp_servers: request.ntp_servers.clone(),
+        ssh_keys: request.ssh_keys.clone(),
+    })
 }
 
 fn fetch(archive: &Archive, plan: &Plan) -> Result<(Unpacked, PathBuf), BootError> {

@@ -86,8 +86,8 @@ pub struct Unpacked {
 /// What is ours, not Debian's.
 #[derive(Clone, Debug, Default)]
 pub struct Own {
-    /// The static `rootstock-runner`.
-    pub runner: PathBuf,
+    /// The static `rootstock-runner`, see [`static_program`].
+    pub runner: Vec<u8>,
     /// Certificate authority of the appliance, PEM.
     pub ca: Vec<u8>,
     /// Address of the appliance's HTTPS.
@@ -122,7 +122,7 @@ pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsErr
     skeleton(&mut tree);
     scripts(&mut tree);
     configuration(&mut tree, own);
-    runner(&mut tree, &own.runner)?;
+    tree.program("bin/rootstock-runner", own.runner.as_slice());
     let ssh = if own.ssh_keys.is_some() { &SSH_PROGRAMS[..] } else { &[] };
     for (package, from, to) in PROGRAMS.iter().chain(ssh) {
         program(&mut tree, unpacked, package, from, to)?;
@@ -182,7 +182,11 @@ fn configuration(tree: &mut Tree, own: &Own) {
     }
 }
 
-fn runner(tree: &mut Tree, path: &Path) -> Result<(), InitramfsError> {
+/// Reads a program that runs without a libc beside it.
+///
+/// # Errors
+/// [`InitramfsError::Read`], [`InitramfsError::NoProgram`], [`InitramfsError::NotStatic`]
+pub fn static_program(path: &Path) -> Result<Vec<u8>, InitramfsError> {
     let bytes = read(path)?;
     let elf = Elf::read(&bytes).map_err(|source| InitramfsError::NoProgram { path: path.into(), source })?;
     let mut needs = elf.needed();
@@ -190,8 +194,7 @@ fn runner(tree: &mut Tree, path: &Path) -> Result<(), InitramfsError> {
     if !needs.is_empty() {
         return Err(InitramfsError::NotStatic { path: path.into(), needs: needs.join(", ") });
     }
-    tree.program("bin/rootstock-runner", bytes);
-    Ok(())
+    Ok(bytes)
 }
 
 /// A program with its dynamic linker and its libraries, and theirs.
@@ -317,4 +320,139 @@ fn names(folder: &Path) -> Result<Vec<String>, InitramfsError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {
     fs::read(path).map_err(|source| InitramfsError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::cpio::Node;
+    use crate::media::elf::tests::elf;
+    use crate::media::packages::{LIBRARIES, OPTIONAL_MODULES};
+
+    fn put(path: &Path, bytes: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn dynamic(library: &str) -> Vec<u8> {
+        let mut section = Vec::new();
+        for number in [1u64, 1, 0, 0] {
+            section.extend_from_slice(&number.to_le_bytes());
+        }
+        elf(&[
+            (".interp", b"/lib64/ld.so\0"),
+            (".dynamic", &section),
+            (".dynstr", format!("\0{library}\0").as_bytes()),
+        ])
+    }
+
+    /// Packages with every file that is taken, `without` one kernel module.
+    fn packages(root: &Path, without: &str) -> Unpacked {
+        let kernel = root.join("kernel");
+        let folder = kernel.join("lib/modules/6.1.0-test");
+        for name in MODULES.iter().chain(&OPTIONAL_MODULES).filter(|name| **name != without) {
+            let info: &[u8] =
+                if *name == "tg3" { b"firmware=tigon/tg3.bin\0firmware=tigon/none.bin\0" } else { b"" };
+            put(&folder.join(format!("kernel/drivers/{name}.ko")), &elf(&[(".modinfo", info)]));
+        }
+        put(&folder.join("modules.builtin"), b"");
+        put(&root.join("firmware/lib/firmware/tigon/tg3.bin"), b"firmware");
+        let mut others = Vec::new();
+        for (package, path, _) in PROGRAMS.iter().chain(&SSH_PROGRAMS) {
+            put(&root.join(package).join(path), &dynamic("libc.so.6"));
+            others.push(((*package).to_owned(), root.join(package)));
+        }
+        let libc = root.join(LIBRARIES[0]);
+        for name in ["libc.so.6", "ld.so"] {
+            put(&libc.join("lib/x86_64-linux-gnu").join(name), &elf(&[]));
+        }
+        for (_, path) in FILES {
+            put(&libc.join(path), b"data");
+        }
+        others.push((LIBRARIES[0].to_owned(), libc));
+        Unpacked { kernel, firmware: vec![root.join("firmware")], others }
+    }
+
+    fn own() -> Own {
+        Own {
+            runner: elf(&[]),
+            ca: b"PEM".to_vec(),
+            server: "https://192.0.2.1".to_owned(),
+            ..Own::default()
+        }
+    }
+
+    fn file<'a>(initramfs: &'a Initramfs, path: &str) -> Option<(u32, &'a [u8])> {
+        initramfs.tree.entries().find_map(|(at, node)| match node {
+            Node::File(mode, bytes) if at == path => Some((*mode, bytes.as_slice())),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn programs_bring_their_libraries_and_modules_their_firmware() {
+        let root = tempfile::tempdir().unwrap();
+        let made = compose(&packages(root.path(), ""), &own()).unwrap();
+        for path in [
+            "init",
+            "bin/busybox",
+            "sbin/mkapfs",
+            "lib64/ld.so",
+            "lib/x86_64-linux-gnu/libc.so.6",
+            "lib/firmware/tigon/tg3.bin",
+            "lib/modules/6.1.0-test/kernel/drivers/nvme.ko",
+            "bin/rootstock-runner",
+        ] {
+            assert!(made.tree.has(path), "{path}");
+        }
+        assert_eq!(made.firmware_absent, ["tigon/none.bin"]);
+        assert_eq!(file(&made, "etc/rootstock/server"), Some((0o644, &b"https://192.0.2.1\n"[..])));
+    }
+
+    #[test]
+    fn the_same_packages_give_the_same_bytes() {
+        let bytes = || {
+            let root = tempfile::tempdir().unwrap();
+            let mut archive = Vec::new();
+            compose(&packages(root.path(), ""), &own()).unwrap().tree.write(&mut archive).unwrap();
+            archive
+        };
+        assert!(bytes() == bytes());
+    }
+
+    #[test]
+    fn without_keys_there_is_no_ssh_server_and_with_keys_nobody_else_reads_them() {
+        let root = tempfile::tempdir().unwrap();
+        let unpacked = packages(root.path(), "");
+        let without = compose(&unpacked, &own()).unwrap();
+        assert!(!without.tree.has("sbin/dropbear") && !without.tree.has("root/.ssh"));
+        let keys = Some("ssh-ed25519 AAAA admin\n".to_owned());
+        let with = compose(&unpacked, &Own { ssh_keys: keys, ..own() }).unwrap();
+        assert!(with.tree.has("sbin/dropbear"));
+        let (mode, text) = file(&with, "root/.ssh/authorized_keys").unwrap();
+        assert_eq!((mode, text), (0o600, &b"ssh-ed25519 AAAA admin\n"[..]));
+    }
+
+    #[test]
+    fn a_module_that_macs_need_must_be_there_and_others_may_be_absent() {
+        let root = tempfile::tempdir().unwrap();
+        let error = compose(&packages(root.path(), "nvme"), &own()).unwrap_err().to_string();
+        assert!(error.contains("6.1.0-test has no module nvme"), "{error}");
+        let root = tempfile::tempdir().unwrap();
+        let made = compose(&packages(root.path(), "simpledrm"), &own()).unwrap();
+        assert_eq!(made.absent, ["simpledrm"]);
+    }
+
+    #[test]
+    fn a_missing_library_and_a_dynamic_runner_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        let unpacked = packages(root.path(), "");
+        fs::remove_file(root.path().join("libc6/lib/x86_64-linux-gnu/libc.so.6")).unwrap();
+        let error = compose(&unpacked, &own()).unwrap_err().to_string();
+        assert!(error.contains("libc.so.6") && error.contains("bin/busybox"), "{error}");
+        let runner = root.path().join("runner");
+        put(&runner, &dynamic("libssl.so"));
+        let error = static_program(&runner).unwrap_err().to_string();
+        assert!(error.contains("libssl.so") && error.contains("crt-static"), "{error}");
+    }
 }
