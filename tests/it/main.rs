@@ -8,6 +8,7 @@ mod image_source;
 mod image_source_build;
 mod image_source_cli;
 mod image_source_damage;
+mod media;
 mod netboot;
 mod restore;
 mod sequence;
