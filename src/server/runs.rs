@@ -12,11 +12,13 @@ use tokio::sync::{Mutex, watch};
 
 use super::clock::now_ms;
 use super::receipt;
+use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
 use crate::db::{Append, Db, DbError, Ended, EventBody};
 use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Run};
+use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
+use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
 const MOST_HELD: usize = 256;
@@ -31,6 +33,7 @@ const MOST_ROWS: i64 = 20_000;
 #[derive(Clone)]
 pub struct Runs {
     db: Db,
+    timeline: Timeline,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -38,6 +41,8 @@ pub struct Runs {
 pub struct Held {
     id: i64,
     device: i64,
+    /// Address that its Mac booted with.
+    mac: Option<MacAddr>,
     machine: Mutex<Machine>,
     seen: watch::Sender<Seen>,
 }
@@ -105,8 +110,8 @@ pub enum RunError {
 
 impl Runs {
     /// No run is read before it is asked for.
-    pub fn new(db: Db) -> Runs {
-        Runs { db, held: Arc::default() }
+    pub fn new(db: Db, timeline: Timeline) -> Runs {
+        Runs { db, timeline, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -123,12 +128,16 @@ impl Runs {
                 .map_err(|source| RunError::Unreadable { run: id, number: event.number, source })?;
             recorded.push(event);
         }
+        let mac = match recorded.first().map(|first| &first.event) {
+            Some(Event::Started(start)) => start.facts.mac,
+            _ => None,
+        };
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let seen =
             Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
         let machine = Machine { run, last, receipt_key: row.receipt_key, saved_ms: 0, lost: false };
         let fresh =
-            Arc::new(Held { id, device: row.summary.device, machine: Mutex::new(machine), seen: watch::Sender::new(seen) });
+            Arc::new(Held { id, device: row.summary.device, mac, machine: Mutex::new(machine), seen: watch::Sender::new(seen) });
         let mut held = self.lock();
         if held.len() >= MOST_HELD {
             held.retain(|_, held| !held.seen.borrow().ended);
@@ -325,7 +334,20 @@ impl Runs {
         });
         let step = machine.run.step_number();
         tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
+        self.note_end(held, &machine.run);
         Ok(())
+    }
+
+    fn note_end(&self, held: &Held, run: &Run) {
+        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
+        let word = match outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "was cancelled",
+        };
+        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
+        tracing::info!(run = held.id, "{line}");
+        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
     }
 
     async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
