@@ -3,19 +3,27 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
 use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
-use super::library::{Imported, LibraryError};
+use super::library::{ImportError, Imported};
 use crate::api::admin::{ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
 use crate::api::runner::Problem;
 use crate::db::{NewVersion, StoredVersion};
+use crate::image::chunk::CHUNK;
+use crate::image::ingest::Progress;
 use crate::image::manifest::Region;
+use crate::image::source::Source;
+use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
 /// Takes a file in.
@@ -30,11 +38,15 @@ pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made
 }
 
 async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<Made, Problem> {
-    let (library, path, blocking) = (app.library.clone(), request.path.clone(), work.clone());
-    let password = request.password.clone();
-    let workers = app.config.import_workers;
-    let imported = spawn_blocking(move || library.import(Path::new(&path), password.as_ref(), workers, &blocking));
-    let imported = imported.await.map_err(panicked)?.map_err(|error| failed(&error))?;
+    let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
+    let progress = Arc::new(Progress::default());
+    let (counted, stopped) = (progress.clone(), progress.clone());
+    let reading = spawn_blocking(move || {
+        blocking.phase("reading", decoded_size(&path));
+        library.import(&path, &counted)
+    });
+    let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
+    let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
     let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let facts = facts(&imported, source);
     let size = facts.size;
@@ -47,7 +59,7 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
         "{} {version}: {} decoded, {} added to the library",
         request.name,
         ByteSize(size),
-        ByteSize(imported.added)
+        ByteSize(imported.new_bytes)
     );
     tracing::info!(image = request.name, version, "imported {message}");
     Ok(Made { message, version: Some(version) })
@@ -55,25 +67,29 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
 
 /// Reads every chunk of a version.
 pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Made, Problem> {
-    let (library, blocking, digest) = (app.library.clone(), work.clone(), version.manifest);
-    let workers = app.config.import_workers;
-    let verified = spawn_blocking(move || {
-        let signed = library.store().manifest(digest).map_err(|error| chain(&error))?;
-        let manifest = signed.verify(digest, &[library.key()]).map_err(|error| chain(&error))?;
-        let total = manifest.digests().collect::<std::collections::HashSet<_>>().len() as u64;
-        blocking.phase("reading", 0);
-        let done = std::sync::atomic::AtomicU64::new(0);
-        Ok::<_, String>((library.store().verify(&manifest, workers.unwrap_or_else(cores), &done), total))
+    let (library, digest, done) = (app.library.clone(), version.manifest, Arc::new(AtomicU64::new(0)));
+    work.phase("reading", 0);
+    let (counted, blocking) = (done.clone(), work.clone());
+    let reading = spawn_blocking(move || {
+        let (_, manifest) = library.manifest(digest)?;
+        let distinct: HashSet<&Digest> = manifest.digests().collect();
+        blocking.set_total(distinct.len() as u64 * CHUNK);
+        library.verify(digest, &counted)
     });
+    let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
     let name = format!("{} {}", version.image, version.version);
     let again = format!("check the disk of the library, then import {} again", version.image);
-    let (found, total) = verified
-        .await
-        .map_err(panicked)?
-        .map_err(|error| Problem { error: format!("{name} is damaged: {error}"), next_step: again.clone() })?;
+    let found = verified.map_err(panicked)?.map_err(|error| Problem {
+        error: format!("{name} is damaged: {}", chain(&error)),
+        next_step: again.clone(),
+    })?;
     match found.damage.first() {
         None => {
-            let message = format!("{name} is whole: {total} chunks, {} read and compared", ByteSize(found.bytes));
+            let message = format!(
+                "{name} is whole: {} chunks, {} read and compared",
+                found.chunks,
+                ByteSize(found.bytes)
+            );
             Ok(Made { message, version: Some(version.version) })
         }
         Some(first) => Err(Problem {
@@ -126,7 +142,7 @@ pub async fn sweep(app: &App) {
             library.store().remove_manifest(*digest)?;
         }
         let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !kept.contains(digest)).collect();
-        Ok::<_, crate::store::StoreError>((stray.len(), lost))
+        Ok::<_, StoreError>((stray.len(), lost))
     });
     match swept.await {
         Ok(Ok((stray, lost))) => {
@@ -150,7 +166,7 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
         // While an import or restore is under way nobody can tell what will be garbage.
         let reclaimable = match store.collection().and_then(|collection| collection.plan()) {
             Ok(plan) => plan.reclaimable,
-            Err(crate::store::StoreError::Busy(_)) => 0,
+            Err(StoreError::Busy(_)) => 0,
             Err(error) => return Err(error),
         };
         Ok((store.usage(), reclaimable, library.key().to_string()))
@@ -169,7 +185,7 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
 fn facts(imported: &Imported, source: String) -> ImageVersion {
     let manifest = &imported.manifest;
     let main = manifest.main().map(|region| region.start);
-    let distinct: std::collections::HashSet<&Digest> = manifest.digests().collect();
+    let distinct: HashSet<&Digest> = manifest.digests().collect();
     let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
     ImageVersion {
         version: 0,
@@ -177,10 +193,10 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         size: manifest.size(),
         sha256: manifest.source().to_string(),
         source,
-        format: imported.format.clone(),
+        format: imported.format.to_string(),
         imported_ms: now_ms(),
         chunks: distinct.len() as u64,
-        added: imported.added,
+        added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
         used_by: Vec::new(),
@@ -206,14 +222,26 @@ fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
     }
 }
 
-fn failed(error: &LibraryError) -> Problem {
-    Problem { error: chain(error), next_step: String::new() }
+/// Bytes of the decoded image where the file says so, for the progress bar; what is wrong with it, the import tells.
+fn decoded_size(path: &Path) -> u64 {
+    let source = File::open(path).ok().and_then(|file| Source::open(file).ok());
+    source.and_then(|source| source.size()).unwrap_or(0)
 }
 
-fn panicked(error: tokio::task::JoinError) -> Problem {
-    Problem { error: format!("the appliance failed: {error}"), next_step: "report it with the log of rootstockd".into() }
+fn failed(error: &ImportError) -> Problem {
+    let next_step = match error {
+        ImportError::Open { .. } => "check the path, and that rootstockd's account may read it",
+        ImportError::Source(_) | ImportError::Partition(_) => {
+            "nothing was added; look into the file: rootstock image inspect FILE"
+        }
+        _ => "nothing was added to the library",
+    };
+    Problem { error: chain(error), next_step: next_step.to_owned() }
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
+fn panicked(error: JoinError) -> Problem {
+    Problem {
+        error: format!("the appliance failed: {error}"),
+        next_step: "report it with the log of rootstockd".into(),
+    }
 }

@@ -184,8 +184,12 @@ mod tests {
 
     #[test]
     fn the_certificate_is_for_the_configured_address_and_for_this_machine() {
-        let config = toml::from_str::<Fragment>("[network]\naddress = '192.0.2.9'").unwrap().validate().unwrap();
+        let config =
+            toml::from_str::<Fragment>("[network]\naddress = '192.0.2.9'").unwrap().validate().unwrap();
         let names = names(&config);
-        assert!(names.contains(&"192.0.2.9".to_owned()) && names.contains(&"127.0.0.1".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"192.0.2.9".to_owned()) && names.contains(&"127.0.0.1".to_owned()),
+            "{names:?}"
+        );
     }
 }

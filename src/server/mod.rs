@@ -125,7 +125,9 @@ impl Server {
         let authority = Authority::open(&data.keys())?;
         let admin_token = admin_token(&data.keys())?;
         let db = Db::open(&data.database()).await?;
-        let library = Arc::new(Library::open(&data.store(), &data.keys())?);
+        let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+        let workers = config.import_workers.unwrap_or_else(cores);
+        let library = Arc::new(Library::open(&data.store(), &data.keys(), workers, config.keep_free)?);
         let https = listen::https(config.ports.https)?;
         let https_address = https.local_addr().map_err(lost("https"))?;
         let path = config.socket.clone().unwrap_or_else(|| data.socket());
@@ -178,7 +180,9 @@ impl Server {
         if let Some((sockets, settings)) = boot {
             let (timeline, stop) = (app.timeline.sender(), stop.clone());
             services.spawn(async move {
-                netboot::run(sockets, settings, timeline, Arc::default(), stop).await.map_err(lost("the boot services"))
+                netboot::run(sockets, settings, timeline, Arc::default(), stop)
+                    .await
+                    .map_err(lost("the boot services"))
             });
         }
         let records = CancellationToken::new();
@@ -219,7 +223,8 @@ async fn serve_https(
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
     let handle = Handle::new();
-    let mut server = axum_server::from_tcp_rustls(listener, tls).map_err(lost("https"))?.handle(handle.clone());
+    let mut server =
+        axum_server::from_tcp_rustls(listener, tls).map_err(lost("https"))?.handle(handle.clone());
     // A runner asks on kept-alive connections; a client that never finishes its request is dropped.
     server.http_builder().http1().keep_alive(true).timer(hyper_util::rt::TokioTimer::new());
     let serving = server.serve(http::network(app).into_make_service());
@@ -272,7 +277,10 @@ async fn follow_addresses(
         match authority.server(&now) {
             Ok(config) => {
                 tls.reload_from_config(Arc::new(config));
-                tracing::info!("this machine's addresses changed: the server certificate is now for {}", now.join(", "));
+                tracing::info!(
+                    "this machine's addresses changed: the server certificate is now for {}",
+                    now.join(", ")
+                );
                 names = now;
             }
             Err(error) => tracing::error!("{}", http::error::chain(&error)),
@@ -340,6 +348,8 @@ fn boot_listeners(sockets: &netboot::Sockets) -> Vec<Listener> {
         ("tftp", sockets.tftp_address()),
     ]
     .into_iter()
-    .filter_map(|(service, address)| Some(Listener { service: service.to_owned(), address: address.ok()?.to_string() }))
+    .filter_map(|(service, address)| {
+        Some(Listener { service: service.to_owned(), address: address.ok()?.to_string() })
+    })
     .collect()
 }

@@ -124,8 +124,11 @@ impl Runs {
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let EventBody::State(body) = &event.body else { continue };
-            let event: Recorded = serde_json::from_str(body)
-                .map_err(|source| RunError::Unreadable { run: id, number: event.number, source })?;
+            let event: Recorded = serde_json::from_str(body).map_err(|source| RunError::Unreadable {
+                run: id,
+                number: event.number,
+                source,
+            })?;
             recorded.push(event);
         }
         let mac = match recorded.first().map(|first| &first.event) {
@@ -133,11 +136,15 @@ impl Runs {
             _ => None,
         };
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
-        let seen =
-            Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
+        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
         let machine = Machine { run, last, receipt_key: row.receipt_key, saved_ms: 0, lost: false };
-        let fresh =
-            Arc::new(Held { id, device: row.summary.device, mac, machine: Mutex::new(machine), seen: watch::Sender::new(seen) });
+        let fresh = Arc::new(Held {
+            id,
+            device: row.summary.device,
+            mac,
+            machine: Mutex::new(machine),
+            seen: watch::Sender::new(seen),
+        });
         let mut held = self.lock();
         if held.len() >= MOST_HELD {
             held.retain(|_, held| !held.seen.borrow().ended);
@@ -235,17 +242,23 @@ impl Runs {
         Ok(read(&machine.run, &seen))
     }
 
-    async fn done(&self, held: &Held, machine: &mut Machine, number: u32, mut done: Done) -> Result<(), RunError> {
+    async fn done(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        number: u32,
+        mut done: Done,
+    ) -> Result<(), RunError> {
         let signed = done.receipt.take();
-        let checked = signed.as_ref().map(|signed| receipt::check(signed, &machine.receipt_key, held.id, number));
+        let checked =
+            signed.as_ref().map(|signed| receipt::check(signed, &machine.receipt_key, held.id, number));
         if let Some(Err(error)) = &checked {
             tracing::warn!(run = held.id, %error, "run {}: the receipt of action {number} is not believed: {error}", held.id);
         }
         let manifest = checked.and_then(Result::ok).map(|receipt| receipt.manifest);
         let event = Event::Done { number, result: wire::result(done, manifest) };
-        let receipt = signed
-            .filter(|_| manifest.is_some())
-            .map(|signed| (number, signed, machine.receipt_key.clone()));
+        let receipt =
+            signed.filter(|_| manifest.is_some()).map(|signed| (number, signed, machine.receipt_key.clone()));
         self.record(held, machine, event, receipt).await
     }
 
@@ -259,7 +272,9 @@ impl Runs {
         match machine.run.assignment() {
             Some(assignment) if assignment.number == number => {}
             // Late, after the report that ended the action.
-            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => return Ok(()),
+            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => {
+                return Ok(());
+            }
             _ if machine.run.outcome().is_some() => return Ok(()),
             other => {
                 let last = other.map_or(0, |assignment| assignment.number);

@@ -120,9 +120,15 @@ impl From<DbError> for Refusal {
 impl From<RunError> for Refusal {
     fn from(error: RunError) -> Refusal {
         match error {
-            RunError::Absent(run) => Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list"),
-            RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "ask `next` what is to be done now"),
-            RunError::Moved(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again"),
+            RunError::Absent(run) => {
+                Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list")
+            }
+            RunError::OutOfOrder(error) => {
+                Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
+            }
+            RunError::Moved(_) => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
+            }
             other => Refusal::fault(&other),
         }
     }

@@ -61,8 +61,9 @@ pub async fn locations(
 ) -> Result<Response, Refusal> {
     may_read(&app, token, digest).await?;
     let library = app.library.clone();
-    let table = spawn_blocking(move || library.locations(digest)).await.map_err(|error| Refusal::fault(&error))?;
-    let table = table.map_err(|error| Refusal::fault(&error))?;
+    let table =
+        spawn_blocking(move || library.locations(digest)).await.map_err(|error| Refusal::fault(&error))?;
+    let table = table.map_err(|error| Refusal::fault(&error))?.encode();
     Ok(([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, "no-store")], table).into_response())
 }
 
@@ -79,13 +80,14 @@ pub async fn pack(
         let size = file.metadata()?.len();
         Ok::<_, io::Error>((file, size))
     });
-    let (file, size) = opened.await.map_err(|error| Refusal::fault(&error))?.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::absent(
-            format!("pack {digest} is not in the library any more"),
-            "ask for the manifest's locations again",
-        ),
-        _ => Refusal::fault(&error),
-    })?;
+    let (file, size) =
+        opened.await.map_err(|error| Refusal::fault(&error))?.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Refusal::absent(
+                format!("pack {digest} is not in the library any more"),
+                "ask for the manifest's locations again",
+            ),
+            _ => Refusal::fault(&error),
+        })?;
     Ok(answer(file, size, &digest.to_string(), &headers))
 }
 
@@ -93,7 +95,10 @@ async fn may_read(app: &App, token: RunToken, manifest: Digest) -> Result<(), Re
     if app.db.run_may_read(token.run, manifest).await? {
         return Ok(());
     }
-    Err(Refusal::forbidden(format!("run {} does not apply manifest {manifest}", token.run), "ask `next` what it applies"))
+    Err(Refusal::forbidden(
+        format!("run {} does not apply manifest {manifest}", token.run),
+        "ask `next` what it applies",
+    ))
 }
 
 /// What of a file is asked for (RFC 9110 section 14.2).
@@ -113,10 +118,12 @@ fn asked(headers: &HeaderMap, size: u64, name: &str) -> Asked {
     let Some(text) = headers.get(RANGE).filter(|_| !other).and_then(|value| value.to_str().ok()) else {
         return Asked::Whole;
     };
-    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+    else {
         return Asked::Whole;
     };
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     match (first, last) {
         (first, "") => match number(first) {
             Some(first) if first < size => Asked::Part(first..size),
@@ -161,7 +168,9 @@ fn answer(file: File, size: u64, name: &str, headers: &HeaderMap) -> Response {
     if status == StatusCode::PARTIAL_CONTENT {
         response = response.header(CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1));
     }
-    response.body(Body::from_stream(pieces(file, range))).unwrap_or_else(|error| Refusal::fault(&error).into_response())
+    response
+        .body(Body::from_stream(pieces(file, range)))
+        .unwrap_or_else(|error| Refusal::fault(&error).into_response())
 }
 
 fn pieces(file: File, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> {
@@ -200,7 +209,9 @@ mod tests {
             assert_eq!(of(nothing, 1000), Asked::Nothing, "{nothing}");
         }
         assert_eq!(of("bytes=-1", 0), Asked::Nothing);
-        for whole in ["bytes=5-4", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=-", "bytes=99999999999999999999-"] {
+        for whole in
+            ["bytes=5-4", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=-", "bytes=99999999999999999999-"]
+        {
             assert_eq!(of(whole, 1000), Asked::Whole, "{whole}");
         }
     }

@@ -11,8 +11,8 @@ use super::extract::{Json, Path};
 use super::packs;
 use super::start;
 use crate::api::runner::{
-    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, PROTOCOL, Report, ReportEvent, RunTicket, StartRun,
-    Welcome,
+    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, PROTOCOL, Report, ReportEvent, RunTicket,
+    StartRun, Welcome,
 };
 use crate::db;
 use crate::server::app::App;
@@ -142,7 +142,11 @@ fn check_report(report: &Report) -> Result<(), Refusal> {
         ReportEvent::Done(done) => done.nodes.len() <= 128 && done.nodes.iter().all(|node| node.len() <= 256),
         _ => true,
     };
-    if fits { Ok(()) } else { Err(Refusal::unreadable("more than 2000 log lines or 128 partition nodes in a report")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::unreadable("more than 2000 log lines or 128 partition nodes in a report"))
+    }
 }
 
 fn note_hello(

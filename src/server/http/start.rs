@@ -104,10 +104,17 @@ async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) 
 }
 
 /// The versions that this run applies, whatever is imported or chosen later.
-async fn pin(app: &App, offered: &Offered, facts: &Facts) -> Result<Vec<(PinnedImage, StoredVersion)>, Refusal> {
+async fn pin(
+    app: &App,
+    offered: &Offered,
+    facts: &Facts,
+) -> Result<Vec<(PinnedImage, StoredVersion)>, Refusal> {
     let none = Scope::default();
     let wanted = images_wanted(&offered.sequence, facts, &none, &none).map_err(|(step, why)| {
-        Refusal::wrong(format!("step `{step}` cannot be prepared: {why}"), "correct the sequence, then try again")
+        Refusal::wrong(
+            format!("step `{step}` cannot be prepared: {why}"),
+            "correct the sequence, then try again",
+        )
     })?;
     let mut pins: Vec<(PinnedImage, StoredVersion)> = Vec::new();
     for image in wanted {
@@ -115,7 +122,10 @@ async fn pin(app: &App, offered: &Offered, facts: &Facts) -> Result<Vec<(PinnedI
             let asked = image.version.map_or(String::new(), |version| format!(" version {version}"));
             Refusal::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                format!("step `{}` applies the image {}{asked}, which is not in the library", image.step, image.name),
+                format!(
+                    "step `{}` applies the image {}{asked}, which is not in the library",
+                    image.step, image.name
+                ),
                 format!("import it: rootstock image import FILE --name {:?}", image.name),
             )
         })?;

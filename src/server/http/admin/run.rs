@@ -44,7 +44,10 @@ pub struct After {
 
 /// Runs, newest first.
 #[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(Limit), responses((status = 200, body = Vec<RunSummary>)))]
-pub async fn list(State(app): State<App>, Query(limit): Query<Limit>) -> Result<Answer<Vec<RunSummary>>, Refusal> {
+pub async fn list(
+    State(app): State<App>,
+    Query(limit): Query<Limit>,
+) -> Result<Answer<Vec<RunSummary>>, Refusal> {
     Ok(Answer(app.db.runs(limit.limit.min(1000)).await?))
 }
 

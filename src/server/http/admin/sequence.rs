@@ -39,12 +39,19 @@ pub async fn save(
     let findings = check::check(&sequence, &surroundings(&app).await?);
     if !findings.is_empty() {
         let lines: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
-        let error = format!("`{}` was not saved, {} wrong:{}", sequence.name, count(lines.len()), lines.concat());
+        let error =
+            format!("`{}` was not saved, {} wrong:{}", sequence.name, count(lines.len()), lines.concat());
         return Err(Refusal::wrong(error, "correct the file and apply it again"));
     }
     let saved = app.db.save_sequence(&sequence.name, &text.yaml, now_ms()).await?;
     if !saved.unchanged {
-        tracing::info!(sequence = saved.name, revision = saved.revision, "saved {} revision {}", saved.name, saved.revision);
+        tracing::info!(
+            sequence = saved.name,
+            revision = saved.revision,
+            "saved {} revision {}",
+            saved.name,
+            saved.revision
+        );
     }
     Ok(Answer(saved))
 }
@@ -159,8 +166,9 @@ pub async fn undeploy(State(app): State<App>, Path(deployment): Path<i64>) -> Re
 }
 
 fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
-    model::Sequence::from_yaml(yaml)
-        .map_err(|error| Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again"))
+    model::Sequence::from_yaml(yaml).map_err(|error| {
+        Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again")
+    })
 }
 
 async fn surroundings(app: &App) -> Result<Surroundings, Refusal> {
