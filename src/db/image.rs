@@ -139,6 +139,15 @@ impl Db {
         .transpose()
     }
 
+    /// Name and number of every version.
+    pub async fn version_numbers(&self) -> Result<Vec<(String, u32)>, DbError> {
+        let rows =
+            sqlx::query("SELECT i.name, v.version FROM image i JOIN image_version v ON v.image = i.id")
+                .fetch_all(&self.read)
+                .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, number("image version", row.try_get(1)?)?))).collect()
+    }
+
     /// Every manifest that a version needs: what a collection of garbage must keep.
     pub async fn manifests(&self) -> Result<Vec<Digest>, DbError> {
         let rows: Vec<String> =

@@ -230,7 +230,9 @@ impl Db {
 
     /// Runs that have not ended.
     pub async fn active_runs(&self) -> Result<Vec<i64>, DbError> {
-        Ok(sqlx::query_scalar("SELECT id FROM run WHERE outcome IS NULL ORDER BY id").fetch_all(&self.read).await?)
+        Ok(sqlx::query_scalar("SELECT id FROM run WHERE outcome IS NULL ORDER BY id")
+            .fetch_all(&self.read)
+            .await?)
     }
 
     /// The run of a device that has not ended.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
@@ -82,7 +82,9 @@ impl Authority {
         };
         // The certificate can be made again from the key: subject and key, which clients trust, stay the same.
         let certificate = match read_small(&pem_path).map_err(file(&pem_path))? {
-            Some(text) => CertificateDer::from_pem_slice(&text).map_err(|_| content(&pem_path, "certificate"))?,
+            Some(text) => {
+                CertificateDer::from_pem_slice(&text).map_err(|_| content(&pem_path, "certificate"))?
+            }
             None => {
                 let certificate = parameters(&key).self_signed(&key).map_err(made("the authority"))?;
                 write_durably(&pem_path, certificate.pem().as_bytes(), 0o644).map_err(file(&pem_path))?;

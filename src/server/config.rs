@@ -350,7 +350,8 @@ fn printable(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count()) && text.chars().all(|c| !c.is_control())
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether a text is an IP address or a DNS name (RFC 1123 section 2.1).
+pub fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
         || (1..=253).contains(&text.len())
             && text.split('.').all(|label| {

@@ -151,10 +151,18 @@ mod tests {
         let path = outside.path().join("new/data");
         let data = DataFolder::open(&path).unwrap();
         for folder in [data.path(), &data.keys(), &data.store()] {
-            assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+            assert_eq!(
+                fs::metadata(folder).unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                folder.display()
+            );
         }
         let error = DataFolder::open(&path).unwrap_err().to_string();
-        assert!(error.contains(&format!("in use by another rootstockd (process {})", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("in use by another rootstockd (process {})", std::process::id())),
+            "{error}"
+        );
         drop(data);
         DataFolder::open(&path).unwrap();
     }

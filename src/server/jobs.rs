@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::TaskTracker;
 
 use super::clock::now_ms;
@@ -100,6 +101,29 @@ impl Work {
         self.0.total.store(bytes, Ordering::Relaxed);
     }
 
+    /// Waits for blocking work, copies its count of bytes here meanwhile, and passes the wish to stop on.
+    pub async fn follow<T>(
+        &self,
+        mut task: JoinHandle<T>,
+        done: impl Fn() -> u64,
+        stop: impl Fn(),
+    ) -> Result<T, JoinError> {
+        loop {
+            tokio::select! {
+                ended = &mut task => {
+                    self.set_done(done());
+                    return ended;
+                }
+                () = tokio::time::sleep(TICK / 2) => {
+                    self.set_done(done());
+                    if self.is_stopped() {
+                        stop();
+                    }
+                }
+            }
+        }
+    }
+
     fn progress(&self, before: Option<&Progress>) -> Option<Progress> {
         let phase = self.0.phase.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if phase.is_empty() {
@@ -183,7 +207,9 @@ impl Jobs {
     pub async fn watch(&self, id: i64, after: u64, wait: Duration) -> Option<Job> {
         let entry = self.entry(id)?;
         let mut changes = entry.job.subscribe();
-        let _ = tokio::time::timeout(wait, changes.wait_for(|job| job.change > after)).await;
+        let _ =
+            tokio::time::timeout(wait, changes.wait_for(|job| job.change > after || job.state.has_ended()))
+                .await;
         Some(entry.job.borrow().clone())
     }
 

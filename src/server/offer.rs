@@ -21,7 +21,9 @@ impl Collection {
 
     /// The collection of this name, whatever its case.
     pub fn named(name: &str) -> Option<Collection> {
-        Collection::BUILT_IN.into_iter().find(|collection| collection.name().eq_ignore_ascii_case(name.trim()))
+        Collection::BUILT_IN
+            .into_iter()
+            .find(|collection| collection.name().eq_ignore_ascii_case(name.trim()))
     }
 
     /// Its name.
@@ -162,7 +164,10 @@ mod tests {
     }
 
     fn names(rows: Vec<DeploymentRow>, mac: Mac<'_>) -> Vec<(i64, Purpose)> {
-        offers(rows, &mac, 30).iter().map(|offered| (offered.offer.deployment, offered.offer.purpose)).collect()
+        offers(rows, &mac, 30)
+            .iter()
+            .map(|offered| (offered.offer.deployment, offered.offer.purpose))
+            .collect()
     }
 
     const NEW: Mac<'_> = Mac { known: false, boot: BootMethod::Netboot, succeeded: &[] };

@@ -68,7 +68,8 @@ mod tests {
     }
 
     fn pair() -> Ed25519KeyPair {
-        Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref()).unwrap()
+        Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref())
+            .unwrap()
     }
 
     fn signed(pair: &Ed25519KeyPair) -> SignedReceipt {

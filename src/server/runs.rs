@@ -12,11 +12,13 @@ use tokio::sync::{Mutex, watch};
 
 use super::clock::now_ms;
 use super::receipt;
+use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
 use crate::db::{Append, Db, DbError, Ended, EventBody};
 use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Run};
+use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
+use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
 const MOST_HELD: usize = 256;
@@ -31,6 +33,7 @@ const MOST_ROWS: i64 = 20_000;
 #[derive(Clone)]
 pub struct Runs {
     db: Db,
+    timeline: Timeline,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -38,6 +41,8 @@ pub struct Runs {
 pub struct Held {
     id: i64,
     device: i64,
+    /// Address that its Mac booted with.
+    mac: Option<MacAddr>,
     machine: Mutex<Machine>,
     seen: watch::Sender<Seen>,
 }
@@ -105,8 +110,8 @@ pub enum RunError {
 
 impl Runs {
     /// No run is read before it is asked for.
-    pub fn new(db: Db) -> Runs {
-        Runs { db, held: Arc::default() }
+    pub fn new(db: Db, timeline: Timeline) -> Runs {
+        Runs { db, timeline, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -119,16 +124,27 @@ impl Runs {
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let EventBody::State(body) = &event.body else { continue };
-            let event: Recorded = serde_json::from_str(body)
-                .map_err(|source| RunError::Unreadable { run: id, number: event.number, source })?;
+            let event: Recorded = serde_json::from_str(body).map_err(|source| RunError::Unreadable {
+                run: id,
+                number: event.number,
+                source,
+            })?;
             recorded.push(event);
         }
+        let mac = match recorded.first().map(|first| &first.event) {
+            Some(Event::Started(start)) => start.facts.mac,
+            _ => None,
+        };
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
-        let seen =
-            Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
+        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
         let machine = Machine { run, last, receipt_key: row.receipt_key, saved_ms: 0, lost: false };
-        let fresh =
-            Arc::new(Held { id, device: row.summary.device, machine: Mutex::new(machine), seen: watch::Sender::new(seen) });
+        let fresh = Arc::new(Held {
+            id,
+            device: row.summary.device,
+            mac,
+            machine: Mutex::new(machine),
+            seen: watch::Sender::new(seen),
+        });
         let mut held = self.lock();
         if held.len() >= MOST_HELD {
             held.retain(|_, held| !held.seen.borrow().ended);
@@ -226,17 +242,23 @@ impl Runs {
         Ok(read(&machine.run, &seen))
     }
 
-    async fn done(&self, held: &Held, machine: &mut Machine, number: u32, mut done: Done) -> Result<(), RunError> {
+    async fn done(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        number: u32,
+        mut done: Done,
+    ) -> Result<(), RunError> {
         let signed = done.receipt.take();
-        let checked = signed.as_ref().map(|signed| receipt::check(signed, &machine.receipt_key, held.id, number));
+        let checked =
+            signed.as_ref().map(|signed| receipt::check(signed, &machine.receipt_key, held.id, number));
         if let Some(Err(error)) = &checked {
             tracing::warn!(run = held.id, %error, "run {}: the receipt of action {number} is not believed: {error}", held.id);
         }
         let manifest = checked.and_then(Result::ok).map(|receipt| receipt.manifest);
         let event = Event::Done { number, result: wire::result(done, manifest) };
-        let receipt = signed
-            .filter(|_| manifest.is_some())
-            .map(|signed| (number, signed, machine.receipt_key.clone()));
+        let receipt =
+            signed.filter(|_| manifest.is_some()).map(|signed| (number, signed, machine.receipt_key.clone()));
         self.record(held, machine, event, receipt).await
     }
 
@@ -250,7 +272,9 @@ impl Runs {
         match machine.run.assignment() {
             Some(assignment) if assignment.number == number => {}
             // Late, after the report that ended the action.
-            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => return Ok(()),
+            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => {
+                return Ok(());
+            }
             _ if machine.run.outcome().is_some() => return Ok(()),
             other => {
                 let last = other.map_or(0, |assignment| assignment.number);
@@ -325,7 +349,20 @@ impl Runs {
         });
         let step = machine.run.step_number();
         tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
+        self.note_end(held, &machine.run);
         Ok(())
+    }
+
+    fn note_end(&self, held: &Held, run: &Run) {
+        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
+        let word = match outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "was cancelled",
+        };
+        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
+        tracing::info!(run = held.id, "{line}");
+        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
     }
 
     async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {

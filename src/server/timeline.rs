@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::clock::now_ms;
+use super::http::error::chain;
 use crate::api::timeline::{ClientEvent, Stage};
 use crate::db::Db;
 use crate::value::MacAddr;
@@ -50,13 +52,24 @@ impl Timeline {
     }
 }
 
-/// Writes events until every sender is gone. One that the database refuses is logged and given up.
-pub async fn write(db: Db, mut events: mpsc::Receiver<ClientEvent>) {
+/// Writes events until `end` is cancelled, then what is still in the queue. Events that the database refuses are logged
+/// and given up.
+pub async fn write(db: Db, mut events: mpsc::Receiver<ClientEvent>, end: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH);
-    while events.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let got = tokio::select! {
+            biased;
+            got = events.recv_many(&mut batch, BATCH) => got,
+            () = end.cancelled(), if !events.is_closed() => {
+                events.close();
+                continue;
+            }
+        };
+        if got == 0 {
+            return;
+        }
         if let Err(error) = db.add_client_events(&batch).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "{} events of timelines were not recorded: {error}", batch.len());
+            tracing::error!("{got} events of timelines were not recorded: {}", chain(&error));
         }
         batch.clear();
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::api::runner::Progress;
-use crate::value::{Digest, Secret};
+use crate::value::Digest;
 
 /// One image in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +107,6 @@ pub struct ImportImage {
     pub name: String,
     /// Absolute path on the appliance.
     pub path: String,
-    /// Password of an encrypted image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "server", schema(value_type = Option<String>, write_only))]
-    pub password: Option<Secret>,
 }
 
 /// Read every chunk of a version and compare it with the manifest.

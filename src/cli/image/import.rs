@@ -35,7 +35,7 @@ pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let Some(path) = path.to_str().map(str::to_owned) else {
         bail!("{} is not UTF-8: rename the file", path.display());
     };
-    let body = ImportImage { name: verb.name, path, password: None };
+    let body = ImportImage { name: verb.name, path };
     let job: Job = appliance.client.post("/api/v1/images", &body)?;
     watch::job(job, appliance)
 }

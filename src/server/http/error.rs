@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::runner::Problem;
 use crate::db::DbError;
 use crate::server::jobs::Full;
+use crate::server::runs::RunError;
 use crate::server::token::NoRandomness;
 
 /// An answer that is not a success.
@@ -66,7 +67,7 @@ impl Refusal {
     }
 
     /// 500. The cause goes to the log, not over the network.
-    pub fn fault(error: &dyn std::error::Error) -> Refusal {
+    pub fn fault(error: &(dyn std::error::Error + 'static)) -> Refusal {
         tracing::error!(error, "a request failed: {}", chain(error));
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -113,6 +114,23 @@ impl IntoResponse for Refusal {
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Refusal {
         Refusal::fault(&error)
+    }
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Refusal {
+        match error {
+            RunError::Absent(run) => {
+                Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list")
+            }
+            RunError::OutOfOrder(error) => {
+                Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
+            }
+            RunError::Moved(_) => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
+            }
+            other => Refusal::fault(&other),
+        }
     }
 }
 
