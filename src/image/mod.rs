@@ -1,10 +1,16 @@
-//! Disk images, from the file that an admin has to the verified bytes on a Mac's disk.
+//! Disk images: what a file is, what is on it, how it is cut, named, signed and put on a disk.
 //!
-//! Reading order, from bytes to decisions: `field` · [`source`] (what a file is) · [`partition`] · [`volume`] · [`chunk`]
-//! (the grid, verified bytes) · [`manifest`] (what an image consists of, signed) · [`ingest`] (pieces become chunks and
-//! a manifest) · [`plan`] (what a restore must do to a target) · [`restore`] (doing it, so that nothing unverified
-//! ever boots).
-//! Must not know: where bytes lie, block devices, HTTP.
+//! Reading order, bytes to decisions:
+//! * [`source`]: what an image file is: UDIF, compressed raw, raw; a reader of runs (data, zero, unallocated)
+//! * [`partition`]: GPT, APM, MBR: where the volumes are
+//! * [`volume`]: HFS+, APFS, FAT, exFAT: label, size, used bytes
+//! * [`chunk`]: the 1 MiB grid, the zstd frame, bytes whose digest was checked
+//! * [`manifest`]: what an image consists of, signed by the appliance; where its frames lie
+//! * [`ingest`]: from an image source to cells of a manifest, once through, in parallel
+//! * [`plan`]: what a restore must fetch and write, as data
+//! * [`restore`]: the engine: fetch, verify, write, read back, and only then the head
+//!
+//! `field` reads big- and little-endian numbers out of them, checked. Must not know: where bytes lie, block devices, HTTP.
 
 mod field;
 

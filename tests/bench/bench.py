@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""Speed against peers, in one run: `./dev bench [decode|restore|tftp|http|image|boot ...]`.
+
+Owns: which command of ours meets which of theirs on the same input, and how a ratio is formed. Every row is measured A B A B ..., the
+figure is the median of the pairwise ratios; a ratio above 1 means that ours is faster. Inputs are made by the programs in images/.
+Servers listen on loopback ports that the kernel chose; everything lies in one temporary folder, on tmpfs where there is room.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = ROOT / "target/x86_64-unknown-linux-gnu/release"
+MIB = 1 << 20
+
+
+def run(command, **options):
+    """Runs a command to its end; fails loudly with its own words."""
+    result = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+    if result.returncode != 0:
+        sys.exit(f"error: {command[0]} ended with {result.returncode}: {result.stderr.decode(errors='replace')[-800:]}")
+
+
+def timed(command):
+    """Wall seconds of one run of a shell command or argument list."""
+    started = time.monotonic()
+    run(["sh", "-c", command] if isinstance(command, str) else command)
+    return time.monotonic() - started
+
+
+class Table:
+    """Rows of one comparison, printed as they are measured and kept for --json."""
+
+    def __init__(self, title, unit_bytes):
+        self.title, self.bytes, self.rows = title, unit_bytes, []
+        print(f"\n{title}")
+
+    def measure(self, name, ours, peers, rounds, goal, after=lambda: None):
+        """Times `ours` and each peer in turn `rounds` times after one warm-up each."""
+        everyone = {"rootstock": ours, **peers}
+        seconds = {who: [] for who in everyone}
+        for turn in range(rounds + 1):
+            for who, command in everyone.items():
+                taken = command() if callable(command) else timed(command)
+                after()
+                if turn:
+                    seconds[who].append(taken)
+        rate = {who: self.bytes / MIB / statistics.median(taken) for who, taken in seconds.items()}
+        ratios = {
+            who: statistics.median(theirs / mine for theirs, mine in zip(seconds[who], seconds["rootstock"])) for who in peers
+        }
+        worst = min(ratios.values()) if ratios else None
+        row = {"name": name, "mib_per_s": rate, "ratios": ratios, "goal": goal, "met": worst is None or worst >= goal}
+        self.rows.append(row)
+        rates = " · ".join(f"{who} {value:.0f}" for who, value in rate.items())
+        against = " · ".join(f"÷ {who} {value:.2f}" for who, value in ratios.items())
+        print(f"  {name:<26} MiB/s: {rates}\n  {'':<26} ratio: {against}   goal {goal} {'met' if row['met'] else 'MISSED'}", flush=True)
+
+
+def example(name, *arguments):
+    run([BIN / "examples" / name, *arguments])
+
+
+def volume(folder, size):
+    """The self-made HFS+ volume, two thirds full, in a GPT disk image."""
+    path = folder / f"volume-{size}.raw"
+    if not path.exists():
+        example("mkvolume", "--size", size, path)
+    return path
+
+
+def bench_decode(folder, rounds):
+    raw = volume(folder, "1GiB")
+    table = Table("decode a disk image to a file (1 GiB)", raw.stat().st_size)
+    out, theirs = folder / "out.raw", folder / "theirs"
+    for kind in ["UDZO", "ULFO", "UDBZ", "ULMO"]:
+        dmg = folder / f"{kind}.dmg"
+        example("mkdmg", kind, raw, dmg)
+        peers = {"7z": f"rm -rf {theirs}; 7z x -y -tdmg -o{theirs} {dmg}"}
+        if kind in ("UDZO", "UDBZ"):  # dmg2img 1.6.7 writes wrong data for LZFSE and LZMA
+            peers["dmg2img"] = f"dmg2img -s {dmg} {folder}/dmg2img.raw"
+        table.measure(kind, f"rm -f {out}; {BIN}/rootstock image decode {dmg} {out}", peers, rounds, 1.5)
+        run(["cmp", raw, out])
+        dmg.unlink()
+    return table
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def server(command, ready, log):
+    """A server for the time of a `with`; `ready()` says when it answers."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen([str(word) for word in command], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(200):
+            if process.poll() is not None:
+                sys.exit(f"error: {command[0]} ended at once: {pathlib.Path(log).read_text()[-800:]}")
+            if ready():
+                break
+            time.sleep(0.05)
+        else:
+            sys.exit(f"error: {command[0]} did not answer within 10 s: {pathlib.Path(log).read_text()[-800:]}")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers_tcp(port):
+    def check():
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    return check
+
+
+def answers_tftp(address, port):
+    def check():
+        probe = ["curl", "-sf", "--max-time", "2", "-o", "/dev/null", f"tftp://{address}:{port}/probe"]
+        return subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
+
+    return check
+
+
+class Appliance:
+    """rootstockd on loopback with a data folder of its own."""
+
+    def __init__(self, folder):
+        self.data = folder / "appliance"
+        self.socket = self.data / "rootstock.sock"
+        self.ports = {name: free_port(socket.SOCK_STREAM) for name in ("http", "https")}
+        self.ports |= {name: free_port(socket.SOCK_DGRAM) for name in ("dhcp", "proxy-dhcp", "tftp")}
+        self.config = folder / "rootstockd.toml"
+        lines = ['address = "127.0.0.1"', "[listen]"] + [f"{name} = {port}" for name, port in self.ports.items()]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def serve(self):
+        command = [BIN / "rootstockd", "--config", self.config, "--data", self.data]
+        return server(command, self.socket.exists, self.data.parent / "rootstockd.log")
+
+    def cli(self, *arguments):
+        run([BIN / "rootstock", "--socket", self.socket, *arguments])
+
+
+def bench_restore(folder, rounds):
+    disk = volume(folder, "2GiB")
+    layout = json.loads(subprocess.run([BIN / "rootstock", "image", "inspect", disk, "--json"], capture_output=True, check=True).stdout)
+    part = max(layout["partitions"], key=lambda entry: entry["size"])
+    plain, packed, cloned = folder / "plain.raw", folder / "plain.raw.zst", folder / "plain.partclone"
+    run(["sh", "-c", f"dd if={disk} of={plain} bs=1M iflag=skip_bytes,count_bytes skip={part['start']} count={part['size']} conv=sparse"])
+    run(["sh", "-c", f"zstd -q -f -3 -T0 {plain} -o {packed}; partclone.hfsplus -q -c -s {plain} -o {cloned} -L {folder}/partclone.log; zstd -q -f -3 -T0 {cloned}"])
+    table = Table(f"restore a volume from the library to a file on tmpfs ({part['size'] >> 20} MiB, every byte verified)", part["size"])
+    out = folder / "restored.raw"
+    appliance = Appliance(folder)
+    with appliance.serve():
+        appliance.cli("image", "import", disk, "--name", "bench")
+        restore = f"rm -f {out}; {BIN}/rootstock --socket {appliance.socket} image restore bench --partition {part['number']} --to {out}"
+        table.measure(
+            "restore",
+            restore,
+            {
+                "zstd|dd": f"rm -f {out}; zstd -q -dc {packed} | dd of={out} bs=1M iflag=fullblock conv=sparse 2>/dev/null",
+                "partclone": f"rm -f {out}; zstd -q -dc {cloned}.zst | partclone.restore -q -C -s - -O {out} -L {folder}/partclone.log",
+            },
+            rounds,
+            1.5,
+        )
+        timed(restore)
+        run(["cmp", plain, out])
+    return table
+
+
+def bench_tftp(folder, rounds):
+    appliance = Appliance(folder)
+    boot = appliance.data / "boot"
+    boot.mkdir(parents=True, exist_ok=True)
+    payload = boot / "payload.bin"
+    with open(payload, "wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(MIB))
+    (boot / "probe").write_text("probe")
+    table = Table("TFTP, one client, 64 MiB", payload.stat().st_size)
+    ports = {name: free_port(socket.SOCK_DGRAM) for name in ("tftpd-hpa", "dnsmasq")}
+    hpa = ["in.tftpd", "-L", "-s", "-u", "root", "-a", f"127.0.0.1:{ports['tftpd-hpa']}", boot]
+    # dnsmasq serves TFTP on port 69 only; 127.0.0.2 keeps it away from a TFTP server that this machine may run.
+    masq = ["dnsmasq", "-k", "--port=0", "--conf-file=/dev/null", "--log-facility=-", "--user=root", "--pid-file"]
+    masq += ["--listen-address=127.0.0.2", "--bind-interfaces", "--enable-tftp", f"--tftp-root={boot}"]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(appliance.serve())
+        ours = f"tftp://127.0.0.1:{appliance.ports['tftp']}/payload.bin"
+        stack.enter_context(server(hpa, answers_tftp("127.0.0.1", ports["tftpd-hpa"]), folder / "hpa.log"))
+        stack.enter_context(server(masq, answers_tftp("127.0.0.2", 69), folder / "dnsmasq.log"))
+        curl = "curl -sf --tftp-blksize 1428 -o /dev/null"
+        table.measure(
+            "blksize 1428, no window",
+            f"{curl} {ours}",
+            {"tftpd-hpa": f"{curl} tftp://127.0.0.1:{ports['tftpd-hpa']}/payload.bin", "dnsmasq": f"{curl} tftp://127.0.0.2/payload.bin"},
+            rounds,
+            1.0,
+        )
+        atftp = "atftp --option 'blksize 1428' --option 'windowsize {window}' -g -r payload.bin -l /dev/null 127.0.0.1 {port}"
+        table.measure(
+            "blksize 1428, window 16",
+            atftp.format(window=16, port=appliance.ports["tftp"]),
+            {"tftpd-hpa, no window": f"{curl} tftp://127.0.0.1:{ports['tftpd-hpa']}/payload.bin"},
+            rounds,
+            1.0,
+        )
+    return table
+
+
+BENCHES = {"decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="*", default=list(BENCHES), help=f"any of {', '.join(BENCHES)}; default all")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds after one warm-up")
+    parser.add_argument("--folder", help="where inputs and results lie; default: a temporary folder in /dev/shm")
+    parser.add_argument("--json", help="write all rows to this file")
+    chosen = parser.parse_args()
+    base = chosen.folder or ("/dev/shm" if shutil.disk_usage("/dev/shm").free > 12 << 30 else None)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="rootstock-bench-", dir=base) as folder:
+        for name in chosen.which:
+            if name not in BENCHES:
+                parser.error(f"`{name}` is none of {', '.join(BENCHES)}")
+            table = BENCHES[name](pathlib.Path(folder), chosen.rounds)
+            rows += [{"table": table.title, **row} for row in table.rows]
+    print(f"\npeak memory of the largest child: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10} MiB")
+    if chosen.json:
+        pathlib.Path(chosen.json).write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
