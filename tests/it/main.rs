@@ -2,3 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 mod client;
+mod runner;
+mod runner_appliance;
+mod runner_format;
