@@ -126,7 +126,7 @@ pub struct State {
 pub struct Appliance {
     pub address: SocketAddr,
     pub ca: PathBuf,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     tls: Arc<ServerConfig>,
     image: Arc<Image>,
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -166,7 +166,7 @@ impl Appliance {
         let appliance = Appliance {
             address: listener.local_addr().unwrap(),
             ca,
-            folder,
+            _folder: folder,
             tls: Arc::new(tls),
             image: Arc::new(image),
             shared: Arc::new((Mutex::new(state), Condvar::new())),
@@ -179,21 +179,10 @@ impl Appliance {
         format!("https://{}", self.address)
     }
 
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.shared.0.lock().unwrap());
         self.shared.1.notify_all();
         changed
-    }
-
-    pub fn wait_until(&self, what: &str, mut done: impl FnMut(&State) -> bool) {
-        let state = self.shared.0.lock().unwrap();
-        let (_state, waited) =
-            self.shared.1.wait_timeout_while(state, PATIENCE, |state| !done(state)).unwrap();
-        assert!(!waited.timed_out(), "waited in vain: {what}");
     }
 
     /// The appliance is started again at the same address.
