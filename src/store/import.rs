@@ -3,11 +3,11 @@
 //! Owns: the open pack and the order pack → index → manifest. Must not know: where chunks come from.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::image::ingest::Keeper;
 use crate::image::manifest::{Manifest, SignedManifest};
+use crate::store::files::Lock;
 use crate::store::pack::{PACK_SIZE, PackWriter};
 use crate::store::{Store, StoreError, files};
 use crate::value::Digest;
@@ -18,7 +18,7 @@ use crate::value::Digest;
 pub struct Import<'s> {
     store: &'s Store,
     open: Mutex<Open>,
-    _shared: File,
+    _shared: Lock,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct Open {
 }
 
 impl<'s> Import<'s> {
-    pub(super) fn new(store: &'s Store, shared: File) -> Import<'s> {
+    pub(super) fn new(store: &'s Store, shared: Lock) -> Import<'s> {
         Import { store, open: Mutex::default(), _shared: shared }
     }
 
@@ -38,11 +38,19 @@ impl<'s> Import<'s> {
     /// # Errors
     /// See [`StoreError`]; the manifest is then not in the store. `signed` must be the signed form of `manifest`.
     pub fn finish(self, manifest: &Manifest, signed: &SignedManifest) -> Result<Digest, StoreError> {
-        self.close(&mut self.open())?;
+        self.settle()?;
         self.store.locations(manifest).map_err(StoreError::Incomplete)?;
         let digest = signed.digest();
         files::write_whole(&self.store.incoming(), &self.store.manifest_path(&digest), signed.as_bytes())?;
         Ok(digest)
+    }
+
+    /// Closes the open pack: everything kept so far is durable and can be read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.close(&mut self.open())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

@@ -1,7 +1,18 @@
 //! Integration tests that need no root: real server on port 0, temporary folders, real files.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+mod cli;
 mod client;
+mod image_source;
+mod image_source_build;
+mod image_source_cli;
+mod image_source_damage;
+mod media;
+mod netboot;
+mod restore;
 mod runner;
 mod runner_appliance;
 mod runner_format;
+mod sequence;
+mod store;
