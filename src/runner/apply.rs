@@ -203,9 +203,13 @@ impl<'a> Teller<'a> {
             Phase::Writing => self.to_check,
             Phase::ReadingBack | Phase::Closing | Phase::Done => 0,
         };
+        let (done, total) = match seen.phase {
+            Phase::Done => (self.to_check, self.to_check),
+            _ => (seen.done, seen.total),
+        };
         let counters = Counters {
-            done: seen.done,
-            total: seen.total,
+            done,
+            total,
             network: seen.fetched,
             disk: if seen.phase == Phase::ReadingBack { seen.done } else { seen.written },
             after,

@@ -15,6 +15,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Turns news into lines; remembers what need not be said again.
 #[derive(Debug, Default)]
 pub struct Lines {
+    machine: Vec<String>,
+    offers: Vec<String>,
     waiting: Option<String>,
     progress_at: Option<(String, Duration)>,
 }
@@ -26,7 +28,7 @@ impl Lines {
             self.waiting = None;
         }
         match told {
-            Told::Machine(facts) => machine(facts),
+            Told::Machine(facts) => news(&mut self.machine, machine(facts)),
             Told::Waiting { what, error } => {
                 let line = match error {
                     Some(error) => format!("waiting: {what}: {error}"),
@@ -41,7 +43,7 @@ impl Lines {
                 let mut lines = vec![format!("appliance {appliance} offers {} sequences", offers.len())];
                 lines.extend(offers.iter().map(|offer| format!("  {:?}: {}", offer.purpose, offer.sequence)));
                 lines.extend(why_empty.clone());
-                lines
+                news(&mut self.offers, lines)
             }
             Told::Started { sequence, steps } => vec![format!("run of `{sequence}`, {steps} steps")],
             Told::Step { step, steps, name } => {
@@ -85,6 +87,15 @@ impl Lines {
             Told::Restarting => vec!["restarting".into()],
         }
     }
+}
+
+/// The lines, unless they are what was said the last time.
+fn news(last: &mut Vec<String>, lines: Vec<String>) -> Vec<String> {
+    if *last == lines {
+        return Vec::new();
+    }
+    *last = lines.clone();
+    lines
 }
 
 fn machine(facts: &DeviceFacts) -> Vec<String> {
@@ -149,6 +160,19 @@ mod tests {
             said.extend(lines.of(Duration::from_millis(half * 500), &told));
         }
         insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn a_list_that_was_asked_again_and_is_the_same_is_not_said_again() {
+        let mut lines = Lines::default();
+        let offers = |why: &str| Told::Offers {
+            appliance: "Lab".into(),
+            offers: Vec::new(),
+            why_empty: Some(why.into()),
+        };
+        assert_eq!(lines.of(Duration::ZERO, &offers("nothing")).len(), 2);
+        assert!(lines.of(Duration::ZERO, &offers("nothing")).is_empty());
+        assert_eq!(lines.of(Duration::ZERO, &offers("paused")).len(), 2);
     }
 
     #[test]

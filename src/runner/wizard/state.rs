@@ -407,10 +407,10 @@ fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    pub fn offer(deployment: i64, purpose: Purpose) -> Offer {
+    fn offer(deployment: i64, purpose: Purpose) -> Offer {
         Offer {
             deployment,
             sequence: format!("Lab Mac {deployment}"),

@@ -50,15 +50,19 @@ impl Terminal {
         // crossterm asks standard input for keys and standard output for the size.
         nix::unistd::dup2_stdin(&tty).map_err(|error| failed(error.into()))?;
         nix::unistd::dup2_stdout(&tty).map_err(|error| failed(error.into()))?;
-        let begin = || {
-            terminal::enable_raw_mode()?;
-            let mut tty = tty;
-            execute!(tty, terminal::EnterAlternateScreen, cursor::Hide)?;
-            ratatui::Terminal::new(CrosstermBackend::new(tty))
-        };
-        let mut drawing = begin().map_err(failed)?;
-        drawing.clear().map_err(failed)?;
-        Ok(Terminal { drawing })
+        let drawing = ratatui::Terminal::new(CrosstermBackend::new(tty)).map_err(failed)?;
+        let mut terminal = Terminal { drawing };
+        // Dropped on failure, it puts the tty back.
+        terminal.begin().map_err(failed)?;
+        Ok(terminal)
+    }
+
+    /// The page is cleared by us: ratatui's own way asks the terminal where its cursor is, and waits for an answer that a
+    /// serial line may never give.
+    fn begin(&mut self) -> io::Result<()> {
+        terminal::enable_raw_mode()?;
+        let clear = terminal::Clear(terminal::ClearType::All);
+        execute!(self.drawing.backend_mut(), terminal::EnterAlternateScreen, cursor::Hide, clear)
     }
 
     /// Draws the state.

@@ -279,7 +279,6 @@ fn bad_news(running: &Running) -> Vec<Line<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::tests::offer;
     use super::super::state::{Event, Key, Told, update};
     use super::*;
     use crate::api::runner::{DeviceFacts, DiskFacts, Purpose};
@@ -334,6 +333,17 @@ mod tests {
                     .into(),
             next_step: "Try again; if it stays, replace the disk.".into(),
             exit_code: None,
+        }
+    }
+
+    fn offer(deployment: i64, purpose: Purpose) -> Offer {
+        Offer {
+            deployment,
+            sequence: format!("Lab Mac {deployment}"),
+            description: "macOS 10.15 with the lab's applications".into(),
+            purpose,
+            countdown: 30,
+            erases: vec![0],
         }
     }
 
