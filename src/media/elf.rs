@@ -19,6 +19,9 @@ pub struct Elf<'a> {
 
 const NEEDED: u64 = 1;
 
+/// Bytes of the file header.
+const HEADER: usize = 64;
+
 impl<'a> Elf<'a> {
     /// Reads the header (System V ABI, "ELF Header").
     ///
@@ -58,6 +61,29 @@ impl<'a> Elf<'a> {
     /// Path of the dynamic linker; none for a static program.
     pub fn interpreter(&self) -> Option<&'a str> {
         text(self.section(".interp")?, 0)
+    }
+
+    /// The file without what the kernel does not load: symbols, debug information, the section table itself. They stand
+    /// behind the last segment and make most of a program that was not stripped.
+    pub fn stripped(&self) -> Vec<u8> {
+        let field = |at, size| number(self.file, at, size).unwrap_or(0);
+        let (table, row, rows) = (field(32, 8), field(54, 2), field(56, 2));
+        let segment = |index: u64| {
+            let at = table.checked_add(row.checked_mul(index)?)?;
+            number(self.file, at.checked_add(8)?, 8)?.checked_add(number(self.file, at.checked_add(32)?, 8)?)
+        };
+        let ends: Option<Vec<u64>> = (0..rows).map(segment).collect();
+        let last = ends.unwrap_or_default().into_iter().max().and_then(|end| usize::try_from(end).ok());
+        match last.filter(|end| (HEADER..self.file.len()).contains(end)) {
+            Some(end) => {
+                let mut file = self.file[..end].to_vec();
+                // e_shoff, then e_shentsize, e_shnum and e_shstrndx: no section table.
+                file[40..48].fill(0);
+                file[58..64].fill(0);
+                file
+            }
+            None => self.file.to_vec(),
+        }
     }
 
     /// `key=value` pairs of a kernel module.
@@ -150,18 +176,38 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_stripped_program_ends_with_its_last_segment_and_still_runs() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let stripped = Elf::read(&program).unwrap().stripped();
+        assert!(stripped.len() < program.len());
+        assert_eq!(stripped[HEADER..], program[HEADER..stripped.len()]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stripped");
+        std::fs::write(&path, stripped).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = std::process::Command::new(path).arg("--list").output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("media::elf"), "{output:?}");
+    }
+
+    #[test]
+    fn what_has_no_segments_is_left_whole() {
+        let file = elf(&[(".modinfo", b"a=b\0")]);
+        assert_eq!(Elf::read(&file).unwrap().stripped(), file);
+    }
+
+    #[test]
     fn a_cut_or_damaged_file_gives_nothing_and_does_not_panic() {
         let whole = elf(&[(".modinfo", b"a=b\0"), (".dynstr", b"\0x\0"), (".dynamic", &[1; 32])]);
         for length in 0..whole.len() {
             if let Ok(elf) = Elf::read(&whole[..length]) {
-                let _ = (elf.needed(), elf.interpreter(), elf.module_info().count());
+                let _ = (elf.needed(), elf.interpreter(), elf.module_info().count(), elf.stripped());
             }
         }
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] = 0xff;
             if let Ok(elf) = Elf::read(&damaged) {
-                let _ = (elf.needed(), elf.interpreter(), elf.module_info().count());
+                let _ = (elf.needed(), elf.interpreter(), elf.module_info().count(), elf.stripped());
             }
         }
         assert_eq!(Elf::read(b"#!/bin/sh").unwrap_err(), BadElf);

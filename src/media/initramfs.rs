@@ -182,7 +182,7 @@ fn configuration(tree: &mut Tree, own: &Own) {
     }
 }
 
-/// Reads a program that runs without a libc beside it.
+/// Reads a program that runs without a libc beside it, without its symbols and debug information.
 ///
 /// # Errors
 /// [`InitramfsError::Read`], [`InitramfsError::NoProgram`], [`InitramfsError::NotStatic`]
@@ -194,7 +194,7 @@ pub fn static_program(path: &Path) -> Result<Vec<u8>, InitramfsError> {
     if !needs.is_empty() {
         return Err(InitramfsError::NotStatic { path: path.into(), needs: needs.join(", ") });
     }
-    Ok(bytes)
+    Ok(elf.stripped())
 }
 
 /// A program with its dynamic linker and its libraries, and theirs.

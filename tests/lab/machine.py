@@ -60,7 +60,9 @@ class Machine:
         self.process = Process(network.command("wire", *words), folder / "qemu.log")
 
     def screenshot(self, to: Path):
-        """A picture of the screen, for people."""
+        """A picture of the screen, for people; none before QEMU is up."""
+        if not self.control.exists():
+            return
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(self.control))
