@@ -183,16 +183,18 @@ impl Library {
             None => None,
         };
         let import = self.store.import()?;
-        let (ingested, decoded) = self.take_in(&mut source, layout.clone(), &import, progress)?;
-        if let Some(PartitionFacts { number, .. }) = ingested.left_out.first() {
-            return Err(ImportError::CutOff { number: *number });
-        }
-        let (new_chunks, new_bytes) = (ingested.new_chunks, ingested.new_bytes);
-        import.settle()?;
-        let mut ingested = ingested;
-        let facts = self.volume_facts(&ingested.regions, ingested.scheme).map_err(ImportError::Facts)?;
-        ingested.regions.iter_mut().zip(facts).for_each(|(region, facts)| region.volume = facts);
-        let manifest = ingested.into_manifest()?;
+        let made = self.take_in(&mut source, layout.clone(), &import, progress);
+        let made = made.and_then(|(ingested, decoded)| Ok((self.describe(&import, ingested)?, decoded)));
+        let ((manifest, new_chunks, new_bytes), decoded) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let path = path.display();
+                if let Err(left) = import.abandon() {
+                    tracing::warn!("what the failed import of {path} stored is garbage now: {left}");
+                }
+                return Err(error);
+            }
+        };
         let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
         let odd = layout.into_iter().flat_map(|layout| layout.warnings);
         let warnings = warnings.into_iter().chain(odd).collect();
@@ -205,6 +207,22 @@ impl Library {
             new_bytes,
             warnings,
         })
+    }
+
+    /// The manifest of what was taken in, with the number and bytes of new chunks.
+    fn describe(
+        &self,
+        import: &Import<'_>,
+        mut ingested: Ingested,
+    ) -> Result<(Manifest, u64, u64), ImportError> {
+        if let Some(PartitionFacts { number, .. }) = ingested.left_out.first() {
+            return Err(ImportError::CutOff { number: *number });
+        }
+        import.settle()?;
+        let facts = self.volume_facts(&ingested.regions, ingested.scheme).map_err(ImportError::Facts)?;
+        ingested.regions.iter_mut().zip(facts).for_each(|(region, facts)| region.volume = facts);
+        let (new_chunks, new_bytes) = (ingested.new_chunks, ingested.new_bytes);
+        Ok((ingested.into_manifest()?, new_chunks, new_bytes))
     }
 
     /// Decodes into the store.

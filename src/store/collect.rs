@@ -65,19 +65,35 @@ impl<'s> Collection<'s> {
         let roots = self.store.roots()?;
         let plan = self.store.garbage_of(&roots);
         let moved = self.rewrite(&plan.rewrite, &roots)?;
+        let gone: Vec<Digest> = plan.remove.into_iter().chain(plan.rewrite).collect();
+        let removed = self.remove(&gone)?;
+        let moved: u64 = moved.iter().map(|pack| pack.length).sum();
+        Ok(Collected { packs: gone.len() as u64, bytes: removed.saturating_sub(moved) })
+    }
+
+    /// Removes those of `packs` that have no living chunk: what an import left that came to nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(super) fn sweep(self, packs: &[Digest]) -> Result<Collected, StoreError> {
+        let mut gone = self.plan()?.remove;
+        gone.retain(|pack| packs.contains(pack));
+        let bytes = self.remove(&gone)?;
+        Ok(Collected { packs: gone.len() as u64, bytes })
+    }
+
+    /// Removes packs; gives their bytes.
+    fn remove(&self, packs: &[Digest]) -> Result<u64, StoreError> {
         let folder = self.store.folder.join("packs");
-        let gone: HashSet<Digest> = plan.remove.iter().chain(&plan.rewrite).copied().collect();
-        let mut collected = Collected { packs: gone.len() as u64, bytes: 0 };
-        for pack in &gone {
+        let mut bytes = 0;
+        for pack in packs {
             let path = self.store.pack_path(pack);
-            let length = fs::metadata(&path).map_err(StoreError::at("reading", &path))?.len();
+            bytes += fs::metadata(&path).map_err(StoreError::at("reading", &path))?.len();
             fs::remove_file(&path).map_err(StoreError::at("removing", &path))?;
-            collected.bytes += length;
         }
         files::sync_folder(&folder)?;
-        collected.bytes = collected.bytes.saturating_sub(moved.iter().map(|pack| pack.length).sum());
         *self.store.index_mut() = Index::load(&folder)?;
-        Ok(collected)
+        Ok(bytes)
     }
 
     /// Moves the living chunks of `packs`, each checked on its way.

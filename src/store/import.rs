@@ -12,8 +12,8 @@ use crate::store::pack::{PACK_SIZE, PackWriter};
 use crate::store::{Store, StoreError, files};
 use crate::value::Digest;
 
-/// An import. Dropped before [`Import::finish`], it leaves closed packs (found again by the next try, or
-/// garbage) and nothing else.
+/// An import. Dropped before [`Import::finish`], or killed, it leaves closed packs (their chunks are found again by the
+/// next try, else they are garbage) and nothing else; [`Import::abandon`] removes them too.
 #[derive(Debug)]
 pub struct Import<'s> {
     store: &'s Store,
@@ -25,6 +25,7 @@ pub struct Import<'s> {
 struct Open {
     pack: Option<PackWriter>,
     pending: HashSet<Digest>,
+    closed: Vec<Digest>,
 }
 
 impl<'s> Import<'s> {
@@ -53,6 +54,16 @@ impl<'s> Import<'s> {
         self.close(&mut self.open())
     }
 
+    /// Takes everything back, unless somebody else imports or reads: then a collection does it later.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Busy`] when it is left to a collection.
+    pub fn abandon(self) -> Result<(), StoreError> {
+        let (store, closed) = (self.store, std::mem::take(&mut self.open().closed));
+        drop(self);
+        if closed.is_empty() { Ok(()) } else { store.collection()?.sweep(&closed).map(drop) }
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         // A panic in the middle of `keep` leaves a pack whose table lacks its last record at worst.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,6 +72,7 @@ impl<'s> Import<'s> {
     fn close(&self, open: &mut Open) -> Result<(), StoreError> {
         if let Some(pack) = open.pack.take() {
             let closed = pack.close(&self.store.folder.join("packs"))?;
+            open.closed.push(closed.digest);
             self.store.index_mut().add(&closed);
         }
         open.pending.clear();

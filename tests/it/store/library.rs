@@ -100,6 +100,28 @@ fn a_file_that_was_cut_off_leaves_no_trace_however_it_is_packed() {
     }
 }
 
+/// More than a pack holds, so that a pack was closed before the end is seen to be missing.
+#[test]
+fn a_long_import_that_fails_at_its_end_takes_its_packs_back_and_keeps_those_of_others() {
+    let (folder, library) = open();
+    let path = folder.path().join("disk.img");
+    fs::write(&path, apm_disk()).unwrap();
+    let kept = library.import(&path, &Progress::default()).unwrap();
+    let before = library.store().usage();
+    let mut long = apm_disk();
+    long.extend(noise(8, 140 * MIB));
+    let mut packed = zstd::bulk::compress(&long, 1).unwrap();
+    packed.truncate(packed.len() - 4096);
+    let cut = folder.path().join("cut.zst");
+    fs::write(&cut, packed).unwrap();
+    let progress = Progress::default();
+    assert!(matches!(library.import(&cut, &progress), Err(ImportError::Source(_))));
+    assert!(progress.kept() > 129 * MIB as u64, "no pack was closed");
+    assert_eq!(library.store().usage(), before);
+    assert_eq!(library.store().manifests().unwrap(), [kept.digest]);
+    assert!(library.verify(kept.digest, &AtomicU64::new(0)).unwrap().damage.is_empty());
+}
+
 #[test]
 fn a_stopped_import_and_one_without_room_say_so_and_leave_no_trace() {
     let (folder, library) = open();
