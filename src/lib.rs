@@ -9,7 +9,8 @@
 //! | 2 wings, pure | [`netboot`] · [`image`] · [`sequence`] |
 //! | 3 wire types | [`api`] |
 //! | 4 tools, one kind of effect each | [`store`] · [`db`] · [`client`] · [`device`] |
-//! | 5 programs | [`server`] · [`runner`] · [`cli`] · [`media`] |
+//! | 5 boot media | [`media`] |
+//! | 6 programs | [`server`] · [`runner`] · [`cli`] |
 
 pub mod value;
 

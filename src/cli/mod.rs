@@ -11,6 +11,7 @@ mod connection;
 pub mod deploy;
 pub mod device;
 pub mod image;
+pub mod media;
 mod output;
 mod progress;
 pub mod run;
@@ -72,6 +73,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
+    /// Boot files that Macs are started with
+    #[command(subcommand)]
+    Media(media::Command),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -87,6 +91,7 @@ impl Command {
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
+            Command::Media(command) => command.run(),
             Command::Status(verb) => status::status(verb, before),
         }
     }

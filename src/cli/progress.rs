@@ -10,8 +10,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::{printable, rate, span};
 use crate::api::runner::Progress;
 
-/// Steps of a hundredth between two lines when there is no terminal.
+/// Hundredths from one line to the next when there is no terminal.
 const LINE_EVERY: u64 = 10;
+
+/// How often a bar shows that the program is alive.
+const TICK: Duration = Duration::from_millis(200);
+
+const SPINNER: &str = "{spinner} {msg}";
+const BAR: &str = "{msg}\n[{bar:40}] {percent:>3} %";
 
 /// A meter that is told how things stand.
 pub enum Meter {
@@ -33,7 +39,7 @@ impl Meter {
             return Meter::Lines(None);
         }
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        style(&bar, SPINNER);
         Meter::Bar(bar)
     }
 
@@ -85,21 +91,23 @@ fn line(label: &str, progress: Option<&Progress>) -> String {
     }
 }
 
+/// Numbers and texts first, the style that shows them last: a bar draws itself at every call.
 fn draw(bar: &ProgressBar, label: &str, progress: Option<&Progress>) {
-    let template = match progress {
-        Some(progress) if progress.total > 0 => "{prefix} · {msg}\n[{bar:40}] {percent:>3} %",
-        _ => "{spinner} {prefix} {msg}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
-    }
-    bar.set_prefix(label.to_owned());
-    if let Some(progress) = progress {
+    let mut template = SPINNER;
+    if let Some(progress) = progress.filter(|progress| progress.total > 0) {
         bar.set_length(progress.total);
         bar.set_position(progress.done.min(progress.total));
-        bar.set_message(format!("{}{}", printable(&progress.phase), details(progress)));
-    } else {
-        bar.set_message("");
+        template = BAR;
+    }
+    let what = progress.map(|progress| format!(" · {}{}", printable(&progress.phase), details(progress)));
+    bar.set_message(format!("{label}{}", what.unwrap_or_default()));
+    style(bar, template);
+    bar.enable_steady_tick(TICK);
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     }
 }
 

@@ -9,10 +9,12 @@
 //! | `socket` | HTTP over a Unix socket |
 //! | `error` | what went wrong, and what to do |
 //! | `request` | the requests |
+//! | `frames` | frames of a restore, from packs on the appliance |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
 mod clock;
 mod error;
+mod frames;
 mod request;
 mod socket;
 mod tls;
@@ -28,6 +30,7 @@ use crate::value::Secret;
 
 pub use clock::{ClockError, appliance_time};
 pub use error::ClientError;
+pub use frames::{HttpFrames, Watch};
 
 /// Longest JSON or text answer that is read: bounds memory against a server that never stops.
 pub const LONGEST_ANSWER: u64 = 64 << 20;

@@ -25,6 +25,8 @@ struct Ask<'a> {
     path: &'a str,
     body: Option<(&'static str, &'a [u8])>,
     range: Option<(u64, u64)>,
+    /// Ask the appliance itself, not a cache on the way.
+    fresh: bool,
 }
 
 impl Ask<'_> {
@@ -44,7 +46,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.json(Ask { method: "GET", path, body: None, range: None })
+        self.json(Ask { method: "GET", path, body: None, range: None, fresh: false })
     }
 
     /// `GET`: the answer as text.
@@ -52,7 +54,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn text(&self, path: &str) -> Result<String, ClientError> {
-        let ask = Ask { method: "GET", path, body: None, range: None };
+        let ask = Ask { method: "GET", path, body: None, range: None, fresh: false };
         let bytes = self.answer(ask, LONGEST_ANSWER)?;
         String::from_utf8(bytes).map_err(|error| self.unreadable(&ask, error.to_string()))
     }
@@ -63,7 +65,13 @@ impl Client {
     /// See [`ClientError`].
     pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
         let bytes = serialize(body)?;
-        self.json(Ask { method: "POST", path, body: Some(("application/json", &bytes)), range: None })
+        self.json(Ask {
+            method: "POST",
+            path,
+            body: Some(("application/json", &bytes)),
+            range: None,
+            fresh: false,
+        })
     }
 
     /// `PUT` of `body` as JSON.
@@ -72,7 +80,13 @@ impl Client {
     /// See [`ClientError`].
     pub fn put<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
         let bytes = serialize(body)?;
-        self.json(Ask { method: "PUT", path, body: Some(("application/json", &bytes)), range: None })
+        self.json(Ask {
+            method: "PUT",
+            path,
+            body: Some(("application/json", &bytes)),
+            range: None,
+            fresh: false,
+        })
     }
 
     /// `PUT` of text as it stands, `content_type` naming what it is.
@@ -85,7 +99,13 @@ impl Client {
         content_type: &'static str,
         text: &str,
     ) -> Result<T, ClientError> {
-        self.json(Ask { method: "PUT", path, body: Some((content_type, text.as_bytes())), range: None })
+        self.json(Ask {
+            method: "PUT",
+            path,
+            body: Some((content_type, text.as_bytes())),
+            range: None,
+            fresh: false,
+        })
     }
 
     /// `POST` of text as it stands. Sent once.
@@ -98,7 +118,13 @@ impl Client {
         content_type: &'static str,
         text: &str,
     ) -> Result<T, ClientError> {
-        self.json(Ask { method: "POST", path, body: Some((content_type, text.as_bytes())), range: None })
+        self.json(Ask {
+            method: "POST",
+            path,
+            body: Some((content_type, text.as_bytes())),
+            range: None,
+            fresh: false,
+        })
     }
 
     /// `DELETE`; the answer's body, if any, is not looked at.
@@ -106,7 +132,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn delete(&self, path: &str) -> Result<(), ClientError> {
-        self.answer(Ask { method: "DELETE", path, body: None, range: None }, LONGEST_ANSWER).map(drop)
+        self.answer(Ask { method: "DELETE", path, body: None, range: None, fresh: false }, LONGEST_ANSWER)
+            .map(drop)
     }
 
     /// `GET` of a whole binary answer of at most `limit` bytes.
@@ -114,7 +141,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; a longer answer is unreadable.
     pub fn download(&self, path: &str, limit: u64) -> Result<Vec<u8>, ClientError> {
-        self.answer(Ask { method: "GET", path, body: None, range: None }, limit)
+        self.answer(Ask { method: "GET", path, body: None, range: None, fresh: false }, limit)
     }
 
     /// `GET` of the bytes `range` of a resource. Resumed where it broke off, as long as every try brings bytes or
@@ -123,25 +150,33 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn bytes(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, ClientError> {
-        let mut bytes = Vec::new();
-        self.bytes_into(path, range, &mut bytes)?;
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        self.fill(path, range.start, false, &mut bytes, &mut 0)?;
         Ok(bytes)
     }
 
-    /// [`Client::bytes`] into a buffer that is cleared first. After an error the buffer holds what had come.
+    /// Fills `into` with the bytes of a resource from `start` on, beginning at `filled`, which tells after an error how
+    /// much had come: the next call goes on there. `fresh` passes caches in between by.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn bytes_into(&self, path: &str, range: Range<u64>, into: &mut Vec<u8>) -> Result<(), ClientError> {
-        into.clear();
-        let want = range.end.saturating_sub(range.start);
+    pub fn fill(
+        &self,
+        path: &str,
+        start: u64,
+        fresh: bool,
+        into: &mut [u8],
+        filled: &mut usize,
+    ) -> Result<(), ClientError> {
+        let last = start + (into.len() as u64).saturating_sub(1);
         let mut fruitless = 0;
-        while (into.len() as u64) < want {
-            let start = range.start + into.len() as u64;
-            let ask = Ask { method: "GET", path, body: None, range: Some((start, range.end - 1)) };
-            let before = into.len();
-            let outcome = self.append_range(ask, into, want as usize);
-            if into.len() > before {
+        while *filled < into.len() {
+            let range = Some((start + *filled as u64, last));
+            let ask = Ask { method: "GET", path, body: None, range, fresh };
+            let before = *filled;
+            let outcome = self.fill_once(ask, into, filled);
+            if *filled > before {
                 fruitless = 0;
             }
             match outcome {
@@ -156,19 +191,22 @@ impl Client {
         Ok(())
     }
 
-    fn append_range(&self, ask: Ask<'_>, into: &mut Vec<u8>, want: usize) -> Result<(), ClientError> {
+    fn fill_once(&self, ask: Ask<'_>, into: &mut [u8], filled: &mut usize) -> Result<(), ClientError> {
         let mut response = self.exchange(ask)?;
         self.check_range(&ask, &response)?;
-        let left = want - into.len();
-        let before = into.len();
-        into.reserve(left);
-        let read = response.body_mut().as_reader().take(left as u64).read_to_end(into);
-        match read {
-            Ok(_) if into.len() == before => {
-                Err(self.failed(&ask, Cause::Unreachable("the answer was empty".into()), 1))
+        let mut body = response.body_mut().as_reader();
+        let before = *filled;
+        while *filled < into.len() {
+            match body.read(&mut into[*filled..]) {
+                Ok(0) => break,
+                Ok(count) => *filled += count,
+                Err(error) => return Err(self.failed(&ask, io_cause(&error), 1)),
             }
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(&ask, io_cause(&error), 1)),
+        }
+        match *filled == before {
+            true => Err(self.failed(&ask, Cause::Unreachable("the answer was empty".into()), 1)),
+            // The end of the body must be seen too, or the connection is not used again.
+            false => body.read(&mut [0]).map(drop).map_err(|error| self.failed(&ask, io_cause(&error), 1)),
         }
     }
 
@@ -234,6 +272,9 @@ impl Client {
             .uri(format!("{}{}", self.base, ask.path));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        if ask.fresh {
+            request = request.header(header::CACHE_CONTROL, "no-cache");
         }
         if let Some((first, last)) = ask.range {
             request = request.header(header::RANGE, format!("bytes={first}-{last}"));

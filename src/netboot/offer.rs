@@ -104,8 +104,8 @@ pub enum Silence {
     /// The site's DHCP server is asked for an address.
     #[error("{0} is for the site's DHCP server; no address is handed out here")]
     AddressMatter(&'static str),
-    /// INFORM from a client that has no address.
-    #[error("INFORM without the client's address")]
+    /// INFORM, or REQUEST on port 4011, from a client that has no address.
+    #[error("it names no address to answer to")]
     NoAddress,
     /// INFORM without BSDP option 1.
     #[error("INFORM without a BSDP message type")]
@@ -137,7 +137,7 @@ pub fn answer(
     site: &Site<'_>,
 ) -> Result<Answer, Unanswered> {
     let unanswered = |client| move |reason| Unanswered { client, reason };
-    let kind = readable_kind(packet, site).map_err(unanswered(None))?;
+    let kind = readable_kind(packet).map_err(unanswered(None))?;
     if door == Door::Dhcp && bsdp::Request::is_claimed_by(packet) {
         let request = bsdp::Request::read(packet)
             .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, Exchange::Discover)))(reason.into()))?;
@@ -163,21 +163,12 @@ pub fn answer(
     Ok(Answer { mac: client.mac, exchange, bytes, to, also: None, detail, started: None })
 }
 
-/// The DHCP message type of a request that is not meant for another server.
-fn readable_kind(packet: &Packet<'_>, site: &Site<'_>) -> Result<MessageType, Silence> {
-    if !packet.is_request {
-        return Err(Silence::NotARequest);
+fn readable_kind(packet: &Packet<'_>) -> Result<MessageType, Silence> {
+    if packet.is_request {
+        packet.message_type().ok_or(Silence::NoMessageType)
+    } else {
+        Err(Silence::NotARequest)
     }
-    let kind = packet.message_type().ok_or(Silence::NoMessageType)?;
-    let named = String::from_utf8_lossy(packet.sname);
-    let is_us = |name: &str| name == site.host_name || site.own.iter().any(|own| own.to_string() == name);
-    if !named.is_empty() && !is_us(&named) {
-        return Err(Silence::AnotherServer(named.escape_debug().to_string()));
-    }
-    if !packet.siaddr.is_unspecified() && !site.own.contains(&packet.siaddr) {
-        return Err(Silence::AnotherServer(packet.siaddr.to_string()));
-    }
-    Ok(kind)
 }
 
 /// The name of a message type in a reason for silence.
@@ -241,6 +232,9 @@ fn discovery(packet: &Packet<'_>, client: &Client, site: &Site<'_>) -> Told {
 /// REQUEST on port 4011: answered to where it came from (PXE 2.1 section 2.2.3).
 fn proxy(packet: &Packet<'_>, client: &Client, from: SocketAddrV4, site: &Site<'_>) -> Told {
     let file = boot_file(client, site)?;
+    if from.ip().is_unspecified() || from.port() == 0 {
+        return Err(Silence::NoAddress);
+    }
     let detail = format!("PXE REQUEST of {} on port 4011: told {file}", client.architecture);
     Ok((client.tell(packet, MessageType::Ack, site.server, &file), Destination::Unicast(from), detail))
 }
@@ -265,6 +259,7 @@ struct Bsdp<'a> {
 
 impl Bsdp<'_> {
     fn answer(&self, kind: MessageType) -> Result<Answer, Silence> {
+        self.is_for_us()?;
         match kind {
             MessageType::Inform => match self.request.kind {
                 Some(bsdp::MessageType::List) => self.list(),
@@ -277,6 +272,20 @@ impl Bsdp<'_> {
             }
             kind => Err(Silence::AddressMatter(name(kind))),
         }
+    }
+
+    /// Apple's server drops requests whose header names another server.
+    fn is_for_us(&self) -> Result<(), Silence> {
+        let Self { packet, site, .. } = self;
+        let named = String::from_utf8_lossy(packet.sname);
+        let is_us = |name: &str| name == site.host_name || site.own.iter().any(|own| own.to_string() == name);
+        if !named.is_empty() && !is_us(&named) {
+            return Err(Silence::AnotherServer(named.escape_debug().to_string()));
+        }
+        if !packet.siaddr.is_unspecified() && !site.own.contains(&packet.siaddr) {
+            return Err(Silence::AnotherServer(packet.siaddr.to_string()));
+        }
+        Ok(())
     }
 
     /// Sets that this client may start, in the server's order.

@@ -160,6 +160,7 @@ impl Client {
             .ciaddr(packet.ciaddr)
             .next_server(server)
             .option(code::CLASS_ID, class);
+        let reply = if packet.ciaddr.is_unspecified() { reply.broadcast() } else { reply };
         match &self.uuid {
             Some(uuid) => reply.option(code::CLIENT_UUID, uuid.clone()),
             None => reply,

@@ -40,6 +40,7 @@ impl Rates {
         if self.phase != phase {
             self.phase = phase.to_owned();
             self.phase_began = at;
+            self.seen.clear();
         }
         self.seen.push_back((at, now));
         while self.seen.len() > 2 && at.saturating_sub(self.seen[1].0) >= WINDOW {

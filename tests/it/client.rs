@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rootstock::client::{Client, ClientError, Patience};
-use rootstock::value::Secret;
+use rootstock::client::{Client, ClientError, HttpFrames, Patience, Watch};
+use rootstock::image::restore::{FetchError, Frames, Place};
+use rootstock::value::{Digest, Secret};
 
 /// Gives one canned answer for each connection, in order, and remembers the heads of the requests.
 struct Neighbour {
@@ -168,4 +169,53 @@ fn nobody_there_is_said_with_the_place_the_tries_and_the_remedy() {
         assert!(text.contains(part), "{text}");
     }
     assert!(error.may_pass());
+}
+
+fn place(fresh: bool) -> Place {
+    Place { pack: Digest::of(b"pack"), offset: 10, fresh }
+}
+
+#[test]
+fn frames_go_on_at_the_byte_where_the_appliance_went_away_and_say_so_meanwhile() {
+    let all: Vec<u8> = (0..100).collect();
+    let busy = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+    let neighbour =
+        Neighbour::answering(vec![part(10, 89, 100, &all[10..40]), busy, part(40, 89, 100, &all[40..90])]);
+    let watch = Watch::default();
+    let mut bytes = [0; 80];
+    HttpFrames::new(&neighbour.client(), &watch).fetch(place(true), &mut bytes).unwrap();
+    assert_eq!(bytes, all[10..90]);
+    assert_eq!(watch.outage(), None);
+    let heads: Vec<_> = neighbour.heads().iter().map(|head| head.to_ascii_lowercase()).collect();
+    assert!(
+        heads[0].contains("range: bytes=10-89") && heads[0].contains("cache-control: no-cache"),
+        "{}",
+        heads[0]
+    );
+    assert!(heads[2].contains("range: bytes=40-89"), "{}", heads[2]);
+}
+
+#[test]
+fn a_pack_that_is_gone_is_told_from_an_appliance_that_is() {
+    let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+    let neighbour = Neighbour::answering(vec![gone]);
+    let watch = Watch::default();
+    let error = HttpFrames::new(&neighbour.client(), &watch).fetch(place(false), &mut [0; 8]).unwrap_err();
+    assert!(matches!(error, FetchError::Gone(pack) if pack == Digest::of(b"pack")), "{error}");
+}
+
+#[test]
+fn frames_wait_for_an_appliance_until_they_are_told_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::unix(folder.path().join("nobody"));
+    let watch = Watch::default();
+    thread::scope(|scope| {
+        let fetch = scope.spawn(|| HttpFrames::new(&client, &watch).fetch(place(false), &mut [0; 8]));
+        while watch.outage().is_none() {
+            thread::yield_now();
+        }
+        watch.stop();
+        assert!(matches!(fetch.join().unwrap(), Err(FetchError::Failed { .. })));
+    });
+    assert!(watch.outage().unwrap().contains("did not answer"));
 }

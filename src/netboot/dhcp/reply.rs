@@ -96,6 +96,12 @@ impl Reply {
             .option(code::SERVER_ID, server.octets())
     }
 
+    /// Asks a relay to broadcast: it would otherwise send to yiaddr (RFC 2131 section 4.1), which is 0 here.
+    pub fn broadcast(mut self) -> Reply {
+        self.header[10] |= 0x80;
+        self
+    }
+
     /// Repeats the address that the client has.
     pub fn ciaddr(mut self, address: Ipv4Addr) -> Reply {
         self.header[12..16].copy_from_slice(&address.octets());

@@ -238,6 +238,8 @@ fn uefi_pxe_is_invited_to_port_4011_and_told_its_loader_there() {
     assert_eq!(ack.file, b"ipxe/snponly.efi");
     assert_eq!(told.to, Destination::Unicast("10.0.1.93:4011".parse().unwrap()));
     assert_eq!(told.exchange, Exchange::Pxe);
+    let nowhere = ask_at(&pxe(3, PXE, 7, &[]), Door::Proxy, "0.0.0.0:4011", &[], 0);
+    assert_eq!(reason(nowhere), Silence::NoAddress);
 }
 
 #[test]

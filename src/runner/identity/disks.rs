@@ -18,7 +18,7 @@ const MEDIUM: &str = "ROOTSTOCK";
 /// All disks, in the order of their numbers; disks without a number last.
 pub fn disks(root: &Path) -> Vec<DiskFacts> {
     let mounted = mounted(&line(&root.join("proc/mounts")).unwrap_or_default());
-    let mut found: Vec<(bool, bool, Vec<(String, u64)>, DiskFacts)> = Vec::new();
+    let mut found = Vec::new();
     for name in names(&root.join("sys/block")) {
         if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
@@ -51,7 +51,7 @@ pub fn disks(root: &Path) -> Vec<DiskFacts> {
         };
         found.push((forbidden, facts.external, natural(&place.display().to_string()), facts));
     }
-    found.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    found.sort_by(|a: &(_, _, _, DiskFacts), b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
     let mut next = 0;
     found
         .into_iter()

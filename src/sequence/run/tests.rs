@@ -1,5 +1,7 @@
 //! The run machine from outside: events in, decisions out.
 
+use proptest::prelude::*;
+
 use super::act::Target;
 use super::event::{ActionResult, PinnedImage};
 use super::*;
@@ -410,4 +412,49 @@ steps:
     let names: Vec<_> = wanted(yaml).unwrap().into_iter().map(|image| (image.name, image.version)).collect();
     assert_eq!(names, [("lab-C02".to_owned(), Some(2)), ("tools".to_owned(), None)]);
     assert_eq!(wanted(&yaml.replace("%Kind%", "%Nobody%")).unwrap_err().0, "Apply Image");
+}
+
+/// What may arrive in any order: reports, true and false, of any number, reboots, a person, an old clock.
+fn anything() -> impl Strategy<Value = Event> {
+    let number = 0..6_u32;
+    prop_oneof![
+        3 => number.clone().prop_map(|number| done(number, &["/dev/sda2"], Some(0), Some(manifest()))),
+        1 => number.clone().prop_map(|number| done(number, &[], None, None)),
+        1 => number.prop_map(|number| failed(number, Some(1))),
+        1 => Just(Event::Reconnected { boot: BootMethod::Netboot }),
+        1 => (0..4_u32, 0..6_u32).prop_map(|(step, number)| Event::Assigned { step, number }),
+        1 => (0..4_u32).prop_map(|step| Event::VariablesSet { step, values: Vec::new() }),
+        1 => Just(Event::Unknown),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_arrives_a_run_succeeds_only_when_each_of_its_steps_did(
+        events in prop::collection::vec(anything(), 0..40),
+        retry in 0..2_u32,
+    ) {
+        let mut run = start(&SPINE.replace("{name: Apply,", &format!("{{name: Apply, retry: {{count: {retry}}},")));
+        let mut acted = std::collections::BTreeSet::new();
+        for (at, event) in (1..).zip(events) {
+            run = settle(run, at).0;
+            acted.extend(run.assignment().map(|assignment| (assignment.number, assignment.step)));
+            let ended = run.outcome();
+            let before = run.clone();
+            match run.apply(&event, at) {
+                Ok(after) => {
+                    prop_assert!(!before.is_repeated(&event) || after == before);
+                    prop_assert!(ended.is_none() || after.outcome() == ended, "an ended run came back to life");
+                    run = after;
+                }
+                Err(_) => run = before,
+            }
+        }
+        let succeeded = run.steps().filter(|(_, record)| record.state == StepState::Succeeded).count();
+        prop_assert_eq!(run.outcome() == Some(Outcome::Succeeded), succeeded == 3);
+        let steps: std::collections::BTreeSet<u32> = acted.iter().map(|(_, step)| *step).collect();
+        prop_assert!(succeeded <= steps.len(), "a step succeeded that was never handed out");
+        let numbers: Vec<u32> = acted.iter().map(|(number, _)| *number).collect();
+        prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "one number, two actions");
+    }
 }

@@ -72,7 +72,7 @@ impl Clients {
     /// Whose address this is: from DHCP packets seen, else from the kernel's neighbour table.
     pub(super) fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddr> {
         let seen = held(&self.addresses).get(&address).copied();
-        seen.or_else(|| in_arp_table(&std::fs::read_to_string("/proc/net/arp").ok()?, address))
+        seen.or_else(|| in_arp_table(&std::fs::read_to_string("/proc/thread-self/net/arp").ok()?, address))
     }
 
     /// A Mac has confirmed an image.
@@ -148,7 +148,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// One complete entry (flag 0x2) of `/proc/net/arp`.
+/// One complete entry (flag 0x2) of `/proc/thread-self/net/arp`.
 fn in_arp_table(table: &str, address: Ipv4Addr) -> Option<MacAddr> {
     let wanted = address.to_string();
     table.lines().find_map(|line| {

@@ -40,7 +40,7 @@ pub(super) async fn serve(
     let mut buffer = vec![0; LONGEST_DATAGRAM];
     while let Some(got) = stop.run_until_cancelled(socket.receive(&mut buffer)).await {
         match got {
-            Ok(arrived) if is_served(&context, arrived.interface) => {
+            Ok(arrived) if arrived.is_by(&context.settings.interfaces) => {
                 one(door, &buffer[..arrived.length], &arrived, &socket, &context).await;
             }
             Ok(arrived) => {
@@ -54,13 +54,6 @@ pub(super) async fn serve(
         }
     }
     Ok(())
-}
-
-fn is_served(context: &Context, interface: u32) -> bool {
-    let wanted = &context.settings.interfaces;
-    wanted.is_empty()
-        || nix::net::if_::if_indextoname(interface)
-            .is_ok_and(|name| wanted.iter().any(|own| own.as_bytes() == name.as_bytes()))
 }
 
 async fn one(door: Door, bytes: &[u8], arrived: &Arrived, socket: &Datagrams, context: &Arc<Context>) {

@@ -40,7 +40,7 @@ pub struct Settings {
     pub listen: Ipv4Addr,
     /// Port numbers; 0 lets the system choose, which only tests want.
     pub ports: Ports,
-    /// Interfaces to serve; empty for all.
+    /// Interfaces by which DHCP and TFTP are served; empty for all. HTTP follows `listen`.
     pub interfaces: Vec<String>,
     /// Our address in replies, where the interface's own is not the one that clients reach (NAT, container).
     pub advertise: Option<Ipv4Addr>,

@@ -46,6 +46,14 @@ pub enum BindError {
         /// The port.
         port: u16,
     },
+    /// A configured interface is not there.
+    #[error("there is no interface `{name}` to serve; this machine has {there}")]
+    NoInterface {
+        /// As configured.
+        name: String,
+        /// Those that there are.
+        there: String,
+    },
     /// Anything else.
     #[error("{service} cannot listen on {address}")]
     Failed {
@@ -62,6 +70,7 @@ pub enum BindError {
 impl Sockets {
     /// Binds all ports, or none. Must be called within a tokio runtime.
     pub fn bind(settings: &Settings) -> Result<Sockets, BindError> {
+        settings.interfaces.iter().try_for_each(|name| is_there(name))?;
         let at = |port| SocketAddrV4::new(settings.listen, port);
         let named = |service, address: SocketAddrV4| {
             move |source: io::Error| {
@@ -106,6 +115,15 @@ impl Sockets {
     }
 }
 
+fn is_there(name: &str) -> Result<(), BindError> {
+    if nix::net::if_::if_nametoindex(name).is_ok() {
+        return Ok(());
+    }
+    let all = nix::net::if_::if_nameindex().ok();
+    let there = all.iter().flatten().map(|interface| interface.name().to_string_lossy().into_owned());
+    Err(BindError::NoInterface { name: name.to_owned(), there: there.collect::<Vec<_>>().join(", ") })
+}
+
 fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -130,6 +148,15 @@ pub(super) struct Arrived {
     pub local: Ipv4Addr,
     /// Index of the interface.
     pub interface: u32,
+}
+
+impl Arrived {
+    /// Whether it came by one of the interfaces that are served; an empty list means all.
+    pub(super) fn is_by(&self, served: &[String]) -> bool {
+        served.is_empty()
+            || nix::net::if_::if_indextoname(self.interface)
+                .is_ok_and(|name| served.iter().any(|own| own.as_bytes() == name.as_bytes()))
+    }
 }
 
 impl Datagrams {

@@ -43,6 +43,9 @@ pub(super) async fn serve(
     let mut buffer = vec![0; LONGEST_REQUEST + 1];
     while let Some(got) = stop.run_until_cancelled(socket.receive(&mut buffer)).await {
         match got {
+            Ok(arrived) if !arrived.is_by(&service.context.settings.interfaces) => {
+                debug!(from = %arrived.from, "ignored a packet of an interface that is not served");
+            }
             Ok(arrived) => service.open(&buffer[..arrived.length], arrived),
             Err(error) => {
                 warn!(%error, "a TFTP packet could not be received: {error}");

@@ -1,0 +1,228 @@
+//! What is taken from which Debian package: data, no code that decides.
+//!
+//! Owns: names of packages, suites, files, kernel modules, applets. Must not know: how they are fetched or packed.
+
+/// Debian suites that packages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suite {
+    /// Debian 12 with its security updates: everything that runs in the boot environment.
+    Bookworm,
+    /// Debian 13, for iPXE alone: Debian 12 has one of 2019, which does not run its command line as a script
+    /// (added upstream in 2023) and is slower to start.
+    Trixie,
+}
+
+impl Suite {
+    /// Name on a mirror.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Suite::Bookworm => "bookworm",
+            Suite::Trixie => "trixie",
+        }
+    }
+
+    /// Components that hold what we take.
+    pub const fn components(self) -> &'static str {
+        match self {
+            Suite::Bookworm => "main non-free-firmware",
+            Suite::Trixie => "main",
+        }
+    }
+}
+
+/// Depends on the newest kernel package of its suite.
+pub const KERNEL: &str = "linux-image-amd64";
+
+/// Firmware of network adapters. Only the files that chosen modules name are taken.
+pub const FIRMWARE: [&str; 2] = ["firmware-misc-nonfree", "firmware-realtek"];
+
+/// Programs: package, path in the package, path in the initramfs. Libraries follow from the programs.
+pub const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("busybox-static", "bin/busybox", "bin/busybox"),
+    ("dosfstools", "sbin/mkfs.fat", "sbin/mkfs.fat"),
+    ("exfatprogs", "usr/sbin/mkfs.exfat", "sbin/mkfs.exfat"),
+    ("apfsprogs", "usr/sbin/mkapfs", "sbin/mkapfs"),
+];
+
+/// Files that programs read when they run: package, path in the package and in the initramfs. mkfs.fat writes volume
+/// labels in code page 850, which libc converts with a module.
+pub const FILES: [(&str, &str); 3] = [
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/IBM850.so"),
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules"),
+    ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules.d/gconv-modules-extra.conf"),
+];
+
+/// Packages of the libraries that [`PROGRAMS`] need.
+pub const LIBRARIES: [&str; 1] = ["libc6"];
+
+/// SSH server, taken only when keys are given.
+pub const SSH_PROGRAMS: [(&str, &str, &str); 2] = [
+    ("dropbear-bin", "usr/sbin/dropbear", "sbin/dropbear"),
+    ("dropbear-bin", "usr/bin/dropbearkey", "bin/dropbearkey"),
+];
+
+/// Packages of the libraries that [`SSH_PROGRAMS`] need.
+pub const SSH_LIBRARIES: [&str; 5] = ["libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g"];
+
+/// iPXE, and the program in it that uses the firmware's own network driver: on a Mac the only one that drives every
+/// adapter that the firmware can start from.
+pub const IPXE: (&str, &str) = ("ipxe", "usr/lib/ipxe/snponly.efi");
+
+/// Modules that must go along: a kernel that lacks one of them is refused.
+pub const MODULES: [&str; 46] = [
+    // Ethernet: in Macs and their Thunderbolt adapters (tg3, sky2, forcedeth, e1000e, igb, atlantic), USB adapters.
+    "tg3",
+    "sky2",
+    "forcedeth",
+    "e1000e",
+    "e1000",
+    "igb",
+    "igc",
+    "ixgbe",
+    "atlantic",
+    "r8169",
+    "r8152",
+    "ax88179_178a",
+    "asix",
+    "aqc111",
+    "cdc_ether",
+    "cdc_ncm",
+    "thunderbolt",
+    "thunderbolt_net",
+    // Disks and the buses that they sit on.
+    "nvme",
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+    "usb_storage",
+    "uas",
+    "firewire_ohci",
+    "firewire_sbp2",
+    "xhci_pci",
+    "ehci_pci",
+    "ohci_pci",
+    "uhci_hcd",
+    // Keyboards and trackpads. From 2015 on they sit on SPI behind Intel's LPSS.
+    "usbhid",
+    "hid_generic",
+    "hid_apple",
+    "applespi",
+    "intel_lpss_pci",
+    "spi_pxa2xx_platform",
+    "bcm5974",
+    "appletouch",
+    // File systems and firmware variables.
+    "hfsplus",
+    "exfat",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "nls_utf8",
+    "efivarfs",
+    "loop",
+];
+
+/// Modules that go along where the kernel has them. Debian 12 has no simpledrm: its built-in efifb draws instead.
+pub const OPTIONAL_MODULES: [&str; 9] = [
+    "simpledrm",
+    "hid_magicmouse",
+    "hid_appleir",
+    "applesmc",
+    // Virtual machines.
+    "virtio_pci",
+    "virtio_net",
+    "virtio_blk",
+    "virtio_scsi",
+    "vmxnet3",
+];
+
+/// Commands of busybox that get a name of their own.
+pub const APPLETS: [&str; 84] = [
+    "ash",
+    "awk",
+    "basename",
+    "blkdiscard",
+    "blockdev",
+    "cat",
+    "chmod",
+    "chown",
+    "chroot",
+    "clear",
+    "cmp",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "dirname",
+    "dmesg",
+    "du",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "fdisk",
+    "find",
+    "free",
+    "grep",
+    "gunzip",
+    "gzip",
+    "head",
+    "hexdump",
+    "hostname",
+    "hwclock",
+    "id",
+    "ifconfig",
+    "insmod",
+    "ip",
+    "kill",
+    "killall",
+    "less",
+    "ln",
+    "losetup",
+    "ls",
+    "lsmod",
+    "md5sum",
+    "mkdir",
+    "mknod",
+    "mktemp",
+    "mount",
+    "mv",
+    "nc",
+    "nslookup",
+    "od",
+    "ping",
+    "pidof",
+    "poweroff",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "reboot",
+    "reset",
+    "rm",
+    "rmdir",
+    "sed",
+    "setsid",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "stty",
+    "sync",
+    "tail",
+    "tar",
+    "tee",
+    "test",
+    "top",
+    "touch",
+    "tr",
+    "true",
+    "umount",
+    "vi",
+    "wget",
+];
+
+/// Commands of busybox that stand in `/sbin`: the kernel itself calls `/sbin/modprobe`.
+pub const SBIN_APPLETS: [&str; 5] = ["modprobe", "rmmod", "udhcpc", "uevent", "getty"];

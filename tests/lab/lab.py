@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""The whole main job without a Mac: an appliance, a site's network, a virtual machine that boots and is imaged.
+
+Needs root (namespaces, tap). Everything is in namespaces of its own and goes with the lab, Ctrl-C included.
+Exit code 0: the disk has the image, compared by other programs than ours. 1: it has not, with the reason.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import judge  # noqa: E402
+from appliance import Appliance  # noqa: E402
+from machine import Machine  # noqa: E402
+from network import Network  # noqa: E402
+from process import LabError  # noqa: E402
+
+VOLUME = "Macintosh HD"
+SEQUENCE = """\
+name: {name}
+description: Erases the first disk and puts the image {image} on it.
+steps:
+  - name: Format disk
+    format_disk:
+      disk: 0
+      partitions:
+        - {{name: {volume}, format: hfs+ journaled, size: 100%, variable: SystemDisk}}
+  - name: Apply image
+    apply_image:
+      image: {image}
+      destination: {{variable: SystemDisk}}
+  - name: Restart
+    restart:
+"""
+# What the serial line says when a stage begins; the last one may come before us when the machine is quick.
+STAGES = (
+    ("firmware", ">>Start "),
+    ("ipxe", "iPXE initialising"),
+    ("kernel", "Linux version"),
+    ("boot environment", "rootstock: boot environment up"),
+    ("runner", "rootstock: starting rootstock-runner"),
+)
+MIB = 1 << 20
+
+
+def say(line: str):
+    print(line, file=sys.stderr, flush=True)
+
+
+class Lab:
+    def __init__(self, folder: Path, programs: Path, cache: Path, open_to_host=False):
+        self.folder, self.cache = folder, cache
+        folder.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        # A socket's path is short (108 bytes), and the data folder is the appliance's alone.
+        self.data = folder / "data"
+        self.machine = None
+        self.boot_files = None
+        self.network = Network(folder, open_to_host)
+        self.appliance = Appliance(programs, self.data, self.network, folder / "rootstockd.log")
+
+    def start(self):
+        say("starting the site's DHCP server and rootstockd")
+        self.network.start_dhcp()
+        self.appliance.start()
+        say("making boot files")
+        self.boot_files = self.appliance.make_boot_files(self.cache)
+        for file in self.boot_files["files"]:
+            say(f"  {file['path']}: {file['size'] / MIB:.1f} MiB")
+
+    def prepare(self, image: Path, name: str) -> float:
+        """Imports `image`, deploys a sequence that applies it to Unknown Macs; gives the seconds of the import."""
+        began = time.monotonic()
+        say(f"importing {image.name}")
+        self.appliance.ask("image", "import", image, "--name", name, timeout=3600)
+        imported = time.monotonic() - began
+        sequence = self.folder / f"{name}.yaml"
+        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME))
+        self.appliance.ask("sequence", "apply", sequence)
+        self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
+        return imported
+
+    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1) -> dict:
+        """Boots a machine, waits until its run has ended, and gives what was measured."""
+        self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number)
+        began, times, seen = time.monotonic(), {}, 0
+        known = {run["id"] for run in self.appliance.ask("run", "list")}
+        run, shot = None, 0
+        while run is None or run["outcome"] is None:
+            elapsed = time.monotonic() - began
+            text = self.machine.console_text()
+            for stage, marker in STAGES:
+                if stage not in times and marker in text:
+                    times[stage] = round(elapsed, 1)
+                    say(f"  {elapsed:6.1f} s  {stage}")
+            if pictures and elapsed > shot * 10 and self.machine.running():
+                self.machine.screenshot(pictures / f"{number}-{firmware}-{shot:03}.png")
+                shot += 1
+            run = self._run(known, run)
+            if run and "run" not in times:
+                times["run"] = round(elapsed, 1)
+                say(f"  {elapsed:6.1f} s  run {run['id']} started")
+            if run and run.get("progress") and not pictures and sys.stderr.isatty():
+                self.appliance.show("run", "watch", run["id"])
+            seen = self._tell(run, seen)
+            if elapsed > patience:
+                raise LabError(f"no end after {patience:.0f} s; the machine's console ends: {self._last(text)}")
+            if not self.machine.running() and (run is None or run["outcome"] is None):
+                run = self._run(known, run)
+                if run is None or run["outcome"] is None:
+                    raise LabError(f"the machine went down before its run ended: {self._last(text)}")
+            time.sleep(0.5)
+        times["end"] = round(time.monotonic() - began, 1)
+        say(f"  {times['end']:6.1f} s  run {run['id']} ended: {run['outcome']}. {run['message'] or ''}")
+        self._let_it_go_down()
+        if run["outcome"] != "succeeded":
+            raise LabError(f"the run {run['outcome']}: {json.dumps(run.get('failure'))}")
+        return {"firmware": firmware, "seconds": times, "run": run, "runner_peak_memory": self._runner_peak()}
+
+    def _run(self, known, run):
+        if run is None:
+            fresh = [run for run in self.appliance.ask("run", "list") if run["id"] not in known]
+            if not fresh:
+                return None
+            run = fresh[0]
+        return self.appliance.ask("run", "show", run["id"])
+
+    @staticmethod
+    def _tell(run, seen: int) -> int:
+        """A line for every step that has ended since."""
+        ended = [step for step in (run or {}).get("step_list", []) if step["ended_ms"]]
+        for step in ended[seen:]:
+            say(f"           {step['name']}: {step['state']}, {(step['ended_ms'] - step['started_ms']) / 1000:.1f} s")
+        return len(ended)
+
+    def _let_it_go_down(self):
+        """The last step restarts the machine: QEMU ends then (-no-reboot), its disk flushed."""
+        deadline = time.monotonic() + 60
+        while self.machine.running() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.machine.stop()
+
+    def _runner_peak(self):
+        lines = [l for l in self.machine.console_text().splitlines() if "runner peak memory" in l]
+        return int(lines[-1].split("memory", 1)[1].split()[0]) * 1024 if lines else None
+
+    @staticmethod
+    def _last(text: str) -> str:
+        return " · ".join(line.strip() for line in text.splitlines()[-5:] if line.strip())
+
+    def compare(self, image: Path) -> dict:
+        say("comparing the disk with an independent decode")
+        folder = self.folder / "decoded"
+        try:
+            expected = judge.main_volume(image, folder)
+            return judge.compare(expected, judge.written_volume(self.machine.disk, VOLUME))
+        finally:
+            judge.clean(folder)
+
+    def close(self):
+        if self.machine:
+            self.machine.stop()
+        self.appliance.stop()
+        self.network.close()
+
+
+def disk_for(image: Path, folder: Path) -> int:
+    """Bytes of a disk that has room for the image's volume: the volume, an EFI partition and some air."""
+    size = judge.main_volume(image, folder).size
+    judge.clean(folder)
+    return max(1024 * MIB, (size // MIB + 768) * MIB)
+
+
+def summary(lab: Lab, image: Path, imported: float, booted: dict, compared: dict) -> dict:
+    files = {file["path"]: file["size"] for file in lab.boot_files["files"]}
+    return {
+        "passed": True,
+        "image": image.name,
+        "image_bytes": image.stat().st_size,
+        "import_seconds": round(imported, 1),
+        "firmware": booted["firmware"],
+        "seconds": booted["seconds"],
+        "steps": [
+            {"name": step["name"], "seconds": round((step["ended_ms"] - step["started_ms"]) / 1000, 1)}
+            for step in booted["run"]["step_list"] if step["ended_ms"]
+        ],
+        "compared": compared,
+        "kernel_bytes": files["vmlinuz"],
+        "initramfs_bytes": files["initramfs.cpio.zst"],
+        "rootstockd_peak_memory": lab.appliance.peak,
+        "runner_peak_memory": booted["runner_peak_memory"],
+    }
+
+
+def print_summary(result: dict):
+    seconds = result["seconds"]
+    say("")
+    say(f"{result['image']}: {result['compared']['bytes']} bytes of the volume are equal, sha256 {result['compared']['sha256']}")
+    say(f"  boot: {' · '.join(f'{stage} {at} s' for stage, at in seconds.items())}")
+    say("  steps: " + " · ".join("{name} {seconds} s".format(**step) for step in result["steps"]))
+    memory = [("rootstockd", result["rootstockd_peak_memory"]), ("runner", result["runner_peak_memory"])]
+    told = " · ".join(f"{name} {peak / MIB:.0f} MiB" for name, peak in memory if peak)
+    say(f"  peak memory: {told}; initramfs {result['initramfs_bytes'] / MIB:.1f} MiB")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="./dev run", description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--image", type=Path, help="disk image to put on the machine's disk [default: a self-made volume]")
+    parser.add_argument("--firmware-http", action="store_true", help="boot by UEFI HTTP boot instead of PXE")
+    parser.add_argument("--once", action="store_true", help="end after the comparison instead of staying up")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--screenshots", type=Path, metavar="DIR", help="a picture of the screen every ten seconds")
+    parser.add_argument("--patience", type=float, default=1800, metavar="S", help="give up after so long [1800 s]")
+    parser.add_argument("--folder", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--programs", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", type=Path, required=True, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = arguments()
+    # A signal ends the lab the way Ctrl-C does: through `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if os.geteuid():
+        say("error: the lab needs root for its network namespaces: sudo ./dev run")
+        return 1
+    image = asked.image.resolve()
+    if asked.screenshots:
+        asked.screenshots.mkdir(parents=True, exist_ok=True)
+    lab = None
+    try:
+        if not image.is_file():
+            raise LabError(f"{image} is no file")
+        lab = Lab(asked.folder, asked.programs, asked.cache, open_to_host=not asked.once)
+        lab.start()
+        imported = lab.prepare(image, "lab-image")
+        disk = disk_for(image, asked.folder / "decoded")
+        booted = lab.boot("http" if asked.firmware_http else "pxe", disk, asked.patience, asked.screenshots)
+        compared = lab.compare(image)
+        result = summary(lab, image, imported, booted, compared)
+        print_summary(result)
+        if asked.json:
+            print(json.dumps(result, indent=2))
+        if not asked.once:
+            stay_up(lab)
+        return 0
+    except LabError as error:
+        say(f"error: {error}")
+        if asked.json:
+            print(json.dumps({"passed": False, "error": str(error)}, indent=2))
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+    finally:
+        if lab:
+            lab.close()
+
+
+def stay_up(lab: Lab):
+    say("")
+    say(f"The appliance stays up at https://{lab.network.box_address} until Ctrl-C. The admin's command line:")
+    say(f"  {lab.appliance.programs / 'rootstock'} run list --socket {lab.appliance.socket}")
+    say(f"  {lab.appliance.programs / 'rootstock'} client list --socket {lab.appliance.socket}")
+    while lab.appliance.daemon.running():
+        time.sleep(1)
+    raise LabError(f"rootstockd ended: {lab.appliance.daemon.last_words()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""A virtual machine that takes itself for a Mac with an empty disk, and starts over the network.
+
+Always emulated (`-accel tcg`): slower than KVM, and the same on every host, also on those whose /dev/kvm opens
+and then fails.
+"""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+from process import LabError, Process
+
+CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+NO_PXE = [
+    "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
+    "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
+]
+
+
+class Machine:
+    """The machine; `firmware` is `pxe` or `http`: how its firmware asks for a boot file."""
+
+    product = "MacBookPro11,1"
+
+    def __init__(self, folder: Path, network, firmware: str, disk_size: int, number: int = 1, memory_mib: int = 1024):
+        for need in (CODE, VARIABLES):
+            if not need.exists():
+                raise LabError(f"{need} is missing: install the package ovmf")
+        self.mac = f"52:54:00:77:00:{number:02x}"
+        self.serial = f"C02LABMAC{number:03}"
+        self.disk = folder / "disk.raw"
+        self.console = folder / "serial.log"
+        self.control = folder / "qmp.sock"
+        self.console.write_bytes(b"")
+        self.control.unlink(missing_ok=True)
+        with self.disk.open("wb") as disk:
+            disk.truncate(disk_size)
+        variables = folder / "variables.fd"
+        shutil.copyfile(VARIABLES, variables)
+        words = [
+            "qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max", "-m", str(memory_mib),
+            "-nodefaults", "-no-reboot", "-display", "none", "-vga", "std",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={CODE}",
+            "-drive", f"if=pflash,format=raw,file={variables}",
+            "-smbios", f"type=1,manufacturer=Apple Inc.,product={quoted(self.product)},serial={self.serial},"
+                       f"uuid=5a5e3a44-77d1-4c6d-8a2f-5254007700{number:02x}",
+            "-netdev", f"tap,id=n0,ifname={network.tap},script=no,downscript=no",
+            # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
+            "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=1",
+            "-drive", f"if=none,id=d0,format=raw,discard=unmap,detect-zeroes=unmap,file={self.disk}",
+            "-device", "virtio-blk-pci,drive=d0,serial=LABDISK0001",
+            "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
+            "-chardev", f"file,id=c0,path={self.console}", "-serial", "chardev:c0",
+            "-qmp", f"unix:{self.control},server=on,wait=off",
+        ]
+        if firmware == "http":
+            words += NO_PXE
+        self.process = Process(network.command("wire", *words), folder / "qemu.log")
+
+    def screenshot(self, to: Path):
+        """A picture of the screen, for people; none before QEMU is up."""
+        if not self.control.exists():
+            return
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.control))
+            lines = connection.makefile("rw")
+            lines.readline()
+            for command in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "screendump", "arguments": {"filename": str(to), "format": "png"}},
+            ):
+                lines.write(json.dumps(command) + "\n")
+                lines.flush()
+                answer = json.loads(lines.readline())
+                if "error" in answer:
+                    raise LabError(f"QEMU gives no picture: {answer['error'].get('desc')}")
+
+    def console_text(self) -> str:
+        return self.console.read_text(errors="replace")
+
+    def running(self) -> bool:
+        return self.process.running()
+
+    def stop(self):
+        self.process.stop()
+
+
+def quoted(value: str) -> str:
+    """QEMU splits options at commas; a doubled one stands for itself."""
+    return value.replace(",", ",,")
