@@ -13,6 +13,7 @@ use rootstock::api::runner::*;
 use rootstock::client::{Client, ClientError, Patience, appliance_time};
 use rootstock::value::Secret;
 
+use crate::api::appliance::Appliance as RealAppliance;
 use crate::runner_appliance::{Appliance, Fault, Image, PATIENCE};
 
 const MIB: u64 = 1 << 20;
@@ -452,4 +453,21 @@ fn the_program_explains_itself_and_refuses_what_it_does_not_know() {
     let nowhere = run(&["--sysfs", root.path().to_str().unwrap()]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(String::from_utf8(nowhere.stderr).unwrap().starts_with("error: no appliance is named"));
+}
+
+#[test]
+fn the_real_appliance_and_the_runner_put_an_image_on_a_disk_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = RealAppliance::start(&folder.path().join("data"));
+    appliance.with_sequence(&folder);
+    let mac = Mac::with_disk(600 * MIB);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let mut runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    assert!(runner.ends().success());
+    let image = fs::read(folder.path().join("lab.img")).unwrap();
+    assert!(mac.volume(3 << 20) == image[1 << 20..], "the volume differs from the image's partition");
+    let run = appliance.run(1);
+    assert_eq!(run.summary.outcome, Some(Outcome::Succeeded), "{run:?}");
+    let receipt: Receipt = serde_json::from_str(&run.receipts[0].receipt).unwrap();
+    assert_eq!((receipt.bytes, receipt.serial.unwrap().as_str()), (3 << 20, "C02FEAS00001"));
 }

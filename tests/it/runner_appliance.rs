@@ -11,9 +11,8 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rootstock::api::runner::*;
 use rootstock::image::chunk::{Packer, Verified};
-use rootstock::image::manifest::{
-    Location, Locations, Manifest, Region, Run, Scheme, Sha256, Signer, VolumeFacts,
-};
+use rootstock::image::manifest::{Location, Locations, Manifest, Region, Run, Sha256, Signer, VolumeFacts};
+use rootstock::image::partition::Scheme;
 use rootstock::value::{Digest, Secret};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -1,6 +1,6 @@
 //! The appliance from outside: runs, tokens, restarts, the library, the command line of the daemon.
 
-mod appliance;
+pub mod appliance;
 mod daemon;
 mod library;
 mod openapi;
