@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::jobs::Jobs;
@@ -39,6 +40,8 @@ pub struct Appliance {
     pub admin_token: Digest,
     /// What listens where.
     pub listeners: Vec<Listener>,
+    /// Cancelled when the daemon stops: whoever waits for news is answered at once.
+    pub stopping: CancellationToken,
     /// Milliseconds since 1970 UTC when the daemon started.
     pub started_ms: i64,
     /// Held while manifests and version rows do not agree: by an import, and by a sweep of manifests without a row.

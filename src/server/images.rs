@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
@@ -105,8 +106,9 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
 }
 
 /// Removes manifests without a version row, then chunks that no manifest names.
-pub async fn collect(app: &App, _work: &Work) -> Result<Made, Problem> {
-    sweep(app).await;
+pub async fn collect(app: &App) -> Result<Made, Problem> {
+    let settling = app.settling.lock().await;
+    sweep_settled(app, &settling).await;
     let library = app.library.clone();
     let collected = spawn_blocking(move || library.store().collection()?.run()).await.map_err(panicked)?;
     let collected = collected.map_err(|error| Problem {
@@ -129,7 +131,12 @@ pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
 /// Removes manifests that no version row names, unless an import is between the two. What goes wrong is logged: nobody sees
 /// those manifests, and the next sweep tries again.
 pub async fn sweep(app: &App) {
-    let Ok(_settling) = app.settling.try_lock() else { return };
+    if let Ok(settling) = app.settling.try_lock() {
+        sweep_settled(app, &settling).await;
+    }
+}
+
+async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
     let wanted = match app.db.manifests().await {
         Ok(wanted) => wanted,
         Err(error) => return tracing::error!("manifests were not swept: {}", chain(&error)),
@@ -160,14 +167,16 @@ pub async fn sweep(app: &App) {
 
 /// Where the library lies and how full it is.
 pub async fn library(app: &App) -> Result<Library, Refusal> {
-    let library = app.library.clone();
+    // While an import or a restore is under way nobody can tell what will be garbage; and none begins while we look.
+    let settling = app.settling.try_lock().ok();
+    let (library, settled) = (app.library.clone(), settling.is_some());
     let read = spawn_blocking(move || {
         let store = library.store();
-        // While an import or restore is under way nobody can tell what will be garbage.
-        let reclaimable = match store.collection().and_then(|collection| collection.plan()) {
-            Ok(plan) => plan.reclaimable,
-            Err(StoreError::Busy(_)) => 0,
-            Err(error) => return Err(error),
+        let plan = || store.collection().and_then(|collection| collection.plan());
+        let reclaimable = match settled.then(plan) {
+            Some(Ok(plan)) => plan.reclaimable,
+            Some(Err(StoreError::Busy(_))) | None => 0,
+            Some(Err(error)) => return Err(error),
         };
         Ok((store.usage(), reclaimable, library.key().to_string()))
     });

@@ -183,7 +183,7 @@ impl Jobs {
         list.jobs.push_front(entry.clone());
         let ended = |entry: &Arc<Entry>| entry.job.borrow().state.has_ended();
         if list.jobs.iter().filter(|entry| ended(entry)).count() > MOST_ENDED
-            && let Some(oldest) = list.jobs.iter().rposition(|entry| ended(entry))
+            && let Some(oldest) = list.jobs.iter().rposition(ended)
         {
             list.jobs.remove(oldest);
         }

@@ -124,6 +124,14 @@ pub fn names(config: &Config) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// An address of this machine that Macs can be told when none is configured: the first that is not its own loop.
+pub fn address() -> Option<Ipv4Addr> {
+    interfaces().into_iter().find_map(|(_, address)| match address {
+        Some(IpAddr::V4(address)) if !address.is_loopback() => Some(address),
+        _ => None,
+    })
+}
+
 /// Every configured interface must exist.
 pub fn check_interfaces(config: &Config) -> Result<(), ListenError> {
     let have: BTreeSet<String> = interfaces().into_iter().map(|(name, _)| name).collect();

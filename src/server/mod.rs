@@ -155,6 +155,7 @@ impl Server {
             ca_fingerprint: authority.fingerprint(),
             admin_token,
             listeners,
+            stopping: CancellationToken::new(),
             started_ms: now_ms(),
             settling: tokio::sync::Mutex::new(()),
             config,
@@ -177,6 +178,12 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
+        let (stopping, stopped) = (app.stopping.clone(), stop.clone());
+        services.spawn(async move {
+            stopped.cancelled().await;
+            stopping.cancel();
+            Ok(())
+        });
         if let Some((sockets, settings)) = boot {
             let (timeline, stop) = (app.timeline.sender(), stop.clone());
             services.spawn(async move {

@@ -215,6 +215,6 @@ pub struct Library {
     pub chunks: u64,
     /// Bytes of all packs.
     pub bytes: u64,
-    /// Bytes of packs that no manifest needs.
+    /// Bytes that `POST /api/v1/library/collect` would give back; 0 while an import or a restore is under way.
     pub reclaimable: u64,
 }

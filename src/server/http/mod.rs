@@ -12,8 +12,11 @@ mod runner;
 mod start;
 
 use std::any::Any;
+use std::time::Duration;
 
+use axum::body::{self, Body};
 use axum::extract::Request;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +25,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::Refusal;
 use crate::server::app::{App, Origin};
+
+/// Bodies up to this length are taken in whole before anything else is looked at.
+const BUFFERED_BODY: usize = 1 << 20;
+/// How long a client may take to send one.
+const SENDING: Duration = Duration::from_secs(30);
 
 /// What HTTPS serves: the API with the admin token, and the runner protocol.
 pub fn network(app: App) -> Router {
@@ -39,6 +47,7 @@ fn finish(router: Router<App>, app: App) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(take_body))
         .layer(middleware::from_fn(harden))
         .with_state(app)
 }
@@ -76,6 +85,21 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
         "report it with the log of rootstockd",
     )
     .into_response()
+}
+
+/// Takes a request in whole before it is answered. A refusal that leaves a body unread makes hyper close the connection
+/// (RFC 9112 section 9.3), and a client that is still sending it would see a broken connection instead of the refusal.
+async fn take_body(request: Request, next: Next) -> Result<Response, Refusal> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if !length.is_some_and(|length: usize| (1..=BUFFERED_BODY).contains(&length)) {
+        return Ok(next.run(request).await);
+    }
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(SENDING, body::to_bytes(body, BUFFERED_BODY)).await {
+        Ok(Ok(bytes)) => Ok(next.run(Request::from_parts(head, Body::from(bytes))).await),
+        Ok(Err(error)) => Err(Refusal::unreadable(format!("the request broke off: {error}"))),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly", "try again")),
+    }
 }
 
 /// Answers are not pages: browsers shall neither guess their kind nor keep them.

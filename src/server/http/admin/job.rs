@@ -25,7 +25,9 @@ pub async fn show(
     Path(job): Path<i64>,
     Query(watch): Query<Watch>,
 ) -> Result<Answer<Job>, Refusal> {
-    app.jobs.watch(job, watch.after, watch.patience()).await.map(Answer).ok_or_else(|| absent(job))
+    let news = app.jobs.watch(job, watch.after, watch.patience());
+    let seen = app.stopping.run_until_cancelled(news).await.unwrap_or_else(|| app.jobs.get(job));
+    seen.map(Answer).ok_or_else(|| absent(job))
 }
 
 /// Ask a job to stop; nothing of it stays in the library.

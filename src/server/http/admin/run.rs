@@ -13,6 +13,7 @@ use crate::sequence::run::event::{Event, Recorded};
 use crate::server::app::App;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Path, Query, Watch};
+use crate::server::runs::RunError;
 use crate::server::wire;
 
 /// Events in one answer.
@@ -61,7 +62,11 @@ pub async fn show(
     Path(run): Path<i64>,
     Query(watch): Query<Watch>,
 ) -> Result<Answer<Run>, Refusal> {
-    view(&app, run, watch.after, watch.patience()).await.map(Answer)
+    let news = view(&app, run, watch.after, watch.patience());
+    match app.stopping.run_until_cancelled(news).await {
+        Some(seen) => seen.map(Answer),
+        None => view(&app, run, 0, Duration::ZERO).await.map(Answer),
+    }
 }
 
 /// Recorded events and log lines, oldest first.
@@ -89,7 +94,10 @@ pub async fn events(
     (status = 409, body = Problem, description = "It has ended already"),
 ))]
 pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    app.runs.cancel(run, "an administrator").await?;
+    app.runs.cancel(run, "an administrator").await.map_err(|error| match error {
+        RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "there is nothing to cancel"),
+        other => other.into(),
+    })?;
     view(&app, run, 0, Duration::ZERO).await.map(Answer)
 }
 
@@ -116,7 +124,7 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
             )
         })
         .await?;
-    let summary = app.db.run(id).await?.ok_or(crate::server::runs::RunError::Absent(id))?.summary;
+    let summary = app.db.run(id).await?.ok_or(RunError::Absent(id))?.summary;
     let receipts = app.db.receipts(id).await?;
     Ok(Run { summary, change, progress, at, step_list, message, failure, images, receipts })
 }

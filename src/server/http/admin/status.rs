@@ -9,7 +9,7 @@ use crate::api::runner::Problem;
 use crate::server::app::{App, Origin};
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
-use crate::server::images;
+use crate::server::{images, listen};
 
 /// Version, addresses, health.
 #[utoipa::path(get, path = "/api/v1/status", tag = "appliance", responses((status = 200, body = Status)))]
@@ -22,7 +22,7 @@ pub async fn status(State(app): State<App>) -> Result<Answer<Status>, Refusal> {
         now_ms: now,
         uptime: u64::try_from((now - app.started_ms) / 1000).unwrap_or(0),
         data: app.data.display().to_string(),
-        address: app.config.address.map(|address| address.to_string()),
+        address: app.config.address.or_else(listen::address).map(|address| address.to_string()),
         listeners: app.listeners.clone(),
         ca_fingerprint: app.ca_fingerprint.clone(),
         active_runs: u32::try_from(active).unwrap_or(u32::MAX),
@@ -50,8 +50,8 @@ pub async fn library(
 ))]
 pub async fn collect(State(app): State<App>) -> Result<(StatusCode, Answer<Job>), Refusal> {
     let worker = app.clone();
-    let job = app.jobs.start(JobKind::Collect, "the library".to_owned(), |work| async move {
-        images::collect(&worker, &work).await
+    let job = app.jobs.start(JobKind::Collect, "the library".to_owned(), |_| async move {
+        images::collect(&worker).await
     })?;
     Ok((StatusCode::ACCEPTED, Answer(job)))
 }
