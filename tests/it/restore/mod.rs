@@ -258,7 +258,8 @@ proptest! {
         if sectors(&now) == sectors(&stored.image) {
             prop_assert!(now[..size] == stored.image, "the new head stands above something else");
         } else if sectors(&now) == sectors(&old) {
-            let (body, tail) = (2 * MIB, size - 20_480);
+            // Before the first flush the edge may be lost in part: the first two cells and the region after the volume.
+            let (body, tail) = (2 * MIB, size - 65_536);
             prop_assert!(now[body..tail] == old[body..tail], "the old head stands above something else");
         }
         prop_assert!(outcome.is_err() || now[..size] == stored.image);
