@@ -28,7 +28,7 @@ impl Connector for UnixConnector {
         let stream = UnixStream::connect(&self.path)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(UnixTransport { stream, buffers }))
+        Ok(Some(UnixTransport { stream, buffers, pending: Vec::new() }))
     }
 }
 
@@ -48,7 +48,13 @@ impl Resolver for NoResolver {
 pub(super) struct UnixTransport {
     stream: UnixStream,
     buffers: LazyBuffers,
+    /// Written when an answer is waited for, or when it is long. Head and body so arrive together: a server that refuses by
+    /// the head alone has the body too then, and does not close the connection under our hands.
+    pending: Vec<u8>,
 }
+
+/// Most bytes that wait to be written.
+const PENDING: usize = 64 << 10;
 
 /// The socket's own time-out for what is left; a socket cannot be told "no time at all".
 fn limit(timeout: &NextTimeout) -> Option<Duration> {
@@ -62,19 +68,35 @@ fn timed(error: std::io::Error, timeout: NextTimeout) -> Error {
     }
 }
 
+impl UnixTransport {
+    fn write_pending(&mut self, timeout: NextTimeout) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let timeout = timeout.for_write();
+        self.stream.set_write_timeout(limit(&timeout))?;
+        let written = self.stream.write_all(&self.pending);
+        self.pending.clear();
+        match written {
+            // The server answered before it read all, and closed: its answer is there to be read.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            done => done.map_err(|error| timed(error, timeout)),
+        }
+    }
+}
+
 impl Transport for UnixTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let timeout = timeout.for_write();
-        self.stream.set_write_timeout(limit(&timeout))?;
-        let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output).map_err(|error| timed(error, timeout))
+        self.pending.extend_from_slice(&self.buffers.output()[..amount]);
+        if self.pending.len() >= PENDING { self.write_pending(timeout) } else { Ok(()) }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.write_pending(timeout)?;
         let timeout = timeout.for_read();
         self.stream.set_read_timeout(limit(&timeout))?;
         let input = self.buffers.input_append_buf();

@@ -11,6 +11,29 @@ use rootstock::client::{Client, ClientError, HttpFrames, Patience, Watch};
 use rootstock::image::restore::{FetchError, Frames, Place};
 use rootstock::value::{Digest, Secret};
 
+/// Answers with a refusal as soon as the head of a request is there, and closes.
+#[test]
+fn a_refusal_that_comes_before_the_body_was_read_is_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            let problem = r#"{"error":"too late"}"#;
+            let head = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n", problem.len());
+            stream.write_all((head + problem).as_bytes()).unwrap();
+        }
+    });
+    let client = Client::unix(&path).with_patience(Patience::NONE);
+    for length in [1, 1000, 1_000_000] {
+        let error = client.post::<_, u8>("/x", &"y".repeat(length)).unwrap_err();
+        assert_eq!(error.status(), Some(409), "{error}");
+    }
+}
+
 /// Gives one canned answer for each connection, in order, and remembers the heads of the requests.
 struct Neighbour {
     _folder: tempfile::TempDir,

@@ -18,6 +18,9 @@ use crate::runner_appliance::{Appliance, Fault, Image, PATIENCE};
 
 const MIB: u64 = 1 << 20;
 
+/// Stands behind the last line of a program that has closed its output.
+const ENDED: &str = "\0ended";
+
 /// A Mac: a made folder of kernel files with one disk.
 struct Mac {
     root: tempfile::TempDir,
@@ -84,6 +87,8 @@ impl Words {
                 seen.0.lock().unwrap().push(line);
                 seen.1.notify_all();
             }
+            seen.0.lock().unwrap().push(ENDED.into());
+            seen.1.notify_all();
         });
         words
     }
@@ -124,6 +129,8 @@ impl Words {
                 *seen.0.lock().unwrap() = screen.iter().map(|line| line.iter().collect()).collect();
                 seen.1.notify_all();
             }
+            seen.0.lock().unwrap().push(ENDED.into());
+            seen.1.notify_all();
         });
         words
     }
@@ -143,18 +150,8 @@ impl Runner {
     }
 
     fn ends(&mut self) -> ExitStatus {
-        let began = std::time::Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(
-                began.elapsed() < PATIENCE,
-                "it does not end:\n{}",
-                self.lines.0.lock().unwrap().join("\n")
-            );
-            thread::yield_now();
-        }
+        self.says(ENDED);
+        self.child.wait().unwrap()
     }
 }
 
