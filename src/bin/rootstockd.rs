@@ -50,7 +50,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         say(&mut std::io::stdout(), &config.to_string());
         return Ok(());
     }
-    let filter = EnvFilter::try_from_env("ROOTSTOCK_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter =
+        EnvFilter::try_from_env("ROOTSTOCK_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -95,7 +96,8 @@ async fn serve(config: Config, data: PathBuf) -> anyhow::Result<()> {
 /// Tells the service manager that we serve (sd_notify(3)), if one started us.
 fn notify_ready() {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1", path));
+    let sent =
+        std::os::unix::net::UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1", path));
     if let Err(error) = sent {
         tracing::warn!("the service manager was not told that we are ready: {error}");
     }

@@ -243,3 +243,15 @@ fn what_cannot_be_read_is_answered_with_a_problem() {
         refused(appliance.network(None).post::<_, Welcome>("/runner/v1/hello", &serde_json::json!({})));
     assert!(status == 400 && problem.error.contains("missing field"), "{status} {problem:?}");
 }
+
+#[test]
+fn a_refusal_that_needs_no_body_is_read_by_a_client_that_still_sends_one() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let body = "x".repeat(900_000);
+    for client in [appliance.admin(), appliance.network(None)] {
+        for _ in 0..20 {
+            assert_eq!(refused(client.post::<_, serde_json::Value>("/nothing/here", &body)).0, 404);
+        }
+    }
+}
