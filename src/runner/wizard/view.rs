@@ -9,7 +9,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Gauge, Padding, Paragraph, Wrap};
+use ratatui::widgets::{Block, Padding, Paragraph, Wrap};
 
 use super::state::{Page, Running, State};
 use super::{rate, spoken};
@@ -232,15 +232,25 @@ fn run_page(state: &State, running: &Running, area: Rect, frame: &mut Frame<'_>)
     ];
     frame.render_widget(Paragraph::new(lines), title);
     if let Some(progress) = &running.progress {
-        let ratio = if progress.total == 0 { 0.0 } else { progress.done as f64 / progress.total as f64 };
-        let gauge = Gauge::default().ratio(ratio.clamp(0.0, 1.0)).use_unicode(false).gauge_style(REVERSE);
-        frame.render_widget(gauge, bar);
+        frame.render_widget(Paragraph::new(bar_of(progress.done, progress.total, bar.width)), bar);
         frame.render_widget(Paragraph::new(figures(progress, running.limit.as_deref())), numbers);
     }
     frame.render_widget(Paragraph::new(bad_news(running)).wrap(Wrap { trim: false }), news);
     let skip = state.log.len().saturating_sub(usize::from(log.height));
     let tail: Vec<Line<'_>> = state.log.iter().skip(skip).map(|line| line.as_str().into()).collect();
     frame.render_widget(Paragraph::new(tail), log);
+}
+
+/// A bar of `width` columns with the percentage behind it, drawn with characters: a console without colours shows
+/// ratatui's own gauge the wrong way round.
+fn bar_of(done: u64, total: u64, width: u16) -> String {
+    let room = u64::from(width.saturating_sub(6));
+    let part = |of: u64| {
+        if total == 0 { 0 } else { (u128::from(done.min(total)) * u128::from(of) / u128::from(total)) as u64 }
+    };
+    let full = part(room);
+    let bar: String = (0..room).map(|column| if column < full { '█' } else { '░' }).collect();
+    format!("{bar} {:>3} %", part(100))
 }
 
 fn figures(progress: &Progress, limit: Option<&str>) -> Vec<Line<'static>> {
