@@ -15,15 +15,31 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "target/x86_64-unknown-linux-gnu/release"
 MIB = 1 << 20
+SEQUENCE = """
+name: Bench
+steps:
+- name: Format
+  format_disk:
+    disk: 0
+    partitions:
+    - name: Macintosh HD
+      format: hfs+
+      size: 100%
+- name: Apply
+  apply_image:
+    image: IMAGE
+"""
 
 
 def run(command, **options):
@@ -75,14 +91,14 @@ def example(name, *arguments):
 
 def volume(folder, size):
     """The self-made HFS+ volume, two thirds full, in a GPT disk image."""
-    path = folder / f"volume-{size}.raw"
+    path = folder / f"volume-{size >> 20}.raw"
     if not path.exists():
-        example("mkvolume", "--size", size, path)
+        example("mkvolume", str(size), path)
     return path
 
 
 def bench_decode(folder, rounds):
-    raw = volume(folder, "1GiB")
+    raw = volume(folder, 1 << 30)
     table = Table("decode a disk image to a file (1 GiB)", raw.stat().st_size)
     out, theirs = folder / "out.raw", folder / "theirs"
     for kind in ["UDZO", "ULFO", "UDBZ", "ULMO"]:
@@ -152,7 +168,8 @@ class Appliance:
         self.ports = {name: free_port(socket.SOCK_STREAM) for name in ("http", "https")}
         self.ports |= {name: free_port(socket.SOCK_DGRAM) for name in ("dhcp", "proxy-dhcp", "tftp")}
         self.config = folder / "rootstockd.toml"
-        lines = ['address = "127.0.0.1"', "[listen]"] + [f"{name} = {port}" for name, port in self.ports.items()]
+        lines = ["[network]", 'address = "127.0.0.1"', 'interfaces = ["lo"]', "[ports]"]
+        lines += [f"{name} = {port}" for name, port in self.ports.items()]
         self.config.write_text("\n".join(lines) + "\n")
 
     def serve(self):
@@ -162,9 +179,31 @@ class Appliance:
     def cli(self, *arguments):
         run([BIN / "rootstock", "--socket", self.socket, *arguments])
 
+    def post(self, path, body, token=None):
+        """One JSON request of the runner protocol."""
+        context = ssl.create_default_context(cafile=str(self.data / "keys/ca.pem"))
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        url = f"https://127.0.0.1:{self.ports['https']}{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+        with urllib.request.urlopen(request, context=context) as answer:
+            return json.load(answer)
+
+    def run_token(self, image):
+        """The token of a run that applies `image`: what a runner fetches packs with."""
+        sequence = self.data.parent / "sequence.yaml"
+        sequence.write_text(SEQUENCE.replace("IMAGE", image))
+        self.cli("sequence", "apply", sequence)
+        self.cli("deploy", "Bench", "--to", "Unknown Macs", "--purpose", "available")
+        disk = {"number": 0, "node": "/dev/sda", "model": "m", "serial": "s", "size": 1 << 40, "block_size": 512, "external": False, "contents": []}
+        device = {"serial": "BENCH0001", "uuid": None, "model": "iMac14,2", "manufacturer": "Apple Inc.", "macs": ["02:00:00:00:00:01"]}
+        device |= {"memory": 8 << 30, "cpu": None, "firmware": None, "disks": [disk]}
+        hello = {"protocol": 1, "version": "bench", "boot": "netboot", "device": device, "receipt_key": "ab" * 32}
+        welcome = self.post("/runner/v1/hello", hello)
+        return self.post("/runner/v1/runs", {"deployment": welcome["offers"][0]["deployment"]}, welcome["session"])["token"]
+
 
 def bench_restore(folder, rounds):
-    disk = volume(folder, "2GiB")
+    disk = volume(folder, 2 << 30)
     layout = json.loads(subprocess.run([BIN / "rootstock", "image", "inspect", disk, "--json"], capture_output=True, check=True).stdout)
     part = max(layout["partitions"], key=lambda entry: entry["size"])
     plain, packed, cloned = folder / "plain.raw", folder / "plain.raw.zst", folder / "plain.partclone"
@@ -230,7 +269,46 @@ def bench_tftp(folder, rounds):
     return table
 
 
-BENCHES = {"decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp}
+NGINX = """
+daemon off; master_process off; error_log stderr; pid PID;
+events {}
+http {
+  access_log off; sendfile on;
+  server { listen 127.0.0.1:PORT ssl; root ROOT; ssl_certificate CERT; ssl_certificate_key KEY; ssl_protocols TLSv1.3; }
+}
+"""
+
+
+def bench_http(folder, rounds):
+    disk = volume(folder, 2 << 30)
+    appliance, port = Appliance(folder), free_port(socket.SOCK_STREAM)
+    cert, key, config = folder / "cert.pem", folder / "key.pem", folder / "nginx.conf"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *subject, "-keyout", key, "-out", cert])
+    words = {"PID": folder / "nginx.pid", "PORT": port, "ROOT": appliance.data / "store/packs", "CERT": cert, "KEY": key}
+    text = NGINX
+    for word, value in words.items():
+        text = text.replace(word, str(value), 1)
+    config.write_text(text)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(appliance.serve())
+        appliance.cli("image", "import", disk, "--name", "bench")
+        token = folder / "header"
+        token.write_text(f"Authorization: Bearer {appliance.run_token('bench')}\n")
+        pack = max((appliance.data / "store/packs").iterdir(), key=lambda file: file.stat().st_size)
+        stack.enter_context(server(["nginx", "-e", "stderr", "-p", folder, "-c", config], answers_tcp(port), folder / "nginx.log"))
+        size = pack.stat().st_size
+        table = Table(f"HTTPS range of a pack on loopback, TLS 1.3 AES-128-GCM ({size >> 20} MiB)", size)
+        curl = f"curl -sf --tls13-ciphers TLS_AES_128_GCM_SHA256 -o /dev/null -r 0-{size - 1}"
+        ours = f"{curl} --cacert {appliance.data}/keys/ca.pem -H @{token} https://127.0.0.1:{appliance.ports['https']}/runner/v1/packs/{pack.stem}"
+        theirs = f"{curl} --cacert {cert} https://127.0.0.1:{port}/{pack.name}"
+        table.measure("one connection", ours, {"nginx": theirs}, rounds, 0.8)
+        both = "{0} & {0} & {0} & {0} & wait"
+        table.measure("four connections", both.format(ours), {"nginx": both.format(theirs)}, rounds, 0.8)
+    return table
+
+
+BENCHES = {"decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
 
 
 def main():
