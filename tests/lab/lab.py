@@ -107,7 +107,7 @@ class Lab:
                 times["run"] = round(elapsed, 1)
                 say(f"  {elapsed:6.1f} s  run {run['id']} started")
             if run and run.get("progress") and not pictures and sys.stderr.isatty():
-                self.appliance.show("run", "watch", run["id"])
+                self.appliance.show("run", "watch", run["id"], timeout=patience - elapsed)
             seen = self._tell(run, seen)
             if elapsed > patience:
                 raise LabError(f"no end after {patience:.0f} s; the machine's console ends: {self._last(text)}")
