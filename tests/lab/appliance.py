@@ -54,6 +54,10 @@ class Appliance:
         except (ValueError, IndexError) as error:
             raise LabError(f"rootstock {' '.join(map(str, words))} --json printed no JSON: {text[:200]}") from error
 
+    def tell(self, *words):
+        """A command of the admin that only does something."""
+        run(*self.words(*words))
+
     def show(self, *words, timeout: float):
         """A command of the admin that a person watches: its progress bar is on this terminal."""
         try:

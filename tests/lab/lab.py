@@ -82,6 +82,9 @@ class Lab:
         imported = time.monotonic() - began
         sequence = self.folder / f"{name}.yaml"
         sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME))
+        # An unknown Mac runs what is deployed first: only this one shall be.
+        for deployment in self.appliance.ask("deployment", "list"):
+            self.appliance.tell("deployment", "delete", deployment["id"])
         self.appliance.ask("sequence", "apply", sequence)
         self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
         return imported
