@@ -228,8 +228,9 @@ def arguments():
 
 def main() -> int:
     asked = arguments()
-    # A signal ends the lab the way Ctrl-C does: through `finally`.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Signals end the lab the way Ctrl-C does, through `finally`; also when it runs in the background.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     if os.geteuid():
         say("error: the lab needs root for its network namespaces: sudo ./dev run")
         return 1
