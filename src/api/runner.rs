@@ -39,6 +39,7 @@ pub struct Hello {
 
 /// How the program that speaks was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BootMethod {
     /// Over the network: BSDP, PXE or HTTP boot.
@@ -77,6 +78,7 @@ pub struct DeviceFacts {
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct DiskFacts {
     /// Number in sequences: 0 is the first internal disk. None for a disk that sequences must not touch
     /// (the medium that the runner was started from, read-only disks).
@@ -403,6 +405,7 @@ pub struct Failure {
 
 /// A receipt and its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct SignedReceipt {
     /// JSON text of [`Receipt`], exactly the bytes that are signed.
     pub receipt: String,

@@ -1,3 +1,7 @@
 //! `rootstock-runner`: the program that a booted Mac runs.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rootstock::runner::main()
+}

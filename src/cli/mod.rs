@@ -7,43 +7,147 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod connection;
+pub mod deploy;
+pub mod device;
 pub mod image;
 pub mod media;
+mod output;
+mod progress;
+pub mod run;
+pub mod sequence;
+pub mod status;
+mod watch;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use connection::{Connection, Online};
+
 /// Network boot and imaging for Macs: images, task sequences, deployments, runs.
 #[derive(Parser)]
-#[command(name = "rootstock", version, max_term_width = 100)]
+#[command(name = "rootstock", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
+
+const FIRST_STEPS: &str = "\
+From nothing to an imaged Mac:
+  rootstock image import lab.dmg --name lab-mac
+  rootstock sequence apply lab-mac.yaml
+  rootstock deploy \"Lab Mac\" --to \"Unknown Macs\" --purpose available
+  (boot the Mac with N held)
+  rootstock run watch --wait
+
+Exit codes: 0 done · 1 failed, with a line that begins with `error:` · 2 the command line was wrong";
 
 #[derive(Subcommand)]
 enum Command {
     /// Disk images: look into files, and keep a library of them
     #[command(subcommand)]
     Image(image::Command),
+    /// Task sequences: what is done to a Mac, step by step
+    #[command(subcommand)]
+    Sequence(sequence::Command),
+    /// Let the Macs of a collection run a sequence
+    #[command(after_help = "\
+A Mac starts what is deployed to it when it boots from the appliance. Every run takes the sequence's newest revision.")]
+    Deploy(Online<deploy::Deploy>),
+    /// Deployments: what is deployed to whom
+    #[command(subcommand)]
+    Deployment(deploy::Command),
+    /// Collections: sets of Macs
+    #[command(subcommand)]
+    Collection(deploy::Collections),
+    /// Runs: what Macs are doing and have done
+    #[command(subcommand)]
+    Run(run::Command),
+    /// Macs as they described themselves
+    #[command(subcommand)]
+    Device(device::Devices),
+    /// Network clients: who asked for what, what was answered, and why not
+    #[command(subcommand)]
+    Client(device::Clients),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
+    /// How the appliance stands
+    Status(Online<status::Show>),
+}
+
+impl Command {
+    fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Image(command) => command.run(before),
+            Command::Sequence(command) => command.run(before),
+            Command::Deploy(verb) => deploy::deploy(verb, before),
+            Command::Deployment(command) => command.run(before),
+            Command::Collection(command) => command.run(before),
+            Command::Run(command) => command.run(before),
+            Command::Device(command) => command.run(before),
+            Command::Client(command) => command.run(before),
+            Command::Media(command) => command.run(),
+            Command::Status(verb) => status::status(verb, before),
+        }
+    }
 }
 
 /// Runs the command line of this process and prints its error, if any.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Command::Image(command) => command.run(),
-        Command::Media(command) => command.run(),
-    };
-    match result {
+    match arguments.command.run(&arguments.connection) {
         Ok(code) => code,
+        // `rootstock run list | head -1`: nobody is left to read the rest.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<output::Unread>().is_some()
+        && error
+            .root_cause()
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    fn every(command: &clap::Command, path: &str, seen: &mut Vec<(String, clap::Command)>) {
+        for sub in command.get_subcommands() {
+            let path = format!("{path} {}", sub.get_name());
+            seen.push((path.clone(), sub.clone()));
+            every(sub, &path, seen);
+        }
+    }
+
+    #[test]
+    fn every_command_and_every_argument_says_what_it_is() {
+        let mut commands = Vec::new();
+        every(&Arguments::command(), "rootstock", &mut commands);
+        assert!(commands.len() > 20, "{}", commands.len());
+        for (path, command) in commands {
+            assert!(command.get_about().is_some(), "{path} has no description");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path}: {} has no description", argument.get_id());
+            }
         }
     }
 }

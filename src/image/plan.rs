@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::image::chunk::{CHUNK, Span};
-use crate::image::manifest::{Location, Locations, Manifest, Region, Run, Scheme};
+use crate::image::manifest::{Location, Locations, Manifest, Region, Run};
+use crate::image::partition::Scheme;
 use crate::value::Digest;
 
 /// Firmware and boot loaders begin in the first MiB: boot sector, partition table, HFS+ volume header (TN1150),

@@ -1,1 +1,362 @@
-//! server
+//! rootstockd: sockets, tasks, clock, sign-in. Everything is bound and opened before anything is served; one stop signal
+//! ends all, and all is joined.
+//!
+//! In reading order:
+//! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
+//! * `library`: the image library on disk; `images`: image versions between library and database
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine
+//! * `jobs`, `timeline`: long work, records of clients
+//! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
+//!
+//! Must not know: SQL (`db`), how packs are laid out (`store`), what decides (`netboot`, `sequence`).
+
+pub mod app;
+pub mod authority;
+pub mod clock;
+pub mod config;
+pub mod data;
+pub mod http;
+pub mod images;
+pub mod jobs;
+pub mod library;
+pub mod listen;
+pub mod netboot;
+pub mod offer;
+pub mod receipt;
+pub mod runs;
+pub mod timeline;
+pub mod token;
+mod wire;
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::app::{App, Appliance};
+use self::authority::{Authority, AuthorityError};
+use self::clock::now_ms;
+use self::config::Config;
+use self::data::{DataError, DataFolder};
+use self::jobs::Jobs;
+use self::library::Library;
+use self::listen::ListenError;
+use self::runs::Runs;
+use self::timeline::Timeline;
+use crate::api::admin::Listener;
+use crate::api::timeline::ClientEvent;
+use crate::db::{Db, DbError};
+use crate::netboot::tftp::Limits;
+use crate::value::Digest;
+
+/// How long requests under way may take after the stop signal.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often runs are looked at for their maximum run time.
+const EXPIRE: Duration = Duration::from_secs(5);
+/// How often the machine's addresses are looked at.
+const ADDRESSES: Duration = Duration::from_secs(10);
+
+/// Why the daemon does not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Certificates.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// Sockets.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Sockets of the boot services.
+    #[error(transparent)]
+    Boot(#[from] netboot::BindError),
+    /// The library.
+    #[error(transparent)]
+    Library(#[from] library::LibraryError),
+    /// The admin token.
+    #[error("the admin token {} cannot be made or read", path.display())]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A listener was lost.
+    #[error("{what} stopped")]
+    Lost {
+        /// Which service.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A daemon that is ready: everything is open and bound, nothing is served yet.
+pub struct Server {
+    app: App,
+    authority: Authority,
+    https: TcpListener,
+    unix: UnixListener,
+    boot: Option<(netboot::Sockets, netboot::Settings)>,
+    events: mpsc::Receiver<ClientEvent>,
+    _data: DataFolder,
+}
+
+impl Server {
+    /// Opens the data folder and binds all sockets.
+    pub async fn open(config: Config, data: &Path) -> Result<Server, ServerError> {
+        listen::check_interfaces(&config)?;
+        let data = DataFolder::open(data)?;
+        let authority = Authority::open(&data.keys())?;
+        let admin_token = admin_token(&data.keys())?;
+        let db = Db::open(&data.database()).await?;
+        let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+        let workers = config.import_workers.unwrap_or_else(cores);
+        let library = Arc::new(Library::open(&data.store(), &data.keys(), workers, config.keep_free)?);
+        let https = listen::https(config.ports.https)?;
+        let https_address = https.local_addr().map_err(lost("https"))?;
+        let path = config.socket.clone().unwrap_or_else(|| data.socket());
+        let unix = listen::unix(&path)?;
+        let mut listeners = vec![
+            Listener { service: "https".to_owned(), address: https_address.to_string() },
+            Listener { service: "socket".to_owned(), address: path.display().to_string() },
+        ];
+        let boot = if config.boot_services {
+            let settings = boot_settings(&config, data.boot(), https_address.port());
+            let sockets = netboot::Sockets::bind(&settings)?;
+            listeners.extend(boot_listeners(&sockets));
+            Some((sockets, settings))
+        } else {
+            None
+        };
+        let (timeline, events) = Timeline::new();
+        let app = Arc::new(Appliance {
+            data: data.path().to_owned(),
+            runs: Runs::new(db.clone(), timeline.clone()),
+            db,
+            library,
+            jobs: Jobs::default(),
+            timeline,
+            ca_fingerprint: authority.fingerprint(),
+            admin_token,
+            listeners,
+            stopping: CancellationToken::new(),
+            started_ms: now_ms(),
+            settling: tokio::sync::Mutex::new(()),
+            config,
+        });
+        images::sweep(&app).await;
+        Ok(Server { app, authority, https, unix, boot, events, _data: data })
+    }
+
+    /// The daemon's parts.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until `stop` is cancelled or a listener is lost, then ends everything in order: listeners, jobs, records.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
+        let Server { app, authority, https, unix, boot, events, _data } = self;
+        let tls = RustlsConfig::from_config(Arc::new(authority.server(&listen::names(&app.config))?));
+        let mut services: JoinSet<Result<(), ServerError>> = JoinSet::new();
+        services.spawn(serve_https(app.clone(), https, tls.clone(), stop.clone()));
+        services.spawn(serve_unix(app.clone(), unix, stop.clone()));
+        services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
+        services.spawn(expire_runs(app.clone(), stop.clone()));
+        let (stopping, stopped) = (app.stopping.clone(), stop.clone());
+        services.spawn(async move {
+            stopped.cancelled().await;
+            stopping.cancel();
+            Ok(())
+        });
+        if let Some((sockets, settings)) = boot {
+            let (timeline, stop) = (app.timeline.sender(), stop.clone());
+            services.spawn(async move {
+                netboot::run(sockets, settings, timeline, Arc::default(), stop)
+                    .await
+                    .map_err(lost("the boot services"))
+            });
+        }
+        let records = CancellationToken::new();
+        let writer = tokio::spawn(timeline::write(app.db.clone(), events, records.clone()));
+        let result = join(&mut services, &stop).await;
+        app.jobs.close().await;
+        records.cancel();
+        if writer.await.is_err() {
+            tracing::error!("the writer of timelines panicked");
+        }
+        app.db.close().await;
+        result
+    }
+}
+
+/// The first error ends all services; every one is joined.
+async fn join(
+    services: &mut JoinSet<Result<(), ServerError>>,
+    stop: &CancellationToken,
+) -> Result<(), ServerError> {
+    let mut result = Ok(());
+    while let Some(ended) = services.join_next().await {
+        let ended = ended.unwrap_or_else(|panic| Err(lost("a service")(io::Error::other(panic))));
+        if ended.is_err() {
+            stop.cancel();
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+    }
+    result
+}
+
+async fn serve_https(
+    app: App,
+    listener: TcpListener,
+    tls: RustlsConfig,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let handle = Handle::new();
+    let mut server =
+        axum_server::from_tcp_rustls(listener, tls).map_err(lost("https"))?.handle(handle.clone());
+    // A runner asks on kept-alive connections; a client that never finishes its request is dropped.
+    server.http_builder().http1().keep_alive(true).timer(hyper_util::rt::TokioTimer::new());
+    let serving = server.serve(http::network(app).into_make_service());
+    let stopping = async {
+        stop.cancelled().await;
+        handle.graceful_shutdown(Some(GRACE));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = serving => ended.map_err(lost("https")),
+        () = stopping => Ok(()),
+    }
+}
+
+async fn serve_unix(app: App, listener: UnixListener, stop: CancellationToken) -> Result<(), ServerError> {
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(lost("the admin's socket"))?;
+    let serving = axum::serve(listener, http::socket(app).into_make_service())
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    within_grace(serving.into_future(), &stop).await.map_err(lost("the admin's socket"))
+}
+
+/// Waits for `serving`; after the stop signal no longer than the grace.
+async fn within_grace(
+    serving: impl Future<Output = io::Result<()>>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = late => Ok(()),
+    }
+}
+
+/// A machine that gets its address late, or another one, has it in its certificate soon after.
+async fn follow_addresses(
+    app: App,
+    authority: Authority,
+    tls: RustlsConfig,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let mut names = listen::names(&app.config);
+    while stop.run_until_cancelled(tokio::time::sleep(ADDRESSES)).await.is_some() {
+        let now = listen::names(&app.config);
+        if now == names {
+            continue;
+        }
+        match authority.server(&now) {
+            Ok(config) => {
+                tls.reload_from_config(Arc::new(config));
+                tracing::info!(
+                    "this machine's addresses changed: the server certificate is now for {}",
+                    now.join(", ")
+                );
+                names = now;
+            }
+            Err(error) => tracing::error!("{}", http::error::chain(&error)),
+        }
+    }
+    Ok(())
+}
+
+async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    while stop.run_until_cancelled(tokio::time::sleep(EXPIRE)).await.is_some() {
+        if let Err(error) = app.runs.expire().await {
+            tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
+        }
+    }
+    Ok(())
+}
+
+fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Settings {
+    let defaults = netboot::Settings::new(boot);
+    netboot::Settings {
+        ports: netboot::Ports {
+            dhcp: config.ports.dhcp,
+            proxy: config.ports.proxy_dhcp,
+            tftp: config.ports.tftp,
+            http: config.ports.http,
+        },
+        interfaces: config.interfaces.clone(),
+        advertise: config.address,
+        https_port,
+        tftp: Limits {
+            block_size: config.tftp.max_block_size,
+            window: config.tftp.max_window,
+            ..Limits::default()
+        },
+        tftp_transfers: config.tftp.max_transfers as usize,
+        ..defaults
+    }
+}
+
+/// Reads the admin token, or makes it on first start.
+fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
+    let path = keys.join("admin.token");
+    let failed = |source| ServerError::Token { path: path.clone(), source };
+    let text = match data::read_small(&path).map_err(failed)? {
+        Some(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+        None => String::new(),
+    };
+    if text.trim().len() >= 32 {
+        return Ok(token::digest(text.trim()));
+    }
+    let token = token::random().map_err(|error| failed(io::Error::other(error)))?;
+    data::write_durably(&path, format!("{}\n", token.expose()).as_bytes(), 0o600).map_err(failed)?;
+    Ok(token::digest(token.expose()))
+}
+
+fn lost(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |source| ServerError::Lost { what, source }
+}
+
+fn boot_listeners(sockets: &netboot::Sockets) -> Vec<Listener> {
+    [
+        ("http", sockets.http_address()),
+        ("dhcp", sockets.dhcp_address()),
+        ("proxy-dhcp", sockets.proxy_address()),
+        ("tftp", sockets.tftp_address()),
+    ]
+    .into_iter()
+    .filter_map(|(service, address)| {
+        Some(Listener { service: service.to_owned(), address: address.ok()?.to_string() })
+    })
+    .collect()
+}

@@ -4,11 +4,12 @@
 //! mostly garbage. Must not know: which manifests are wanted; all that are in the store are.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 
 use crate::image::chunk::Frame;
 use crate::image::manifest::{Location, Untrusted};
 use crate::image::restore::{Frames, Place};
+use crate::store::files::Lock;
 use crate::store::index::Index;
 use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
 use crate::store::{GetError, ManifestError, Store, StoreError, files};
@@ -18,7 +19,7 @@ use crate::value::Digest;
 #[derive(Debug)]
 pub struct Collection<'s> {
     store: &'s Store,
-    _alone: File,
+    _alone: Lock,
 }
 
 /// What a collection would do.
@@ -28,7 +29,7 @@ pub struct CollectionPlan {
     pub remove: Vec<Digest>,
     /// Packs of which more than half is garbage: their living chunks are moved to new packs.
     pub rewrite: Vec<Digest>,
-    /// Bytes of garbage in all packs.
+    /// Bytes of garbage in all packs, about.
     pub garbage: u64,
     /// Bytes that removing and rewriting give back.
     pub reclaimable: u64,
@@ -44,44 +45,16 @@ pub struct Collected {
 }
 
 impl<'s> Collection<'s> {
-    pub(super) fn new(store: &'s Store, alone: File) -> Collection<'s> {
+    pub(super) fn new(store: &'s Store, alone: Lock) -> Collection<'s> {
         Collection { store, _alone: alone }
     }
 
-    /// Finds garbage.
+    /// Finds garbage; nothing can change it before [`Collection::run`].
     ///
     /// # Errors
     /// [`StoreError::Roots`] when a manifest cannot be read: then nothing can be called garbage.
     pub fn plan(&self) -> Result<CollectionPlan, StoreError> {
-        let roots = self.roots()?;
-        let index = self.store.index();
-        let mut living: HashMap<u32, u64> = HashMap::new();
-        for (_, place) in index.chunks().filter(|(digest, _)| roots.contains(digest)) {
-            *living.entry(place.pack).or_default() += u64::from(place.length);
-        }
-        let mut plan = CollectionPlan::default();
-        for (number, pack) in (0..).zip(&index.packs) {
-            let alive = living.get(&number).copied().unwrap_or(0);
-            let dead = pack.length.saturating_sub(alive);
-            plan.garbage += dead;
-            match alive {
-                0 => plan.remove.push(pack.digest),
-                _ if dead > pack.length / 2 => plan.rewrite.push(pack.digest),
-                _ => continue,
-            }
-            plan.reclaimable += dead;
-        }
-        Ok(plan)
-    }
-
-    fn roots(&self) -> Result<HashSet<Digest>, StoreError> {
-        let mut roots = HashSet::new();
-        for digest in self.store.manifests()? {
-            let unreadable = |source: Untrusted| ManifestError::Damaged { digest, source };
-            let signed = self.store.manifest(digest).map_err(StoreError::Roots)?;
-            roots.extend(signed.contents().map_err(unreadable).map_err(StoreError::Roots)?.digests());
-        }
-        Ok(roots)
+        Ok(self.store.garbage_of(&self.store.roots()?))
     }
 
     /// Does what [`Collection::plan`] finds.
@@ -89,22 +62,38 @@ impl<'s> Collection<'s> {
     /// # Errors
     /// See [`StoreError`]. Packs are removed only after what lives in them is durable elsewhere.
     pub fn run(self) -> Result<Collected, StoreError> {
-        let plan = self.plan()?;
-        let roots = self.roots()?;
+        let roots = self.store.roots()?;
+        let plan = self.store.garbage_of(&roots);
         let moved = self.rewrite(&plan.rewrite, &roots)?;
+        let gone: Vec<Digest> = plan.remove.into_iter().chain(plan.rewrite).collect();
+        let removed = self.remove(&gone)?;
+        let moved: u64 = moved.iter().map(|pack| pack.length).sum();
+        Ok(Collected { packs: gone.len() as u64, bytes: removed.saturating_sub(moved) })
+    }
+
+    /// Removes those of `packs` that have no living chunk: what an import left that came to nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(super) fn sweep(self, packs: &[Digest]) -> Result<Collected, StoreError> {
+        let mut gone = self.plan()?.remove;
+        gone.retain(|pack| packs.contains(pack));
+        let bytes = self.remove(&gone)?;
+        Ok(Collected { packs: gone.len() as u64, bytes })
+    }
+
+    /// Removes packs; gives their bytes.
+    fn remove(&self, packs: &[Digest]) -> Result<u64, StoreError> {
         let folder = self.store.folder.join("packs");
-        let gone: HashSet<Digest> = plan.remove.iter().chain(&plan.rewrite).copied().collect();
-        let mut collected = Collected { packs: gone.len() as u64, bytes: 0 };
-        for pack in &gone {
+        let mut bytes = 0;
+        for pack in packs {
             let path = self.store.pack_path(pack);
-            let length = fs::metadata(&path).map_err(StoreError::at("reading", &path))?.len();
+            bytes += fs::metadata(&path).map_err(StoreError::at("reading", &path))?.len();
             fs::remove_file(&path).map_err(StoreError::at("removing", &path))?;
-            collected.bytes += length;
         }
         files::sync_folder(&folder)?;
-        collected.bytes = collected.bytes.saturating_sub(moved.iter().map(|pack| pack.length).sum());
         *self.store.index_mut() = Index::load(&folder)?;
-        Ok(collected)
+        Ok(bytes)
     }
 
     /// Moves the living chunks of `packs`, each checked on its way.
@@ -145,5 +134,51 @@ impl<'s> Collection<'s> {
         self.store.fetch(from, &mut frame).map_err(|error| StoreError::Move(read(error)))?;
         Frame(&frame).open(digest).map_err(|source| StoreError::Move(GetError::Damaged { pack, source }))?;
         Ok(frame)
+    }
+}
+
+impl Store {
+    /// What a collection would do now. Beside a running import it is a guess: chunks of the import count as garbage.
+    ///
+    /// # Errors
+    /// [`StoreError::Roots`] when a manifest cannot be read.
+    pub fn garbage(&self) -> Result<CollectionPlan, StoreError> {
+        Ok(self.garbage_of(&self.roots()?))
+    }
+
+    /// Chunks that manifests name.
+    fn roots(&self) -> Result<HashSet<Digest>, StoreError> {
+        let mut roots = HashSet::new();
+        for digest in self.manifests()? {
+            let unreadable = |source: Untrusted| ManifestError::Damaged { digest, source };
+            let signed = self.manifest(digest).map_err(StoreError::Roots)?;
+            roots.extend(signed.contents().map_err(unreadable).map_err(StoreError::Roots)?.digests());
+        }
+        Ok(roots)
+    }
+
+    fn garbage_of(&self, roots: &HashSet<Digest>) -> CollectionPlan {
+        let index = self.index();
+        let mut living: HashMap<u32, u64> = HashMap::new();
+        for (_, place) in index.chunks().filter(|(digest, _)| roots.contains(digest)) {
+            *living.entry(place.pack).or_default() += u64::from(place.length);
+        }
+        let mut plan = CollectionPlan::default();
+        for (number, pack) in (0..).zip(&index.packs) {
+            let alive = living.get(&number).copied().unwrap_or(0);
+            let dead = pack.length.saturating_sub(alive);
+            match alive {
+                0 => plan.remove.push(pack.digest),
+                _ if dead > pack.length / 2 => plan.rewrite.push(pack.digest),
+                _ => {
+                    // Headers and the table are no garbage.
+                    plan.garbage += dead.saturating_sub(pack.overhead);
+                    continue;
+                }
+            }
+            plan.garbage += dead;
+            plan.reclaimable += dead;
+        }
+        plan
     }
 }

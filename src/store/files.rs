@@ -2,17 +2,46 @@
 //!
 //! Owns: flush, rename, flush the folder. Must not know: what is in the files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::store::StoreError;
 
-/// Opens or makes the file of a lock.
-pub(super) fn open_lock(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    options.open(path).map_err(StoreError::at("opening", path))
+/// A lock that is held. Given back at once when dropped: closing alone would leave it to a child process that is
+/// being started and has not closed its copy yet (flock(2)).
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// The lock in the file `path`, which is made when it is not there. None when somebody else holds it.
+    pub fn alone(path: &Path) -> Result<Option<Lock>, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(StoreError::at("opening", path))?;
+        Lock::held(file.try_lock().map(|()| file), path)
+    }
+
+    /// The lock in the file `path` together with others who share it. None when somebody holds it alone.
+    pub fn shared(path: &Path) -> Result<Option<Lock>, StoreError> {
+        let file = File::open(path).map_err(StoreError::at("opening", path))?;
+        Lock::held(file.try_lock_shared().map(|()| file), path)
+    }
+
+    fn held(tried: Result<File, TryLockError>, path: &Path) -> Result<Option<Lock>, StoreError> {
+        match tried {
+            Ok(file) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(StoreError::at("locking", path)(source)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file gives the lock back too.
+        drop(self.0.unlock());
+    }
 }
 
 /// Makes renames and removals in `folder` durable.

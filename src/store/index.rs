@@ -24,6 +24,8 @@ pub(super) struct Index {
 pub(super) struct PackInfo {
     pub digest: Digest,
     pub length: u64,
+    /// Bytes that are no frames.
+    pub overhead: u64,
 }
 
 /// How much is stored.
@@ -68,7 +70,9 @@ impl Index {
     /// Adds a closed pack. Chunks that are known already keep their place.
     pub fn add(&mut self, pack: &ClosedPack) {
         let number = self.packs.len() as u32;
-        self.packs.push(PackInfo { digest: pack.digest, length: pack.length });
+        let frames: u64 = pack.entries.iter().map(|entry| u64::from(entry.length)).sum();
+        let overhead = pack.length.saturating_sub(frames);
+        self.packs.push(PackInfo { digest: pack.digest, length: pack.length, overhead });
         for entry in &pack.entries {
             let place = Location { pack: number, offset: entry.offset, length: entry.length, raw: entry.raw };
             if let Entry::Vacant(vacant) = self.chunks.entry(entry.digest) {

@@ -25,6 +25,7 @@ mod files;
 mod import;
 mod index;
 mod pack;
+mod reader;
 mod verify;
 
 use std::fs::{self, File};
@@ -43,8 +44,10 @@ pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
 pub use import::Import;
 pub use index::Usage;
+pub use reader::StoredImage;
 pub use verify::{Damage, Verification};
 
+use files::Lock;
 use index::Index;
 
 /// The store in one folder.
@@ -55,13 +58,13 @@ pub struct Store {
     /// Numbers the files in `incoming/`.
     next: AtomicU64,
     /// Held as long as the store is open for writing.
-    owner: Option<File>,
+    owner: Option<Lock>,
 }
 
 /// Keeps collections away while several frames are read that belong together.
 #[derive(Debug)]
 pub struct Reading {
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -74,19 +77,15 @@ impl Store {
             let path = folder.join(part);
             fs::create_dir_all(&path).map_err(StoreError::at("making folder", &path))?;
         }
-        let path = folder.join("owner.lock");
-        let owner = files::open_lock(&path)?;
-        match owner.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(folder.to_owned())),
-            Err(fs::TryLockError::Error(source)) => return Err(StoreError::at("locking", &path)(source)),
-        }
+        let owner = Lock::alone(&folder.join("owner.lock"))?;
+        let owner = owner.ok_or_else(|| StoreError::InUse(folder.to_owned()))?;
         let removed = files::empty(&folder.join("incoming"))?;
         if removed > 0 {
             tracing::info!(removed, "removed {removed} unfinished files from {}", folder.display());
         }
         let index = Index::load(&folder.join("packs"))?;
-        files::open_lock(&folder.join("use.lock"))?;
+        // Made here, so that readers who may not write find it. Whoever holds it now made it before.
+        drop(Lock::alone(&folder.join("use.lock"))?);
         Ok(Store {
             folder: folder.to_owned(),
             index: RwLock::new(index),
@@ -124,13 +123,9 @@ impl Store {
     /// [`StoreError::Busy`] while somebody imports or reads; [`StoreError::ReadOnly`].
     pub fn collection(&self) -> Result<Collection<'_>, StoreError> {
         self.must_own()?;
-        let path = self.folder.join("use.lock");
-        let lock = files::open_lock(&path)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Collection::new(self, lock)),
-            Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy("an import or a restore")),
-            Err(fs::TryLockError::Error(source)) => Err(StoreError::at("locking", &path)(source)),
-        }
+        let lock = Lock::alone(&self.folder.join("use.lock"))?;
+        let lock = lock.ok_or(StoreError::Busy("an import or a restore"))?;
+        Ok(Collection::new(self, lock))
     }
 
     /// Keeps collections away until the value is dropped.
@@ -141,18 +136,18 @@ impl Store {
         Ok(Reading { _lock: self.share()? })
     }
 
-    fn share(&self) -> Result<File, StoreError> {
-        let path = self.folder.join("use.lock");
-        let lock = File::open(&path).map_err(StoreError::at("opening", &path))?;
-        match lock.try_lock_shared() {
-            Ok(()) => Ok(lock),
-            Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy("a collection of garbage")),
-            Err(fs::TryLockError::Error(source)) => Err(StoreError::at("locking", &path)(source)),
-        }
+    fn share(&self) -> Result<Lock, StoreError> {
+        let lock = Lock::shared(&self.folder.join("use.lock"))?;
+        lock.ok_or(StoreError::Busy("a collection of garbage"))
     }
 
     fn must_own(&self) -> Result<(), StoreError> {
         self.owner.as_ref().map(drop).ok_or_else(|| StoreError::ReadOnly(self.folder.clone()))
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Whether a closed pack has the chunk.

@@ -2,4 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+mod api;
+mod cli;
+mod client;
+mod image_source;
+mod image_source_build;
+mod image_source_cli;
+mod image_source_damage;
 mod media;
+mod netboot;
+mod restore;
+mod runner;
+mod runner_appliance;
+mod runner_format;
+mod sequence;
+mod store;

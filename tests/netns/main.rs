@@ -1,3 +1,8 @@
 //! Boot services on real ports between network namespaces, with clients of other projects.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+mod clients;
+mod discovery;
+mod lab;
+mod served;

@@ -11,13 +11,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::file::{Image, Output};
+use crate::image::source::DecodeError;
 use crate::value::ByteSize;
 
-/// Writes the raw bytes of the disk or volume in FILE to OUT.
-///
-/// OUT may be a file, which becomes sparse and appears, or is replaced, only when it is complete; or a block device, which is
-/// overwritten from its first byte on. Checksums in FILE are verified. On any error, OUT stays as it was if it is a
-/// file.
+/// The arguments of `decode`.
 #[derive(Args)]
 pub struct Decode {
     /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
@@ -64,7 +61,8 @@ impl Decode {
             let have = device.seek(SeekFrom::End(0)).with_context(to_out)?;
             ensure!(
                 need <= have,
-                "{}: too small: the image needs {} ({need} bytes), the device has {} ({have} bytes); nothing was written",
+                "{}: too small: the image needs {} ({need} bytes), the device has {} ({have} \
+                 bytes); nothing was written",
                 self.out.display(),
                 ByteSize(need),
                 ByteSize(have)
@@ -79,7 +77,6 @@ impl Decode {
 
     /// Decodes and says how many bytes that made; an error names the side that it came from.
     fn decode(&self, image: &mut Image, output: &mut Output) -> anyhow::Result<u64> {
-        use crate::image::source::DecodeError;
         match image.decode_into(output) {
             Ok(decoded) => Ok(decoded.size),
             Err(DecodeError::Source(error)) => Err(error).with_context(|| self.file.display().to_string()),

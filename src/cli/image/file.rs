@@ -170,7 +170,8 @@ fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(&bytes[from..], offset + from as u64)
 }
 
-/// A file without a name in `$TMPDIR`, else `/var/tmp`, which holds more than `/tmp` where that is memory. It is gone when it is closed.
+/// A file without a name in `$TMPDIR`, else `/var/tmp`, which holds more than `/tmp` where that is memory. It is gone
+/// when it is closed.
 pub(super) fn nameless() -> anyhow::Result<File> {
     let folder = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
     let flags = nix::fcntl::OFlag::O_TMPFILE.bits();

@@ -14,10 +14,7 @@ use crate::image::source::{Checksums, DecodeError, Reader, Source, SourceError};
 use crate::image::volume::{self, Kind};
 use crate::value::ByteSize;
 
-/// Looks into an image file without a daemon: format, partitions, volumes; verifies its checksums.
-///
-/// All of FILE is read. A compressed raw image is unpacked into a temporary file without a name (in $TMPDIR, else
-/// /var/tmp). Exit code 1 when the image is damaged, cut off, unknown or of a kind that is not read.
+/// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
     /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content

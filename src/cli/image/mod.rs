@@ -1,20 +1,60 @@
 //! `rootstock image …`: one file a verb.
 
 mod decode;
+mod delete;
 mod file;
+mod import;
 mod inspect;
+mod list;
+mod restore;
+mod show;
+mod verify;
+mod version;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::connection::{Connection, Online};
+
 /// Verbs of `rootstock image`.
 #[derive(Subcommand)]
 pub enum Command {
     /// Look into an image file: format, partitions, volumes, checksums
+    ///
+    /// Works without a daemon, and reads all of FILE to verify its checksums. A compressed raw image is unpacked into a
+    /// temporary file without a name, in $TMPDIR or else /var/tmp. Exit code 1 when the image is damaged, cut off,
+    /// unknown or of a kind that is not read.
     Inspect(inspect::Inspect),
     /// Write the bytes of the disk or volume in an image to a file or block device
+    ///
+    /// OUT may be a file: it becomes sparse, and appears, or is replaced, only when it is complete. Or a block device,
+    /// which is overwritten from its first byte on. Checksums in FILE are verified. On any error, exit code 1, and a
+    /// file OUT stays as it was.
     Decode(decode::Decode),
+    /// Take an image file into the library
+    #[command(after_help = "\
+The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
+import goes on.\n\
+Exit code: 0 the image is in the library · 1 nothing was added.")]
+    Import(Online<import::Import>),
+    /// Images of the library
+    List(Online<list::List>),
+    /// One image: versions, partitions, what needs them
+    Show(Online<show::Show>),
+    /// Read every byte of an image in the library and compare it with the signed manifest
+    #[command(
+        after_help = "Exit code: 0 all is as it was imported · 1 something is damaged, and what to do."
+    )]
+    Verify(Online<verify::Verify>),
+    /// Write an image of the library to a file or block device of this machine, verified
+    #[command(after_help = "\
+Every chunk is checked before it is written; everything is read back; the first MiB is written last, so that a target \
+that was interrupted does not boot. Run again, it goes on where it was.\n\
+Exit code: 0 restored and read back · 1 not: the target does not boot, unless the error says that nothing was written.")]
+    Restore(Online<restore::Restore>),
+    /// Remove one version of an image; not while a run or a deployed sequence needs it
+    Delete(Online<delete::Delete>),
 }
 
 impl Command {
@@ -22,10 +62,16 @@ impl Command {
     ///
     /// # Errors
     /// Whatever stops the verb, with the file or image that it was about.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
         match self {
             Command::Inspect(inspect) => inspect.run(),
             Command::Decode(decode) => decode.run(),
+            Command::Import(verb) => verb.run(before, import::run),
+            Command::List(verb) => verb.run(before, list::run),
+            Command::Show(verb) => verb.run(before, show::run),
+            Command::Verify(verb) => verb.run(before, verify::run),
+            Command::Restore(verb) => verb.run(before, restore::run),
+            Command::Delete(verb) => verb.run(before, delete::run),
         }
     }
 }

@@ -6,73 +6,19 @@ use std::ops::Range;
 
 use crate::image::chunk::{CHUNK, Span};
 use crate::image::ingest::Halt;
-use crate::image::manifest::{PartitionFacts, Region, Run, Scheme};
+use crate::image::manifest::{PartitionFacts, Region, Run};
+use crate::image::partition::{Layout, Scheme};
+use crate::image::source::Piece;
 
 /// Bytes that are kept until the partition map can be read: it lies within the first MiB in all three schemes.
 const MAP: usize = 1 << 20;
 
-/// Part of a decoded image; pieces follow each other without gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece<'a> {
-    /// Bytes.
-    Data {
-        /// Place in the image.
-        offset: u64,
-        /// The bytes.
-        bytes: &'a [u8],
-    },
-    /// Zeros.
-    Zero {
-        /// Place in the image.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-    /// Bytes that the image says nothing about; they read as zeros.
-    Unallocated {
-        /// Place in the image.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-}
-
-impl Piece<'_> {
-    /// Place in the image.
-    pub fn offset(&self) -> u64 {
-        match self {
-            Piece::Data { offset, .. } | Piece::Zero { offset, .. } | Piece::Unallocated { offset, .. } => {
-                *offset
-            }
-        }
+/// Place and length of a piece.
+pub(super) fn extent(piece: &Piece<'_>) -> (u64, u64) {
+    match piece {
+        Piece::Data { offset, bytes } => (*offset, bytes.len() as u64),
+        Piece::Zero { offset, length } | Piece::Unallocated { offset, length } => (*offset, *length),
     }
-
-    pub(super) fn length(&self) -> u64 {
-        match self {
-            Piece::Data { bytes, .. } => bytes.len() as u64,
-            Piece::Zero { length, .. } | Piece::Unallocated { length, .. } => *length,
-        }
-    }
-}
-
-/// The partition map of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Which map.
-    pub scheme: Scheme,
-    /// Its partitions, in any order.
-    pub parts: Vec<Part>,
-}
-
-/// A partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// First byte.
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-    /// What the map says of it.
-    pub facts: PartitionFacts,
 }
 
 /// A cell, or several alike, of region number `region`.
@@ -129,9 +75,9 @@ impl Waiting {
     }
 
     /// Reads the map and cuts what was held.
-    fn cut(self, layout: impl FnOnce(&[u8]) -> Layout, send: Send<'_>) -> Result<Cutter, Halt> {
+    fn cut(self, layout: impl FnOnce(&[u8]) -> Result<Layout, Halt>, send: Send<'_>) -> Result<Cutter, Halt> {
         let map = &self.bytes[..self.bytes.len().min(MAP)];
-        let mut cutter = Cutter::new(layout(map));
+        let mut cutter = Cutter::new(layout(map)?);
         for held in self.held {
             let offset = cutter.position;
             let piece = match held {
@@ -155,7 +101,7 @@ pub(super) enum Grid<L> {
     Halted,
 }
 
-impl<L: FnOnce(&[u8]) -> Layout> Grid<L> {
+impl<L: FnOnce(&[u8]) -> Result<Layout, Halt>> Grid<L> {
     /// Before the first piece.
     pub(super) fn waiting(layout: L) -> Grid<L> {
         Grid::Waiting(Waiting::default(), layout)
@@ -209,23 +155,22 @@ pub(super) struct Cutter {
 
 impl Cutter {
     fn new(layout: Layout) -> Cutter {
-        let mut parts = layout.parts;
+        let mut parts = layout.partitions;
         parts.sort_by_key(|part| part.start);
         let (mut regions, mut left_out, mut position) = (Vec::new(), Vec::new(), 0);
         for part in parts {
+            let facts = PartitionFacts { number: part.number, kind: part.kind.to_string(), name: part.name };
             let end = part.start.checked_add(part.size);
             let (true, Some(end)) = (part.start >= position && part.size > 0, end) else {
-                left_out.push(part.facts);
+                left_out.push(facts);
                 continue;
             };
             if part.start > position {
                 let span = Span { offset: position, length: part.start - position };
                 regions.push(Planned { span, facts: None });
             }
-            regions.push(Planned {
-                span: Span { offset: part.start, length: part.size },
-                facts: Some(part.facts),
-            });
+            regions
+                .push(Planned { span: Span { offset: part.start, length: part.size }, facts: Some(facts) });
             position = end;
         }
         regions.push(Planned { span: Span { offset: position, length: OPEN_END - position }, facts: None });
@@ -243,7 +188,7 @@ impl Cutter {
 
     /// Cuts the next piece.
     fn push(&mut self, piece: Piece<'_>, send: Send<'_>) -> Result<(), Halt> {
-        let length = piece.length();
+        let length = extent(&piece).1;
         let mut done = 0;
         while done < length {
             let left = self.regions[self.region].span.end() - self.position;

@@ -14,11 +14,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use sha2::Digest as _;
 
 use crate::image::chunk::{CHUNK, Packer, Verified, is_zero};
-use crate::image::manifest::{MAX_IMAGE, Manifest, NoImage, PartitionFacts, Region, Run, Scheme, Sha256};
+use crate::image::manifest::{MAX_IMAGE, Manifest, NoImage, PartitionFacts, Region, Run, Sha256};
+use crate::image::partition::{Layout, Scheme};
+use crate::image::source::Piece;
 use crate::value::Digest;
 
-use cut::{Cutter, Grid, Job};
-pub use cut::{Layout, Part, Piece};
+use cut::{Cutter, Grid, Job, extent};
 
 /// Where chunks are kept.
 pub trait Keeper: Sync {
@@ -124,13 +125,13 @@ impl Ingested {
 }
 
 /// Takes in an image. `feed` hands all pieces, in order, to the sink that it is given; `layout` reads the
-/// partition map from the first MiB (or all, if there is less).
+/// partition map from the first MiB (or all, if there is less); its halt ends the import.
 ///
 /// # Errors
 /// See [`IngestError`]. Chunks kept before an error stay kept.
 pub fn ingest<S: Send, K: Keeper>(
     feed: impl FnOnce(Sink<'_>) -> Result<(), S>,
-    layout: impl FnOnce(&[u8]) -> Layout,
+    layout: impl FnOnce(&[u8]) -> Result<Layout, Halt>,
     keeper: &K,
     workers: usize,
     progress: &Progress,
@@ -162,7 +163,7 @@ pub fn ingest<S: Send, K: Keeper>(
 /// The caller's part: cuts what `feed` gives, hashes it, hands it out in turn.
 fn cut_and_send<S, K>(
     feed: impl FnOnce(Sink<'_>) -> Result<(), S>,
-    layout: impl FnOnce(&[u8]) -> Layout,
+    layout: impl FnOnce(&[u8]) -> Result<Layout, Halt>,
     inputs: Vec<SyncSender<Job>>,
     progress: &Progress,
 ) -> Result<(Sha256, Cutter), IngestError<S, K>> {
@@ -179,16 +180,13 @@ fn cut_and_send<S, K>(
             wrong = Some(IngestError::Stopped);
             return Err(Halt);
         }
-        if piece.offset() != position || piece.length() > MAX_IMAGE - position {
-            wrong = Some(IngestError::OutOfOrder {
-                expected: position,
-                got: piece.offset(),
-                length: piece.length(),
-            });
+        let (offset, length) = extent(&piece);
+        if offset != position || length > MAX_IMAGE - position {
+            wrong = Some(IngestError::OutOfOrder { expected: position, got: offset, length });
             return Err(Halt);
         }
         hash(&mut hasher, &piece, progress);
-        position += piece.length();
+        position += length;
         progress.decoded.store(position, Ordering::Relaxed);
         grid.push(piece, &mut send)
     };
@@ -313,6 +311,7 @@ fn append(runs: &mut Vec<Run>, run: Run) {
 mod tests {
     use super::*;
     use crate::image::chunk::Frame;
+    use crate::image::partition::{Partition, PartitionType};
     use std::collections::HashMap;
     use std::sync::Mutex;
 
@@ -341,8 +340,16 @@ mod tests {
         }
     }
 
-    fn bare(_: &[u8]) -> Layout {
-        Layout { scheme: Scheme::None, parts: vec![] }
+    fn layout(scheme: Scheme, partitions: Vec<Partition>) -> Layout {
+        Layout { scheme, block_size: 512, partitions, warnings: vec![] }
+    }
+
+    fn bare(_: &[u8]) -> Result<Layout, Halt> {
+        Ok(layout(Scheme::None, vec![]))
+    }
+
+    fn partition(number: u32, start: u64, size: u64) -> Partition {
+        Partition { number, kind: PartitionType::AppleHfs, name: String::new(), start, size }
     }
 
     fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -394,15 +401,16 @@ mod tests {
     fn chunks_and_regions_give_the_image_back_whatever_its_layout() {
         let image = [noise(1, 2 * MIB + 999), vec![0; 3 * MIB], noise(2, 700_000), vec![0; 5]].concat();
         let parts = vec![
-            Part { start: 20_480, size: MIB as u64 + 4096, facts: facts(1) },
-            Part { start: 2 * MIB as u64, size: 3 * MIB as u64, facts: facts(2) },
-            Part { start: 90 * MIB as u64, size: MIB as u64, facts: facts(3) },
+            partition(1, 20_480, MIB as u64 + 4096),
+            partition(2, 2 * MIB as u64, 3 * MIB as u64),
+            partition(3, 90 * MIB as u64, MIB as u64),
         ];
-        let layout = Layout { scheme: Scheme::Gpt, parts };
+        let layout = layout(Scheme::Gpt, parts);
         for workers in [1, 2, 5] {
             let shelf = Shelf::default();
             let layout = layout.clone();
-            let ingested = ingest(feed(&image), |_| layout, &shelf, workers, &Progress::default()).unwrap();
+            let ingested =
+                ingest(feed(&image), |_| Ok(layout), &shelf, workers, &Progress::default()).unwrap();
             assert!(assemble(&ingested, &shelf) == image);
             assert_eq!(ingested.source.0, <[u8; 32]>::from(sha2::Sha256::digest(&image)));
             assert_eq!(ingested.left_out, [facts(3)]);

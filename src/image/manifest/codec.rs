@@ -13,7 +13,8 @@
 //! | each region: size `u64` (starts follow); optional partition: number `u32`, type, name; optional volume: type, label, size `u64`, optional used `u64`, block `u32`; number of runs `u32` | |
 //! | each run: kind (1 data, 2 zero, 3 unallocated), number of cells `u32`, for data the digests (32 each) | |
 
-use crate::image::manifest::{Manifest, NoImage, PartitionFacts, Region, Run, Scheme, Sha256, VolumeFacts};
+use crate::image::manifest::{Manifest, NoImage, PartitionFacts, Region, Run, Sha256, VolumeFacts};
+use crate::image::partition::Scheme;
 use crate::value::Digest;
 
 const MAGIC: &[u8; 8] = b"RSMANIF1";
@@ -51,7 +52,12 @@ impl Manifest {
         let mut out = Vec::with_capacity(1024 + 33 * self.digests().count());
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.source().0);
-        out.push(self.scheme() as u8);
+        out.push(match self.scheme() {
+            Scheme::None => 0,
+            Scheme::Gpt => 1,
+            Scheme::Apm => 2,
+            Scheme::Mbr => 3,
+        });
         out.extend_from_slice(&(self.regions().len() as u16).to_le_bytes());
         for region in self.regions() {
             encode_region(&mut out, region);

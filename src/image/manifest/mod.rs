@@ -15,6 +15,7 @@ pub use locations::{BadLocations, Location, Locations};
 pub use signed::{BadKey, MAX_SIGNED, ManifestKey, SignedManifest, Signer, Untrusted};
 
 use crate::image::chunk::{Span, cell_count};
+use crate::image::partition::{PartitionType, Scheme};
 use crate::value::Digest;
 
 /// Largest image: 4 PiB, so that runs count their cells in 32 bits.
@@ -34,19 +35,6 @@ pub struct Manifest {
 /// SHA-256 of a whole decoded image: what people compare with other tools.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sha256(pub [u8; 32]);
-
-/// Partition map of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// None: the image is one bare volume.
-    None,
-    /// GUID partition table.
-    Gpt,
-    /// Apple partition map.
-    Apm,
-    /// Master boot record.
-    Mbr,
-}
 
 /// A stretch of an image with its own grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +56,7 @@ pub struct Region {
 pub struct PartitionFacts {
     /// Number in the map, from 1.
     pub number: u32,
-    /// Type as the map's standard spells it (`Apple_HFS`, a GUID, `0xaf`).
+    /// Type as [`PartitionType`] prints it.
     pub kind: String,
     /// Name, may be empty.
     pub name: String,
@@ -254,18 +242,9 @@ impl Manifest {
     }
 }
 
-/// Whether a partition type is one that macOS volumes use: APM names, GPT GUIDs (TN2166), the MBR byte.
+/// Whether a partition of this type is one that macOS starts from.
 fn is_mac_volume(kind: &str) -> bool {
-    [
-        "Apple_HFS",
-        "Apple_HFSX",
-        "Apple_APFS",
-        "48465300-0000-11AA-AA11-00306543ECAC",
-        "7C3457EF-0000-11AA-AA11-00306543ECAC",
-        "0xAF",
-    ]
-    .iter()
-    .any(|known| known.eq_ignore_ascii_case(kind))
+    [PartitionType::AppleHfs, PartitionType::AppleApfs].iter().any(|known| known.as_str() == kind)
 }
 
 fn check_runs(number: usize, region: &Region) -> Result<(), NoImage> {
@@ -319,10 +298,10 @@ mod tests {
     #[test]
     fn the_main_region_is_the_largest_mac_volume_whatever_surrounds_it() {
         let image = manifest(vec![
-            region(0, CHUNK, "C12A7328-F81F-11D2-BA4B-00C93EC93B4B"),
+            region(0, CHUNK, "EFI"),
             region(CHUNK, 2 * CHUNK, "Apple_HFS"),
-            region(3 * CHUNK, 3 * CHUNK, "7c3457ef-0000-11aa-aa11-00306543ecac"),
-            region(6 * CHUNK, 9 * CHUNK, "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"),
+            region(3 * CHUNK, 3 * CHUNK, "Apple_APFS"),
+            region(6 * CHUNK, 9 * CHUNK, "Microsoft Basic Data"),
         ]);
         assert_eq!(image.unwrap().main().unwrap().start, 3 * CHUNK);
         assert_eq!(manifest(vec![region(0, CHUNK, "Linux")]).unwrap().main(), None);

@@ -204,7 +204,8 @@ impl FromStr for ManifestKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::manifest::{Region, Run, Scheme, Sha256};
+    use crate::image::manifest::{Region, Run, Sha256};
+    use crate::image::partition::Scheme;
 
     /// Keys for tests: the PKCS#8 wrapping of RFC 8410 section 7 around 32 bytes of seed.
     fn signer(seed: u8) -> Signer {

@@ -86,7 +86,8 @@ pub enum PartitionError {
     },
     /// The table is there and unusable.
     #[error(
-        "the {scheme} partition table at byte {at} is damaged: {what}; make the image again, or repair its table with gdisk"
+        "the {scheme} partition table at byte {at} is damaged: {what}; make the image \
+         again, or repair its table with gdisk"
     )]
     Damaged {
         /// Its kind.
@@ -98,7 +99,8 @@ pub enum PartitionError {
     },
     /// A partition ends behind the end of the disk.
     #[error(
-        "the {scheme} partition {number} ends at byte {end}, the image at byte {size}: it is cut off; copy or download it again"
+        "the {scheme} partition {number} ends at byte {end}, the image at byte {size}: it is cut off; \
+         copy or download it again"
     )]
     Beyond {
         /// Kind of the table.

@@ -9,8 +9,8 @@ use crate::image::plan::{BACKUP_GPT, EdgeCell, Plan};
 use crate::image::restore::{ROUNDS, RestoreError, Scratch, Target};
 use crate::value::Digest;
 
-/// Zeros are looked at in pieces of this size.
-const ZERO_PIECE: u64 = 16 << 20;
+/// Zeros are looked at in pieces of this size: small enough that progress is seen to move on a slow disk.
+const ZERO_PIECE: u64 = 4 << 20;
 
 /// A target that does not boot, being filled.
 pub(super) struct Opened<'a, T: Target + ?Sized> {

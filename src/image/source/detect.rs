@@ -90,7 +90,8 @@ impl Foreign {
     pub fn advice(self) -> &'static str {
         match self {
             Foreign::EncryptedDmg => {
-                "on a Mac, `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` asks for the password and writes a plain one"
+                "on a Mac, `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` asks for the password and \
+                 writes a plain one"
             }
             Foreign::SparseImage | Foreign::SparseBundle | Foreign::Asif => {
                 "on a Mac, convert it with `hdiutil convert IN -format UDZO -o OUT.dmg`"

@@ -70,7 +70,8 @@ pub enum SourceError {
     },
     /// The XML resource list of a UDIF image cannot be read.
     #[error(
-        "the image is damaged: its resource list (XML, {length} bytes at byte {at}) cannot be read; make or download it again"
+        "the image is damaged: its resource list (XML, {length} bytes at byte {at}) cannot be read; \
+         make or download it again"
     )]
     Resources {
         /// Offset in the file.
@@ -89,7 +90,8 @@ pub enum SourceError {
     },
     /// A structure is larger than any real image has it, and is not allocated.
     #[error(
-        "the image claims {what} of {claimed}, more than the {most} that this version reads; make it again with hdiutil convert"
+        "the image claims {what} of {claimed}, more than the {most} that this version reads; \
+         make it again with hdiutil convert"
     )]
     TooLarge {
         /// The structure.
@@ -143,7 +145,8 @@ pub enum SourceError {
     },
     /// Bytes after the end of a compressed stream.
     #[error(
-        "after the end of its {format} stream, at byte {at}, the file goes on with something else; copy or download it again"
+        "after the end of its {format} stream, at byte {at}, the file goes on with something else; \
+         copy or download it again"
     )]
     TrailingBytes {
         /// Its format.
@@ -161,7 +164,8 @@ pub enum SourceError {
     },
     /// A raw image is shorter than what it says of itself.
     #[error(
-        "the image is cut off: its {what} needs {} ({need} bytes), the file has {} ({have} bytes); copy or download it again",
+        "the image is cut off: its {what} needs {} ({need} bytes), the file has {} ({have} bytes); copy or \
+         download it again",
         ByteSize(*.need), ByteSize(*.have)
     )]
     Shortened {

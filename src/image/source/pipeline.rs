@@ -63,10 +63,8 @@ pub(super) fn run<E>(
         for _ in 0..workers {
             scope.spawn(|| line.work());
         }
-        let result = line.deliver_all(deliver);
-        line.lock_queue().stopped = true;
-        line.room.notify_all();
-        result
+        let _stopping = Stopping(&line);
+        line.deliver_all(deliver)
     })
 }
 
@@ -229,12 +227,27 @@ impl Line<'_> {
     }
 }
 
-/// Tells the caller that a worker is gone, however it went.
+/// Tells the caller that a worker is gone. One that panicked takes the others with it: the piece that it held will
+/// never be ready, and they would wait for it.
 struct Leaving<'a, 'b>(&'a Line<'b>);
 
 impl Drop for Leaving<'_, '_> {
     fn drop(&mut self) {
-        self.0.lock_queue().working -= 1;
+        let mut queue = self.0.lock_queue();
+        queue.working -= 1;
+        queue.stopped |= thread::panicking();
+        drop(queue);
+        self.0.room.notify_all();
         self.0.news.notify_one();
+    }
+}
+
+/// Sends the workers home when the caller is done, has had enough, or panics.
+struct Stopping<'a, 'b>(&'a Line<'b>);
+
+impl Drop for Stopping<'_, '_> {
+    fn drop(&mut self) {
+        self.0.lock_queue().stopped = true;
+        self.0.room.notify_all();
     }
 }

@@ -182,8 +182,8 @@ impl Container<'_, '_> {
 /// A node of an object map: keys and values of fixed size (btree_node_phys_t).
 ///
 /// Flags u16 at 32 (1 root, 2 leaf, 4 fixed size), keys u32 at 36, table of contents: offset and length u16 at 40.
-/// Entries of the table: key offset u16 from the table's end, value offset u16 back from the end of the node, or from the
-/// 40 bytes of tree facts that end a root. A value is flags u32, size u32, address u64; in inner nodes the child u64.
+/// Entries of the table: key offset u16 from the table's end, value offset u16 back from the end of the node, or from
+/// the 40 bytes of tree facts that end a root. A value is flags u32, size u32, address u64; in inner nodes the child.
 struct Node<'a> {
     fields: Fields<'a>,
     block: usize,

@@ -1,1 +1,0 @@
-//! Messages of the admin API, `/api/v1/…`: collections, images, sequences, deployments, runs.

@@ -1,0 +1,220 @@
+//! Images, the jobs that work on them, and the library that holds them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::runner::Progress;
+use crate::value::Digest;
+
+/// One image in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct ImageSummary {
+    /// Name.
+    pub name: String,
+    /// The newest version: what sequences that name no version get.
+    pub version: u32,
+    /// Number of versions kept.
+    pub versions: u32,
+    /// Bytes of the newest version when it is decoded.
+    pub size: u64,
+    /// When the newest version was imported, milliseconds since 1970 UTC.
+    pub imported_ms: i64,
+}
+
+/// An image and its versions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Image {
+    /// Name.
+    pub name: String,
+    /// Newest first.
+    pub versions: Vec<ImageVersion>,
+}
+
+/// One immutable version of an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct ImageVersion {
+    /// From 1; never given twice.
+    pub version: u32,
+    /// Digest of the signed manifest.
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub manifest: Digest,
+    /// Bytes of the decoded image.
+    pub size: u64,
+    /// SHA-256 of the whole decoded image, hexadecimal.
+    pub sha256: String,
+    /// The file it came from.
+    pub source: String,
+    /// Format of that file: `udif`, `raw`, ….
+    pub format: String,
+    /// When it was imported, milliseconds since 1970 UTC.
+    pub imported_ms: i64,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Bytes that the import added to the library.
+    pub added: u64,
+    /// `gpt`, `apm`, `mbr`, or `none` for a bare volume.
+    pub partition_scheme: String,
+    /// Its partitions; a bare volume is one without a number.
+    pub partitions: Vec<ImagePartition>,
+    /// What needs this version: runs and deployed sequences, one line each. Empty: it may be deleted.
+    pub used_by: Vec<String>,
+}
+
+/// One partition of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct ImagePartition {
+    /// Number in the partition table; none for a bare volume.
+    pub number: Option<u32>,
+    /// Type, as the table spells it.
+    pub r#type: String,
+    /// Name, may be empty.
+    pub name: String,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The file system, when it was recognised.
+    pub volume: Option<ImageVolume>,
+    /// Whether this is what Apply Image writes when nothing else is said.
+    pub main: bool,
+}
+
+/// A file system in an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct ImageVolume {
+    /// `apfs`, `hfs+`, `fat32`, ….
+    pub kind: String,
+    /// Volume label.
+    pub label: Option<String>,
+    /// Bytes of the volume.
+    pub size: u64,
+    /// Bytes in use, when it can be told.
+    pub used: Option<u64>,
+    /// Allocation block in bytes.
+    pub block_size: u32,
+}
+
+/// Take a file of the appliance's own disk into the library.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ImportImage {
+    /// Name of the image: 1 to 64 of letters, digits, space, `.`, `_`, `-`; begins with a letter or digit. A name that exists gets a new version.
+    pub name: String,
+    /// Absolute path on the appliance.
+    pub path: String,
+}
+
+/// Read every chunk of a version and compare it with the manifest.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VerifyImage {
+    /// Which; none: the newest.
+    #[serde(default)]
+    pub version: Option<u32>,
+}
+
+/// A version is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Deleted {
+    /// Bytes of packs that `POST /api/v1/library/collect` would give back now.
+    pub reclaimable: u64,
+}
+
+/// Work that takes longer than a request. Kept for a while after its end; gone after a restart of the daemon,
+/// with everything that was not finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Job {
+    /// Number of the job.
+    pub id: i64,
+    /// What it does.
+    pub kind: JobKind,
+    /// What it does it to, for people: `lab-mac from /srv/lab.dmg`.
+    pub subject: String,
+    /// Grows with everything that happens to it.
+    pub change: u64,
+    /// How it stands.
+    pub state: JobState,
+    /// How far it is; none before it began.
+    pub progress: Option<Progress>,
+    /// When it was asked for, milliseconds since 1970 UTC.
+    pub started_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+}
+
+/// Kinds of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// A file becomes a version of an image.
+    Import,
+    /// A version is read back and compared.
+    Verify,
+    /// Unneeded chunks are removed.
+    Collect,
+    /// A kind that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a job stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum JobState {
+    /// Waits for a job before it.
+    Queued,
+    /// At work.
+    Running,
+    /// Ended well.
+    Done {
+        /// One line: what was done.
+        message: String,
+        /// The version that an import made or a verification read.
+        version: Option<u32>,
+    },
+    /// Ended without effect.
+    Failed {
+        /// What, where, why.
+        error: String,
+        /// What to do; may be empty.
+        next_step: String,
+    },
+    /// A person stopped it.
+    Cancelled,
+    /// A state that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl JobState {
+    /// Whether nothing more will happen to the job.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, JobState::Done { .. } | JobState::Failed { .. } | JobState::Cancelled)
+    }
+}
+
+/// Where the library lies and how full it is. Paths are told on the Unix socket only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Library {
+    /// Folder of the store on the appliance, for programs on the same machine.
+    pub store: Option<String>,
+    /// Ed25519 public key (32 bytes, hexadecimal) that signs manifests.
+    pub manifest_key: String,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// Bytes that `POST /api/v1/library/collect` would give back; 0 while an import or a restore is under way.
+    pub reclaimable: u64,
+}

@@ -1,0 +1,97 @@
+//! The admin API, `/api/v1/…`: what the command line and the console say and are told.
+//!
+//! Spoken on the Unix socket of the daemon (who may open it is the sign-in: root, or the account the daemon runs as)
+//! and over HTTPS with the admin token (`<data>/keys/admin.token`) as `Authorization: Bearer …`. JSON both ways.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /api/v1/status` | | [`Status`] |
+//! | `GET /api/v1/openapi.json` | | this API as an OpenAPI document |
+//! | `GET /api/v1/images` | | `[`[`ImageSummary`]`]`, by name |
+//! | `POST /api/v1/images` | [`ImportImage`] | 202 [`Job`] |
+//! | `GET /api/v1/images/{name}` | | [`Image`], every version, newest first |
+//! | `POST /api/v1/images/{name}/verify` | [`VerifyImage`] | 202 [`Job`] |
+//! | `DELETE /api/v1/images/{name}/versions/{version}` | | [`Deleted`]; 409 while something needs it |
+//! | `GET /api/v1/jobs` | | `[`[`Job`]`]`, newest first |
+//! | `GET /api/v1/jobs/{job}` `?after=N&wait=S` | | [`Job`] |
+//! | `DELETE /api/v1/jobs/{job}` | | [`Job`]: asked to stop; nothing of it stays in the library |
+//! | `GET /api/v1/sequences` | | `[`[`SequenceSummary`]`]`, by name |
+//! | `POST /api/v1/sequences` | [`SequenceText`] | [`SavedSequence`]; 422 lists every finding |
+//! | `POST /api/v1/sequences/check` | [`SequenceText`] | `[`[`Finding`]`]` |
+//! | `GET /api/v1/sequences/{name}` `?revision=N` | | [`Sequence`] |
+//! | `DELETE /api/v1/sequences/{name}` | | 204; 409 while it is deployed or running |
+//! | `GET /api/v1/collections` | | `[`[`Collection`]`]` |
+//! | `GET /api/v1/deployments` | | `[`[`Deployment`]`]` |
+//! | `POST /api/v1/deployments` | [`CreateDeployment`] | 201 [`Deployment`] |
+//! | `DELETE /api/v1/deployments/{deployment}` | | 204; runs that were started go on |
+//! | `GET /api/v1/devices` | | `[`[`DeviceSummary`]`]`, last seen first |
+//! | `GET /api/v1/devices/{device}` | | [`Device`] |
+//! | `GET /api/v1/runs` `?limit=N` | | `[`[`RunSummary`]`]`, newest first |
+//! | `GET /api/v1/runs/{run}` `?after=N&wait=S` | | [`Run`] |
+//! | `GET /api/v1/runs/{run}/events` `?after=N` | | `[`[`RunEvent`]`]`, oldest first, at most 1000 |
+//! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
+//! | `GET /api/v1/clients` | | `[`[`ClientSummary`]`]`, last seen first |
+//! | `GET /api/v1/clients/{mac}` | | [`Client`] |
+//! | `GET /api/v1/library` | | [`Library`] |
+//! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
+//!
+//! **Watching.** A [`Job`] and a [`Run`] carry `change`, a number that grows with everything that happens to them.
+//! `?after=N&wait=S` is answered as soon as `change` is greater than N, else after S seconds (at most 15) with what
+//! is so then. So a watcher asks again and again with the last `change`; it misses states in between, never the last one.
+//!
+//! A request that fails is answered with [`Problem`](crate::api::runner::Problem): 400 unreadable, 401 no or wrong token,
+//! 404 no such thing, 409 the state of things forbids it, 422 readable but wrong, 503 not now, 500 our fault.
+//! Sets of words that may grow end in `Unknown`; a reader shows what it knows.
+
+mod device;
+mod library;
+mod run;
+mod sequence;
+
+pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use library::{
+    Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
+    JobState, Library, VerifyImage,
+};
+pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
+pub use sequence::{
+    Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The appliance itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Status {
+    /// Name of the appliance.
+    pub appliance: String,
+    /// Version of rootstockd.
+    pub version: String,
+    /// Milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// Seconds since the daemon started.
+    pub uptime: u64,
+    /// Folder that holds everything the appliance keeps.
+    pub data: String,
+    /// Address that Macs are told.
+    pub address: Option<String>,
+    /// What listens where.
+    pub listeners: Vec<Listener>,
+    /// SHA-256 of the CA certificate (DER), hexadecimal: compare it before trusting `ca.pem`.
+    pub ca_fingerprint: String,
+    /// Runs that have not ended.
+    pub active_runs: u32,
+    /// Clients that were heard in the last hour.
+    pub clients: u32,
+}
+
+/// One open port or socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Listener {
+    /// `https`, `http`, `socket`, `dhcp`, `proxy-dhcp`, `tftp`.
+    pub service: String,
+    /// Address and port, or the path of the socket.
+    pub address: String,
+}

@@ -1,0 +1,106 @@
+//! Runs: how they stand and what was recorded of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::runner::{Failure, Outcome, Progress, SignedReceipt};
+
+/// One run in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunSummary {
+    /// Number of the run.
+    pub id: i64,
+    /// Name of the sequence.
+    pub sequence: String,
+    /// Revision that it is pinned to.
+    pub revision: u32,
+    /// Number of the device.
+    pub device: i64,
+    /// What the device is called: its serial number, else UUID or MAC address.
+    pub device_name: String,
+    /// How it ended; none while it goes on.
+    pub outcome: Option<Outcome>,
+    /// Place of the step at work or reached last, from 1; 0 before the first.
+    pub step: u32,
+    /// Number of steps.
+    pub steps: u32,
+    /// When it was started, milliseconds since 1970 UTC.
+    pub started_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+}
+
+/// One run, whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Run {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+    /// Grows with everything that happens to it.
+    pub change: u64,
+    /// How far the action at work is.
+    pub progress: Option<Progress>,
+    /// Name of the step at work.
+    pub at: Option<String>,
+    /// Every step in order.
+    pub step_list: Vec<RunStep>,
+    /// One line when it has ended: what was done, or what failed.
+    pub message: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Images that it applies, pinned at its start: `lab-mac 3`.
+    pub images: Vec<String>,
+    /// Signed proofs of what was applied.
+    pub receipts: Vec<SignedReceipt>,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunStep {
+    /// Name.
+    pub name: String,
+    /// How it stands.
+    pub state: StepState,
+    /// When it began, milliseconds since 1970 UTC.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+}
+
+/// How a step of a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// Not reached.
+    Pending,
+    /// At work.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Left out: disabled, or its condition was false.
+    Skipped,
+    /// A state that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One recorded event of a run: what decided its state, and its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunEvent {
+    /// Number within the run, from 1.
+    pub number: u64,
+    /// Milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// Kind: `started`, `assigned`, `done`, `failed`, `log`, …
+    pub kind: String,
+    /// Name of the step it belongs to, if any.
+    pub step: Option<String>,
+    /// One or more readable lines.
+    pub detail: String,
+}

@@ -1,0 +1,115 @@
+//! Task sequences, collections and the deployments that join them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::runner::Purpose;
+
+/// A task sequence as a text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SequenceText {
+    /// The YAML text, as it lies in the file.
+    pub yaml: String,
+}
+
+/// A sequence was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SavedSequence {
+    /// Name, from the text.
+    pub name: String,
+    /// Number of the revision that holds this text.
+    pub revision: u32,
+    /// True when the newest revision was the same text already.
+    pub unchanged: bool,
+}
+
+/// One thing that is wrong with a sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Finding {
+    /// Short name of the rule: `script-without-shebang`.
+    pub code: String,
+    /// Where, `steps[2]`; empty for the sequence as a whole.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// One sequence in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SequenceSummary {
+    /// Name.
+    pub name: String,
+    /// Description, may be empty.
+    pub description: String,
+    /// Newest revision.
+    pub revision: u32,
+    /// Whether it starts nowhere.
+    pub disabled: bool,
+    /// Number of steps.
+    pub steps: u32,
+    /// When the newest revision was saved, milliseconds since 1970 UTC.
+    pub saved_ms: i64,
+}
+
+/// One revision of a sequence, with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Sequence {
+    /// Name.
+    pub name: String,
+    /// This revision.
+    pub revision: u32,
+    /// The newest revision.
+    pub newest: u32,
+    /// When this revision was saved, milliseconds since 1970 UTC.
+    pub saved_ms: i64,
+    /// The YAML text as it was saved.
+    pub yaml: String,
+}
+
+/// A set of Macs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Collection {
+    /// Name: `All Macs`, `Unknown Macs`.
+    pub name: String,
+    /// Made by the appliance; cannot be changed or deleted.
+    pub built_in: bool,
+    /// Who belongs to it, for people.
+    pub description: String,
+    /// How many of the Macs seen so far belong to it.
+    pub members: u32,
+}
+
+/// Make a sequence available to the Macs of a collection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateDeployment {
+    /// Name of the sequence.
+    pub sequence: String,
+    /// Name of the collection; compared without regard to case.
+    pub collection: String,
+    /// Whether it starts by itself.
+    pub purpose: Purpose,
+}
+
+/// A sequence deployed to a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Deployment {
+    /// Number of the deployment.
+    pub id: i64,
+    /// Name of the sequence; a run takes the revision that is newest when it starts.
+    pub sequence: String,
+    /// Name of the collection.
+    pub collection: String,
+    /// Whether it starts by itself.
+    pub purpose: Purpose,
+    /// When it was made, milliseconds since 1970 UTC.
+    pub created_ms: i64,
+}

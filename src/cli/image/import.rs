@@ -1,0 +1,41 @@
+//! `rootstock image import`: an image file becomes a version of an image in the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::api::admin::{ImportImage, Job};
+use crate::cli::connection::Appliance;
+use crate::cli::watch;
+
+/// `rootstock image import`
+#[derive(Args, Debug)]
+pub struct Import {
+    /// Image file (.dmg, raw, raw.gz, raw.xz, raw.zst); with --server, its absolute path on the appliance
+    file: PathBuf,
+    /// Name of the image; one that exists gets a new version
+    #[arg(long, value_name = "NAME")]
+    name: String,
+}
+
+/// Imports and waits for the end.
+pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let path = if appliance.local {
+        verb.file.canonicalize().with_context(|| format!("opening {}", verb.file.display()))?
+    } else if verb.file.is_absolute() {
+        verb.file
+    } else {
+        bail!(
+            "{} must be an absolute path: the appliance reads the file from its own disk",
+            verb.file.display()
+        );
+    };
+    let Some(path) = path.to_str().map(str::to_owned) else {
+        bail!("{} is not UTF-8: rename the file", path.display());
+    };
+    let body = ImportImage { name: verb.name, path };
+    let job: Job = appliance.client.post("/api/v1/images", &body)?;
+    watch::job(job, appliance)
+}

@@ -1,0 +1,220 @@
+//! `rootstock image restore`: the restore engine of the runner, on this machine.
+//!
+//! Owns: reading the library's folder directly, the progress bar, words about what was done. The daemon is asked for
+//! names only. Must not know: how bytes are fetched, verified and written (`image::restore`, `store`, `device`).
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::version::ImageName;
+use crate::api::admin::{Image, ImageVersion, Library};
+use crate::api::runner::Progress as Shown;
+use crate::cli::connection::Appliance;
+use crate::cli::output::{say, say_json, segment};
+use crate::cli::progress::Meter;
+use crate::device::Device;
+use crate::image::manifest::{Manifest, ManifestKey};
+use crate::image::plan::{Plan, Selection};
+use crate::image::restore::{self, Options, Progress, Restored, Snapshot, Survey};
+use crate::store::Store;
+use crate::value::{ByteSize, Digest};
+
+/// `rootstock image restore`
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// Name of the image, or name@version [default: its newest version]
+    image: ImageName,
+    /// File or block device to write. A block device, or a file that has content, is overwritten from its first
+    /// byte on; a file that is not there is made
+    #[arg(long, value_name = "PATH")]
+    to: PathBuf,
+    /// Only this partition, to the start of PATH [default: the whole image, partition table included]
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<u32>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How often the meter moves.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Restores.
+pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    if !appliance.local {
+        bail!("image restore writes from the library's own disk: run it on the appliance");
+    }
+    let (name, version) = find(&verb.image, appliance)?;
+    let library: Library = appliance.client.get("/api/v1/library")?;
+    let folder = library
+        .store
+        .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
+    let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
+        format!("reading the library in {folder}; run this as root or as rootstock's user")
+    })?;
+    let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
+    let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
+    // No garbage is collected while the lock lives, so no chunk moves.
+    let _reading = store.reading()?;
+    let plan = plan(&store, key, version.manifest, selection)?;
+    if verb.dry_run {
+        tell_plan(&plan, &verb.to, appliance.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut meter = Meter::new(appliance.json);
+    let label = format!("{name}@{} to {}", version.version, verb.to.display());
+    let result = restore_local(&store, plan, &verb.to, &mut |shown| meter.show(&label, Some(shown)));
+    meter.clear();
+    let (restored, took) = result.with_context(|| verb.to.display().to_string())?;
+    tell(&label, &restored, took, appliance.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(wanted: &ImageName, appliance: &Appliance) -> anyhow::Result<(String, ImageVersion)> {
+    let image: Image = appliance.client.get(&format!("/api/v1/images/{}", segment(&wanted.name)))?;
+    let mut versions = image.versions.into_iter();
+    let found = match wanted.version {
+        None => versions.next(),
+        Some(number) => versions.find(|version| version.version == number),
+    };
+    let found = found.with_context(|| match wanted.version {
+        Some(number) => {
+            format!("image {} has no version {number}: see rootstock image show {}", wanted.name, wanted.name)
+        }
+        None => format!("image {} has no version", wanted.name),
+    })?;
+    Ok((image.name, found))
+}
+
+/// The plan for a manifest of the library, signature checked.
+///
+/// # Errors
+/// The manifest is missing or not signed with `key`, a chunk of it is missing, the image has no such part.
+pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Selection) -> anyhow::Result<Plan> {
+    let manifest: Manifest = store.manifest(manifest)?.verify(manifest, &[key])?;
+    Ok(Plan::new(&manifest, &store.locations(&manifest)?, selection)?)
+}
+
+/// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
+///
+/// # Errors
+/// The target cannot be used or fails; a chunk is damaged. See `image::restore`.
+pub fn restore_local(
+    store: &Store,
+    plan: Plan,
+    to: &Path,
+    show: &mut dyn FnMut(&Shown),
+) -> anyhow::Result<(Restored, Duration)> {
+    let device = Device::open(to, plan.size)?;
+    let workers = thread::available_parallelism().map_or(2, NonZero::get);
+    let options = Options { workers, survey: Survey::Sample };
+    let progress = Progress::default();
+    let start = now();
+    let restored = thread::scope(|scope| {
+        let (ended, end) = sync_channel::<()>(0);
+        let work = scope.spawn({
+            let (device, progress) = (&device, &progress);
+            move || {
+                let result = restore::restore(plan, store, device, options, progress);
+                drop(ended);
+                result
+            }
+        });
+        let mut phase = (progress.snapshot().phase, start);
+        while end.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let (snapshot, now) = (progress.snapshot(), now());
+            if snapshot.phase != phase.0 {
+                phase = (snapshot.phase, now);
+            }
+            show(&shown(&snapshot, now - phase.1));
+        }
+        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    device.reread_partitions()?;
+    Ok((restored, start.elapsed()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "rates on the progress bar")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A snapshot as the meter shows it; `elapsed` since the phase began.
+fn shown(snapshot: &Snapshot, elapsed: Duration) -> Shown {
+    let seconds = elapsed.as_secs_f64();
+    let rate = if seconds > 0.5 { (snapshot.done as f64 / seconds) as u64 } else { 0 };
+    let left = snapshot.total.saturating_sub(snapshot.done);
+    Shown {
+        phase: snapshot.phase.text().to_owned(),
+        done: snapshot.done,
+        total: snapshot.total,
+        disk_rate: rate,
+        seconds_left: left.checked_div(rate).and_then(|seconds| seconds.try_into().ok()),
+        ..Shown::default()
+    }
+}
+
+fn tell_plan(plan: &Plan, to: &Path, json: bool) -> anyhow::Result<()> {
+    let sum = |spans: &mut dyn Iterator<Item = u64>| spans.sum::<u64>();
+    let zero = sum(&mut plan.zero.iter().map(|run| run.span.length));
+    let free = sum(&mut plan.free.iter().map(|span| span.length));
+    if json {
+        return say_json(&serde_json::json!({
+            "target": to, "minimum_target_size": plan.size, "to_fetch": plan.to_fetch(),
+            "to_write": plan.to_write(), "zero": zero, "unallocated": free, "to_read_back": plan.to_check(),
+        }));
+    }
+    say(format!("would write {} to {}", ByteSize(plan.to_write()), to.display()))?;
+    say(format!("{} of it zeros; {} unallocated and not read back", ByteSize(zero), ByteSize(free)))?;
+    say(format!("from {} of packs; the target must have {} bytes", ByteSize(plan.to_fetch()), plan.size))
+}
+
+fn tell(label: &str, restored: &Restored, took: Duration, json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(&serde_json::json!({
+            "bytes": restored.bytes, "fetched": restored.fetched, "chunks_present": restored.present,
+            "cells_read_back": restored.read_back, "rewritten": restored.rewritten,
+            "left_unallocated": restored.left, "seconds": took.as_secs_f64(),
+        }));
+    }
+    let rate = restored.bytes as f64 / 1e6 / took.as_secs_f64().max(0.001);
+    say(format!(
+        "{label}: {} in {:.1} s ({rate:.0} MB/s), every cell read back and compared",
+        ByteSize(restored.bytes),
+        took.as_secs_f64()
+    ))?;
+    if restored.present > 0 {
+        say(format!("{} chunks lay there already", restored.present))?;
+    }
+    if restored.rewritten > 0 {
+        say(format!(
+            "warning: {} cells had to be written again: the disk may be failing",
+            restored.rewritten
+        ))?;
+    }
+    if restored.left > 0 {
+        say(format!("{} of free space keep their old content", ByteSize(restored.left)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::restore::Phase;
+
+    #[test]
+    fn the_time_left_follows_from_the_rate_and_is_not_guessed_at_the_start() {
+        let snapshot = Snapshot { phase: Phase::Writing, done: 200, total: 1000, fetched: 0, written: 200 };
+        let after = |seconds| shown(&snapshot, Duration::from_secs(seconds));
+        assert_eq!((after(2).disk_rate, after(2).seconds_left), (100, Some(8)));
+        assert_eq!((after(0).disk_rate, after(0).seconds_left), (0, None));
+    }
+}

@@ -1,0 +1,68 @@
+//! `rootstock image show`: one image, every version.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::api::admin::{Image, ImagePartition, ImageVersion};
+use crate::cli::connection::Appliance;
+use crate::cli::output::{Table, say, say_json, segment, stamp};
+use crate::value::ByteSize;
+
+/// `rootstock image show`
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Name of the image
+    name: String,
+}
+
+/// Shows.
+pub fn run(verb: Show, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let image: Image = appliance.client.get(&format!("/api/v1/images/{}", segment(&verb.name)))?;
+    if appliance.json {
+        say_json(&image)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (place, version) in image.versions.iter().enumerate() {
+        if place > 0 {
+            say("")?;
+        }
+        print(&image.name, version)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
+    say(format!(
+        "{name}@{}: {}, imported {}",
+        version.version,
+        ByteSize(version.size),
+        stamp(version.imported_ms)
+    ))?;
+    say(format!("from      {} ({})", version.source, version.format))?;
+    say(format!("SHA-256   {}", version.sha256))?;
+    say(format!("manifest  {}", version.manifest))?;
+    say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;
+    for user in &version.used_by {
+        say(format!("needed by {user}"))?;
+    }
+    let mut table = Table::new(["PARTITION", "TYPE", "NAME", "SIZE", "VOLUME", ""]);
+    for partition in &version.partitions {
+        table.row([
+            partition.number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
+            partition.r#type.clone(),
+            partition.name.clone(),
+            ByteSize(partition.size).to_string(),
+            volume(partition),
+            if partition.main { "main" } else { "" }.to_owned(),
+        ]);
+    }
+    table.print("no partitions")
+}
+
+fn volume(partition: &ImagePartition) -> String {
+    let Some(volume) = &partition.volume else { return String::new() };
+    let label = volume.label.as_deref().map(|label| format!(" `{label}`")).unwrap_or_default();
+    let used = volume.used.map(|used| format!(", {} used", ByteSize(used))).unwrap_or_default();
+    format!("{}{label}{used}", volume.kind)
+}

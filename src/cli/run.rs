@@ -1,0 +1,214 @@
+//! `rootstock run …`: what Macs are doing and have done.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::connection::{Appliance, Connection, Online};
+use super::output::{Table, printable, say, say_json, stamp, took};
+use super::watch;
+use crate::api::admin::{Run, RunEvent, RunSummary, StepState};
+use crate::api::runner::Outcome;
+
+/// Verbs of `rootstock run`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs, newest first
+    List(Online<List>),
+    /// One run: its steps, how it ended, why it failed
+    Show(Online<Show>),
+    /// Follow a run until it ends
+    #[command(after_help = "\
+Exit code: 0 the run succeeded · 1 it failed, was cancelled, or cannot be followed.\n\
+Ctrl-C stops watching; the run goes on. With --json, one line of JSON a change.")]
+    Watch(Online<Watch>),
+    /// What was recorded of a run: actions, reports, output of scripts
+    Log(Online<Log>),
+    /// Stop a run; the Mac stops what it does when it reports next
+    Cancel(Online<Cancel>),
+}
+
+/// `rootstock run list`
+#[derive(Args, Debug)]
+pub struct List {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u32,
+}
+
+/// `rootstock run show`
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Number of the run
+    run: i64,
+}
+
+/// `rootstock run watch`
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Number of the run [default: the newest that has not ended]
+    run: Option<i64>,
+    /// When there is none, wait until a Mac starts one
+    #[arg(long, conflicts_with = "run")]
+    wait: bool,
+}
+
+/// `rootstock run log`
+#[derive(Args, Debug)]
+pub struct Log {
+    /// Number of the run
+    run: i64,
+}
+
+/// `rootstock run cancel`
+#[derive(Args, Debug)]
+pub struct Cancel {
+    /// Number of the run
+    run: i64,
+}
+
+impl Command {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    /// Whatever stops it.
+    pub fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::List(verb) => verb.run(before, list),
+            Command::Show(verb) => verb.run(before, show),
+            Command::Watch(verb) => {
+                verb.run(before, |verb, appliance| watch::run(verb.run, verb.wait, appliance))
+            }
+            Command::Log(verb) => verb.run(before, log),
+            Command::Cancel(verb) => verb.run(before, cancel),
+        }
+    }
+}
+
+fn list(verb: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let runs: Vec<RunSummary> = appliance.client.get(&format!("/api/v1/runs?limit={}", verb.limit))?;
+    if appliance.json {
+        say_json(&runs)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(["RUN", "SEQUENCE", "MAC", "STARTED", "STEP", "STATE", "TOOK"]);
+    for run in &runs {
+        table.row([
+            run.id.to_string(),
+            format!("{} r{}", run.sequence, run.revision),
+            run.device_name.clone(),
+            stamp(run.started_ms),
+            format!("{}/{}", run.step, run.steps),
+            state(run.outcome).to_owned(),
+            took(run.started_ms, run.ended_ms),
+        ]);
+    }
+    table.print("no runs yet: deploy a sequence (rootstock deploy --help) and boot a Mac")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(verb: Show, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let run: Run = appliance.client.get(&format!("/api/v1/runs/{}", verb.run))?;
+    if appliance.json {
+        say_json(&run)?
+    } else {
+        print(&run)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole run for people.
+pub(super) fn print(run: &Run) -> anyhow::Result<()> {
+    let summary = &run.summary;
+    say(format!(
+        "run {}: {} revision {} on {}",
+        summary.id, summary.sequence, summary.revision, summary.device_name
+    ))?;
+    say(format!("started {}, {}", stamp(summary.started_ms), ended(summary)))?;
+    if !run.images.is_empty() {
+        say(format!("images: {}", run.images.join(", ")))?;
+    }
+    let mut steps = Table::new(["STEP", "NAME", "STATE", "TOOK"]);
+    for (place, step) in (1..).zip(&run.step_list) {
+        let time = step.started_ms.map(|started| took(started, step.ended_ms)).unwrap_or_default();
+        let place: u32 = place;
+        steps.row([place.to_string(), step.name.clone(), step_state(step.state).to_owned(), time]);
+    }
+    steps.print("the sequence has no steps")?;
+    if let Some(message) = &run.message {
+        say(format!("{}: {}", state(summary.outcome), printable(message)))?;
+    }
+    if let Some(failure) = &run.failure {
+        let parts =
+            [("cause", &failure.cause), ("evidence", &failure.evidence), ("next step", &failure.next_step)];
+        for (name, text) in parts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            say(format!("  {name:<9} {}", printable(text)))?;
+        }
+    }
+    Ok(())
+}
+
+fn ended(summary: &RunSummary) -> String {
+    match summary.ended_ms {
+        Some(ended) => format!("ended {} after {}", stamp(ended), took(summary.started_ms, Some(ended))),
+        None => "still going".to_owned(),
+    }
+}
+
+fn log(verb: Log, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let mut after = 0;
+    let mut all: Vec<RunEvent> = Vec::new();
+    loop {
+        let path = format!("/api/v1/runs/{}/events?after={after}", verb.run);
+        let events: Vec<RunEvent> = appliance.client.get(&path)?;
+        let Some(last) = events.last().map(|event| event.number).filter(|last| *last > after) else { break };
+        after = last;
+        if appliance.json {
+            all.extend(events);
+            continue;
+        }
+        for event in &events {
+            let step =
+                event.step.as_deref().map(|step| format!(" [{}]", printable(step))).unwrap_or_default();
+            for line in event.detail.lines() {
+                say(format!("{}{step} {}: {}", stamp(event.at_ms), event.kind, printable(line)))?;
+            }
+        }
+    }
+    if appliance.json {
+        say_json(&all)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cancel(verb: Cancel, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let run: Run =
+        appliance.client.post(&format!("/api/v1/runs/{}/cancel", verb.run), &serde_json::json!({}))?;
+    if appliance.json {
+        say_json(&run)?
+    } else {
+        say(format!("run {} is cancelled", run.summary.id))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How a run stands, in a word.
+pub(super) fn state(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        None => "running",
+        Some(Outcome::Succeeded) => "succeeded",
+        Some(Outcome::Failed) => "failed",
+        Some(Outcome::Cancelled) => "cancelled",
+    }
+}
+
+fn step_state(state: StepState) -> &'static str {
+    match state {
+        StepState::Pending => "pending",
+        StepState::Running => "running",
+        StepState::Succeeded => "succeeded",
+        StepState::Failed => "failed",
+        StepState::Skipped => "left out",
+        StepState::Unknown => "?",
+    }
+}

@@ -1,0 +1,221 @@
+//! `rootstock sequence …`: task sequences, as files and on the appliance.
+
+use std::fs;
+use std::io::{Read, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::connection::{Appliance, Connection, Online};
+use super::output::{Table, printable, say, say_json, segment, stamp};
+use crate::api::admin;
+use crate::sequence::check::{Finding, Surroundings, check};
+use crate::sequence::model::Sequence;
+use crate::sequence::yaml::LONGEST_FILE;
+
+/// Verbs of `rootstock sequence`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Save a sequence on the appliance, as a new revision if it differs from the newest
+    #[command(after_help = "\
+Runs that are going on keep the revision that they started with.\n\
+Exit code: 0 saved, or the same text was saved before · 1 the file is wrong: every finding is printed.")]
+    Apply(Online<Apply>),
+    /// Check files without an appliance: everything that is wrong, at once
+    #[command(after_help = "\
+Whether images exist is known to the appliance only: `rootstock sequence apply` checks that too, and saves nothing \
+when something is wrong.\n\
+Exit code: 0 nothing is wrong · 1 something is.")]
+    Check(CheckFiles),
+    /// Print a sequence of the appliance as YAML
+    Show(Online<Show>),
+    /// Sequences of the appliance
+    List(Online<List>),
+    /// Remove a sequence and all its revisions; not while it is deployed or running
+    Delete(Online<Delete>),
+}
+
+/// `rootstock sequence apply`
+#[derive(Args, Debug)]
+pub struct Apply {
+    /// YAML file; `-` is standard input
+    file: PathBuf,
+}
+
+/// `rootstock sequence check`
+#[derive(Args, Debug)]
+pub struct CheckFiles {
+    /// YAML files; `-` is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `rootstock sequence show`
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Name of the sequence
+    name: String,
+    /// A certain revision [default: the newest]
+    #[arg(long, value_name = "N")]
+    revision: Option<u32>,
+}
+
+/// `rootstock sequence list`
+#[derive(Args, Debug)]
+pub struct List {}
+
+/// `rootstock sequence delete`
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// Name of the sequence
+    name: String,
+}
+
+impl Command {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    /// Whatever stops it.
+    pub fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Apply(verb) => verb.run(before, apply),
+            Command::Check(verb) => check_files(&verb),
+            Command::Show(verb) => verb.run(before, show),
+            Command::List(verb) => verb.run(before, list),
+            Command::Delete(verb) => verb.run(before, delete),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let limit = LONGEST_FILE as u64 + 1;
+    if path == Path::new("-") {
+        stdin().lock().take(limit).read_to_string(&mut text).context("reading standard input")?;
+    } else {
+        let name = || format!("reading {}", path.display());
+        fs::File::open(path).with_context(name)?.take(limit).read_to_string(&mut text).with_context(name)?;
+    }
+    Ok(text)
+}
+
+fn apply(verb: Apply, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let file = verb.file.display().to_string();
+    let yaml = read(&verb.file)?;
+    Sequence::from_yaml(&yaml).with_context(|| file.clone())?;
+    let text = admin::SequenceText { yaml };
+    let findings: Vec<admin::Finding> = appliance.client.post("/api/v1/sequences/check", &text)?;
+    if !findings.is_empty() {
+        for finding in &findings {
+            eprintln!("{}", line(&file, &finding.path, &finding.code, &finding.message));
+        }
+        bail!("{file} was not saved: {}", count(findings.len()));
+    }
+    let saved: admin::SavedSequence = appliance.client.post("/api/v1/sequences", &text)?;
+    if appliance.json {
+        say_json(&saved)?;
+    } else if saved.unchanged {
+        say(format!("{} is as it was: revision {}", saved.name, saved.revision))?;
+    } else {
+        say(format!("{} is saved as revision {}", saved.name, saved.revision))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the check of one file gave.
+#[derive(serde::Serialize)]
+struct Checked {
+    file: String,
+    /// The file is no sequence; there are no findings then.
+    error: Option<String>,
+    findings: Vec<Finding>,
+}
+
+fn check_files(verb: &CheckFiles) -> anyhow::Result<ExitCode> {
+    let checked: Vec<Checked> = verb.files.iter().map(|file| check_file(file)).collect();
+    let wrong = checked.iter().any(|one| one.error.is_some() || !one.findings.is_empty());
+    if verb.json {
+        say_json(&checked)?;
+    } else {
+        for one in &checked {
+            match &one.error {
+                Some(error) => eprintln!("error: {}: {error}", one.file),
+                None if one.findings.is_empty() => say(format!("{}: nothing is wrong", one.file))?,
+                None => {}
+            }
+            for finding in &one.findings {
+                eprintln!("{}", line(&one.file, &finding.path, &finding.code.to_string(), &finding.message));
+            }
+            if !one.findings.is_empty() {
+                eprintln!("error: {}: {}", one.file, count(one.findings.len()));
+            }
+        }
+    }
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check_file(path: &Path) -> Checked {
+    let parsed = read(path).and_then(|text| Ok(Sequence::from_yaml(&text)?));
+    let (error, findings) = match parsed {
+        Ok(sequence) => (None, check(&sequence, &Surroundings::default())),
+        Err(error) => (Some(format!("{error:#}")), Vec::new()),
+    };
+    Checked { file: path.display().to_string(), error, findings }
+}
+
+fn line(file: &str, path: &str, code: &str, message: &str) -> String {
+    let place = if path.is_empty() { String::new() } else { format!(" {}:", printable(path)) };
+    format!("{file}:{place} {} [{code}]", printable(message))
+}
+
+fn count(findings: usize) -> String {
+    format!("{findings} finding{}", if findings == 1 { "" } else { "s" })
+}
+
+fn show(verb: Show, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let query = verb.revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
+    let path = format!("/api/v1/sequences/{}{query}", segment(&verb.name));
+    let sequence: admin::Sequence = appliance.client.get(&path)?;
+    if appliance.json {
+        say_json(&sequence)?
+    } else {
+        say(&sequence.yaml)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let sequences: Vec<admin::SequenceSummary> = appliance.client.get("/api/v1/sequences")?;
+    if appliance.json {
+        say_json(&sequences)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(["NAME", "REVISION", "STEPS", "SAVED", "DESCRIPTION"]);
+    for sequence in &sequences {
+        let disabled = if sequence.disabled { "(disabled) " } else { "" };
+        table.row([
+            sequence.name.clone(),
+            sequence.revision.to_string(),
+            sequence.steps.to_string(),
+            stamp(sequence.saved_ms),
+            format!("{disabled}{}", sequence.description),
+        ]);
+    }
+    table.print("no sequences yet: save one with rootstock sequence apply FILE")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn delete(verb: Delete, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    appliance.client.delete(&format!("/api/v1/sequences/{}", segment(&verb.name)))?;
+    if appliance.json {
+        say_json(&serde_json::json!({ "deleted": verb.name }))?;
+    } else {
+        say(format!("{} is deleted", verb.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

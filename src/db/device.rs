@@ -1,0 +1,329 @@
+//! Macs by serial number and UUID. Addresses are hints and never decide who a Mac is: one dongle serves many.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::{Db, DbError, from_json, from_word, json, next_number, parsed, word};
+use crate::api::admin::{Device, DeviceSummary};
+use crate::api::runner::{BootMethod, DeviceFacts};
+use crate::value::{Digest, MacAddr, Serial};
+
+/// A runner that said who it is.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Inventory.
+    pub facts: DeviceFacts,
+    /// How it was started.
+    pub boot: BootMethod,
+    /// Its receipt key.
+    pub receipt_key: String,
+    /// Digest of the session token that it is given.
+    pub token: Digest,
+    /// Until when that is good.
+    pub expires_ms: i64,
+}
+
+/// The device behind a [`Hello`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Number of the device.
+    pub device: i64,
+    /// Whether it is known; an unknown one belongs to *Unknown Macs*.
+    pub known: bool,
+    /// Whether this was its first word.
+    pub first: bool,
+}
+
+impl Db {
+    /// Finds the device or makes an unknown one, takes over its inventory, and opens a session.
+    pub async fn hello(&self, hello: &Hello, now_ms: i64) -> Result<Known, DbError> {
+        let mut tx = self.begin().await?;
+        let (serial, uuid) = identity(&hello.facts);
+        let found = find(&mut tx, &hello.facts, serial, uuid).await?;
+        let (device, known) = match found {
+            Some((device, known)) => {
+                sqlx::query(
+                    "UPDATE device SET serial = COALESCE($2, serial), uuid = COALESCE($3, uuid), boot = $4,
+                     facts = $5, seen_ms = $6 WHERE id = $1",
+                )
+                .bind(device)
+                .bind(serial.map(Serial::as_str))
+                .bind(uuid.map(|uuid| uuid.to_string()))
+                .bind(word(&hello.boot))
+                .bind(json(&hello.facts))
+                .bind(now_ms)
+                .execute(&mut *tx)
+                .await?;
+                (device, known)
+            }
+            None => {
+                let device = next_number(&mut tx, "device").await?;
+                sqlx::query(
+                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+                )
+                .bind(device)
+                .bind(serial.map(Serial::as_str))
+                .bind(uuid.map(|uuid| uuid.to_string()))
+                .bind(false)
+                .bind(word(&hello.boot))
+                .bind(json(&hello.facts))
+                .bind(now_ms)
+                .execute(&mut *tx)
+                .await?;
+                (device, false)
+            }
+        };
+        for mac in &hello.facts.macs {
+            sqlx::query(
+                "INSERT INTO device_mac (device, mac, seen_ms) VALUES ($1, $2, $3)
+                 ON CONFLICT (device, mac) DO UPDATE SET seen_ms = excluded.seen_ms",
+            )
+            .bind(device)
+            .bind(mac.to_string())
+            .bind(now_ms)
+            .execute(&mut *tx)
+            .await?;
+        }
+        sqlx::query("DELETE FROM session WHERE expires_ms < $1").bind(now_ms).execute(&mut *tx).await?;
+        sqlx::query(
+            "INSERT INTO session (token, device, receipt_key, boot, expires_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(hello.token.to_string())
+        .bind(device)
+        .bind(&hello.receipt_key)
+        .bind(word(&hello.boot))
+        .bind(hello.expires_ms)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Known { device, known, first: found.is_none() })
+    }
+
+    /// Device and receipt key of a session that has not expired.
+    pub async fn session(
+        &self,
+        token: Digest,
+        now_ms: i64,
+    ) -> Result<Option<(i64, String, BootMethod)>, DbError> {
+        let row =
+            sqlx::query("SELECT device, receipt_key, boot FROM session WHERE token = $1 AND expires_ms > $2")
+                .bind(token.to_string())
+                .bind(now_ms)
+                .fetch_optional(&self.read)
+                .await?;
+        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?, from_word("boot method", row.try_get(2)?)?)))
+            .transpose()
+    }
+
+    /// All devices, last seen first.
+    pub async fn devices(&self) -> Result<Vec<DeviceSummary>, DbError> {
+        let rows = sqlx::query("SELECT id, known, facts, seen_ms FROM device ORDER BY seen_ms DESC, id DESC")
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(|row| Ok(summary(row)?.0)).collect()
+    }
+
+    /// One device; its runs are left empty here.
+    pub async fn device(&self, device: i64) -> Result<Option<Device>, DbError> {
+        let row =
+            sqlx::query("SELECT id, known, facts, seen_ms, boot, first_seen_ms FROM device WHERE id = $1")
+                .bind(device)
+                .fetch_optional(&self.read)
+                .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (summary, facts) = summary(&row)?;
+        Ok(Some(Device {
+            summary,
+            uuid: facts.uuid,
+            manufacturer: facts.manufacturer,
+            memory: facts.memory,
+            cpu: facts.cpu,
+            firmware: facts.firmware,
+            boot: from_word("boot method", row.try_get(4)?)?,
+            disks: facts.disks,
+            first_seen_ms: row.try_get(5)?,
+            runs: Vec::new(),
+        }))
+    }
+
+    /// Inventory as the device gave it last, and whether it is known.
+    pub async fn device_facts(&self, device: i64) -> Result<Option<(DeviceFacts, bool)>, DbError> {
+        let row = sqlx::query("SELECT facts, known FROM device WHERE id = $1")
+            .bind(device)
+            .fetch_optional(&self.read)
+            .await?;
+        row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
+    }
+
+    /// Number of devices, and of those the unknown ones.
+    pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
+        let row =
+            sqlx::query("SELECT COUNT(*), COALESCE(SUM(CASE WHEN known THEN 0 ELSE 1 END), 0) FROM device")
+                .fetch_one(&self.read)
+                .await?;
+        Ok((
+            super::number("number of devices", row.try_get(0)?)?,
+            super::number("number of devices", row.try_get(1)?)?,
+        ))
+    }
+
+    /// Devices that were seen with an address, the one seen last first.
+    pub async fn devices_with(&self, mac: MacAddr) -> Result<Vec<i64>, DbError> {
+        Ok(sqlx::query_scalar(
+            "SELECT device FROM device_mac WHERE mac = $1 ORDER BY seen_ms DESC, device DESC",
+        )
+        .bind(mac.to_string())
+        .fetch_all(&self.read)
+        .await?)
+    }
+}
+
+fn summary(row: &SqliteRow) -> Result<(DeviceSummary, DeviceFacts), DbError> {
+    let facts: DeviceFacts = from_json("inventory of a device", row.try_get(2)?)?;
+    let summary = DeviceSummary {
+        id: row.try_get(0)?,
+        serial: facts.serial.clone(),
+        model: facts.model.clone(),
+        macs: facts.macs.clone(),
+        known: row.try_get(1)?,
+        seen_ms: row.try_get(3)?,
+    };
+    Ok((summary, facts))
+}
+
+/// What of serial number and UUID can tell this Mac from others. Boards without their own carry filler texts.
+fn identity(facts: &DeviceFacts) -> (Option<&Serial>, Option<Uuid>) {
+    let filler = |serial: &&Serial| {
+        let text = serial.as_str().to_ascii_lowercase();
+        let same = text.bytes().all(|b| Some(b) == text.bytes().next());
+        !(same
+            || ["system serial number", "to be filled by o.e.m.", "not specified", "none", "default string"]
+                .contains(&text.as_str()))
+    };
+    (facts.serial.as_ref().filter(filler), facts.uuid.filter(|uuid| !uuid.is_nil() && !uuid.is_max()))
+}
+
+/// Both must agree where both sides have both. Without either, model and one address together decide.
+async fn find(
+    tx: &mut Transaction<'static, Sqlite>,
+    facts: &DeviceFacts,
+    serial: Option<&Serial>,
+    uuid: Option<Uuid>,
+) -> Result<Option<(i64, bool)>, DbError> {
+    if serial.is_none() && uuid.is_none() {
+        return find_by_hints(tx, facts).await;
+    }
+    let row = sqlx::query(
+        "SELECT id, known FROM device
+         WHERE (serial = $1 OR uuid = $2)
+           AND (serial = $1 OR serial IS NULL OR $1 IS NULL) AND (uuid = $2 OR uuid IS NULL OR $2 IS NULL)
+         ORDER BY CASE WHEN serial = $1 AND uuid = $2 THEN 0 ELSE 1 END, seen_ms DESC LIMIT 1",
+    )
+    .bind(serial.map(Serial::as_str))
+    .bind(uuid.map(|uuid| uuid.to_string()))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
+async fn find_by_hints(
+    tx: &mut Transaction<'static, Sqlite>,
+    facts: &DeviceFacts,
+) -> Result<Option<(i64, bool)>, DbError> {
+    let rows =
+        sqlx::query("SELECT id, known, facts FROM device WHERE serial IS NULL AND uuid IS NULL ORDER BY id")
+            .fetch_all(&mut **tx)
+            .await?;
+    for row in rows {
+        let other: DeviceFacts = from_json("inventory of a device", row.try_get(2)?)?;
+        if other.model == facts.model && other.macs.iter().any(|mac| facts.macs.contains(mac)) {
+            return Ok(Some((row.try_get(0)?, row.try_get(1)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// What people call a device: its serial number, else its UUID, else an address.
+pub(super) fn device_name(facts: &str) -> Result<String, DbError> {
+    let facts: DeviceFacts = from_json("inventory of a device", facts)?;
+    let (serial, uuid) = identity(&facts);
+    Ok(serial
+        .map(Serial::to_string)
+        .or_else(|| uuid.map(|uuid| uuid.to_string()))
+        .or_else(|| facts.macs.first().map(MacAddr::to_string))
+        .unwrap_or_else(|| "a Mac without a name".to_owned()))
+}
+
+/// The device with this serial number as its own, for a client's list line.
+pub(super) fn serial_of(text: Option<&str>) -> Result<Option<Serial>, DbError> {
+    text.map(|text| parsed("serial number", text)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(serial: Option<&str>, uuid: Option<u128>, mac: u8) -> Hello {
+        Hello {
+            facts: DeviceFacts {
+                serial: serial.map(|text| text.parse().unwrap()),
+                uuid: uuid.map(Uuid::from_u128),
+                model: Some("iMac14,2".parse().unwrap()),
+                manufacturer: None,
+                macs: vec![MacAddr::new([2, 0, 0, 0, 0, mac])],
+                memory: 8 << 30,
+                cpu: None,
+                firmware: None,
+                disks: Vec::new(),
+            },
+            boot: BootMethod::Netboot,
+            receipt_key: String::new(),
+            token: Digest::of(&[mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()]),
+            expires_ms: 100,
+        }
+    }
+
+    fn rand() -> u8 {
+        use std::sync::atomic::{AtomicU8, Ordering};
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn who(db: &Db, serial: Option<&str>, uuid: Option<u128>, mac: u8) -> i64 {
+        db.hello(&hello(serial, uuid, mac), 1).await.unwrap().device
+    }
+
+    #[tokio::test]
+    async fn serial_and_uuid_decide_and_a_shared_dongle_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let first = who(&db, Some("C02A"), Some(1), 7).await;
+        assert_eq!(who(&db, Some("C02A"), Some(1), 8).await, first);
+        assert_ne!(who(&db, Some("C02B"), Some(2), 7).await, first, "the dongle moved to another Mac");
+        assert_ne!(who(&db, Some("C02A"), Some(3), 7).await, first, "a cloned serial number");
+        assert_eq!(who(&db, Some("C02C"), None, 9).await, who(&db, Some("C02C"), Some(4), 9).await);
+        assert_eq!(db.devices_with(MacAddr::new([2, 0, 0, 0, 0, 7])).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn filler_serials_and_nil_uuids_do_not_make_macs_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let first = who(&db, Some("To Be Filled By O.E.M."), Some(0), 1).await;
+        assert_ne!(who(&db, Some("To Be Filled By O.E.M."), Some(0), 2).await, first);
+        assert_eq!(who(&db, Some("000000"), Some(0), 1).await, first, "model and address are the same");
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_at_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let hello = hello(Some("C02A"), None, 1);
+        let known = db.hello(&hello, 1).await.unwrap();
+        assert!(known.first && !known.known);
+        assert_eq!(db.session(hello.token, 99).await.unwrap().unwrap().0, known.device);
+        assert!(db.session(hello.token, 100).await.unwrap().is_none());
+    }
+}

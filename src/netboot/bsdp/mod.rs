@@ -1,0 +1,88 @@
+//! Boot Service Discovery Protocol: Apple's messages inside DHCP option 43 (Apple's BSDP.doc 1.0.8 and bootpd).
+//!
+//! | code | name | length | sent by |
+//! |---|---|---|---|
+//! | 1 | message type: 1 LIST, 2 SELECT, 3 FAILED | 1 | both |
+//! | 2 | version | 2 | client |
+//! | 3 | server identifier | 4 | client in SELECT |
+//! | 4 | server priority | 2 | server in LIST |
+//! | 5 | reply port | 2 | client |
+//! | 7 | default boot image id | 4 | server in LIST |
+//! | 8 | selected boot image id | 4 | both |
+//! | 9 | boot image list: {id(4) length(1) name} … | n | server in LIST |
+//! | 10 | NetBoot 1.0 firmware | 0 | client |
+//! | 11 | image attributes filter list | 2 n | client |
+//! | 12 | max message size | 2 | client in LIST |
+//! | 130 | machine name | n | server in SELECT |
+//!
+//! Owns: what is a BSDP request, image ids, the bodies of option 43. Must not know: which images there are.
+
+mod image;
+mod list;
+mod request;
+
+pub use image::{Attributes, BadImageId, ImageId};
+pub use list::{List, Written, room_for_lists};
+pub use request::{NotBsdp, Request};
+
+/// What option 60 of every request begins with, and the whole of option 60 of every reply: firmware ignores replies
+/// whose option 60 is anything else.
+pub const CLASS: &[u8] = b"AAPLBSDPC";
+
+/// BSDP message types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MessageType {
+    /// Which images are there?
+    List = 1,
+    /// I take this one.
+    Select = 2,
+    /// The server cannot serve what was selected.
+    Failed = 3,
+}
+
+/// Option codes inside option 43.
+mod code {
+    pub const PAD: u8 = 0;
+    pub const MESSAGE_TYPE: u8 = 1;
+    pub const VERSION: u8 = 2;
+    pub const SERVER_ID: u8 = 3;
+    pub const PRIORITY: u8 = 4;
+    pub const REPLY_PORT: u8 = 5;
+    pub const DEFAULT_IMAGE: u8 = 7;
+    pub const SELECTED_IMAGE: u8 = 8;
+    pub const IMAGE_LIST: u8 = 9;
+    pub const NETBOOT_1_0: u8 = 10;
+    pub const FILTER: u8 = 11;
+    pub const MAX_MESSAGE_SIZE: u8 = 12;
+    pub const MACHINE_NAME: u8 = 130;
+    pub const END: u8 = 255;
+}
+
+/// Option 43 of an ACK\[SELECT\]: the confirmed image, and the name that the machine is to have.
+pub fn select(image: ImageId, machine_name: &str) -> Vec<u8> {
+    let name = image::cut(machine_name, 63);
+    let mut body = vec![code::MESSAGE_TYPE, 1, MessageType::Select as u8, code::SELECTED_IMAGE, 4];
+    body.extend(image.to_bytes());
+    body.extend([code::MACHINE_NAME, name.len().try_into().unwrap_or(0)]);
+    body.extend(name.as_bytes());
+    body
+}
+
+/// Option 43 of an ACK\[FAILED\].
+pub fn failed() -> Vec<u8> {
+    vec![code::MESSAGE_TYPE, 1, MessageType::Failed as u8]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_confirmed_with_image_and_machine_name() {
+        let note = include_str!("../../../tests/fixtures/bsdp/full-ack-list-osx1011-server.hex");
+        assert!(note.contains("7=0x82000447"));
+        let body = select(ImageId::from(0x8200_0447), "NetBoot001");
+        assert_eq!(body, b"\x01\x01\x02\x08\x04\x82\x00\x04\x47\x82\x0aNetBoot001");
+    }
+}

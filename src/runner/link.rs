@@ -1,0 +1,155 @@
+//! Between the worker and everybody else: news to the screen, orders from it, and requests that are repeated until the
+//! appliance answers.
+//!
+//! Must not know: what the requests are, how news is shown.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use super::wizard::{Order, Told};
+use crate::client::ClientError;
+
+/// Pauses between tries grow from here …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … to here: a Mac that waits for an appliance notices soon that it is back, and thirty of them do not flood it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The worker's ends of the channels.
+pub struct Link {
+    news: Sender<Told>,
+    orders: Receiver<Order>,
+    first_pause: Duration,
+}
+
+/// Why the worker stops waiting.
+#[derive(Debug)]
+pub enum Interrupted {
+    /// The appliance refuses, or is not trusted: asking again does not help.
+    Refused(ClientError),
+    /// A person wants to restart, or the screen is gone.
+    Restart,
+}
+
+impl Link {
+    /// Joins the two ends.
+    pub fn new(news: Sender<Told>, orders: Receiver<Order>) -> Link {
+        Link { news, orders, first_pause: FIRST_PAUSE }
+    }
+
+    /// Shows news. A screen that is gone is noticed where orders are waited for.
+    pub fn tell(&self, told: Told) {
+        let _ = self.news.send(told);
+    }
+
+    /// A sender of news for other threads.
+    pub fn news(&self) -> Sender<Told> {
+        self.news.clone()
+    }
+
+    /// The next order, if one comes within `at_most`. A screen that is gone means: restart.
+    pub fn order(&self, at_most: Duration) -> Option<Order> {
+        match self.orders.recv_timeout(at_most) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Order::Restart),
+        }
+    }
+
+    /// The next order, however long it takes.
+    pub fn wait_for_order(&self) -> Order {
+        self.orders.recv().unwrap_or(Order::Restart)
+    }
+
+    /// Asks until an answer comes, with growing pauses; what is waited for is shown.
+    ///
+    /// # Errors
+    /// See [`Interrupted`].
+    pub fn persist<T>(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> Result<T, ClientError>,
+    ) -> Result<T, Interrupted> {
+        let mut pause = self.first_pause;
+        let mut waited = false;
+        loop {
+            let error = match ask() {
+                Ok(answer) => {
+                    if waited {
+                        self.tell(Told::GoesOn);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if !error.may_pass() => return Err(Interrupted::Refused(error)),
+                Err(error) => error,
+            };
+            tracing::debug!(%error, "waiting: {what}");
+            self.tell(Told::Waiting { what: what.to_owned(), error: Some(error.to_string()) });
+            waited = true;
+            match self.order(pause) {
+                Some(Order::Restart) => return Err(Interrupted::Restart),
+                Some(Order::Again | Order::Start(_)) => pause = self.first_pause,
+                None => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn down() -> ClientError {
+        ClientError::Unreachable {
+            address: "a".into(),
+            request: "GET /".into(),
+            cause: "refused".into(),
+            tries: 1,
+            remedy: "wait",
+        }
+    }
+
+    fn link() -> (Link, mpsc::Receiver<Told>, Sender<Order>) {
+        let ((news, seen), (orders, taken)) = (mpsc::channel(), mpsc::channel());
+        let link = Link { first_pause: Duration::from_millis(1), ..Link::new(news, taken) };
+        (link, seen, orders)
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_waited_out_and_shown() {
+        let (link, seen, _orders) = link();
+        let mut tries = 0;
+        let answer = link.persist("the appliance", || {
+            tries += 1;
+            if tries < 4 { Err(down()) } else { Ok(tries) }
+        });
+        assert_eq!(answer.unwrap(), 4);
+        let seen: Vec<_> = seen.try_iter().collect();
+        assert_eq!(seen.len(), 4);
+        assert!(
+            matches!(&seen[0], Told::Waiting { what, error: Some(error) } if what == "the appliance" && error.contains("refused"))
+        );
+        assert_eq!(seen[3], Told::GoesOn);
+    }
+
+    #[test]
+    fn a_refusal_is_not_repeated() {
+        let (link, _seen, _orders) = link();
+        let mut tries = 0;
+        let refused = link.persist::<()>("x", || {
+            tries += 1;
+            Err(ClientError::BadAuthority("x".into()))
+        });
+        assert!(matches!(refused, Err(Interrupted::Refused(_))));
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn a_person_who_wants_to_restart_does_not_wait() {
+        let (link, _seen, orders) = link();
+        orders.send(Order::Restart).unwrap();
+        assert!(matches!(link.persist::<()>("x", || Err(down())), Err(Interrupted::Restart)));
+        drop(orders);
+        assert_eq!(link.wait_for_order(), Order::Restart);
+    }
+}

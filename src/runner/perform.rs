@@ -1,0 +1,196 @@
+//! One assignment: which action, done how, reported as what.
+//!
+//! Must not know: where assignments come from.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::apply::{Image, apply};
+use super::clock::now_ms;
+use super::failure::{self, chain, failure};
+use super::format::{erase_and_write, make_volume, plan};
+use super::identity::partition_node;
+use super::link::{Interrupted, Link};
+use super::place::{disk_numbered, open_writable, partition_place};
+use super::receipt::ReceiptKey;
+use super::report::Reporter;
+use super::script::{self, Ended, Script};
+use crate::api::runner::{
+    Action, DeviceFacts, DiskFacts, Done, Failure, PartitionRequest, ReportEvent, RunTicket,
+};
+use crate::client::Client;
+use crate::device::Device;
+
+/// Everything that an action may need.
+pub struct Work<'a> {
+    /// Bears the run's token.
+    pub client: &'a Client,
+    /// News and orders.
+    pub link: &'a Link,
+    /// Reports on this assignment.
+    pub reporter: &'a Reporter,
+    /// This Mac.
+    pub machine: &'a DeviceFacts,
+    /// The run.
+    pub run: &'a RunTicket,
+    /// Number of the assignment.
+    pub number: u32,
+    /// Keys whose signature a manifest must bear.
+    pub manifest_keys: &'a [String],
+    /// Signs receipts.
+    pub key: &'a ReceiptKey,
+    /// Folder for scripts.
+    pub state: &'a Path,
+    /// When the step's limit is reached.
+    pub deadline: Option<Instant>,
+    /// The step's limit in seconds.
+    pub limit: Option<u32>,
+}
+
+/// An action did not end well.
+#[derive(Debug)]
+pub enum Failed {
+    /// Report this.
+    Failure(Box<Failure>),
+    /// A person wants to restart instead of waiting.
+    Restart,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Failed {
+        Failed::Failure(Box::new(failure))
+    }
+}
+
+/// What an assignment came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Ask for the next one.
+    Next,
+    /// Restart the machine now.
+    Restart,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge: steps have a time limit")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// When a limit that begins now is reached.
+pub fn deadline(limit: Option<u32>) -> Option<Instant> {
+    now().checked_add(Duration::from_secs(limit?.into()))
+}
+
+impl Work<'_> {
+    /// Whether the action shall end: the run was cancelled, or its limit is reached.
+    pub fn stopped(&self) -> bool {
+        self.reporter.stopped() || self.timed_out()
+    }
+
+    /// Whether the step's limit is reached.
+    pub fn timed_out(&self) -> bool {
+        self.deadline.is_some_and(|deadline| now() >= deadline)
+    }
+}
+
+/// Does the action and reports its end.
+///
+/// # Errors
+/// When the appliance does not take the report.
+pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted> {
+    let result = match action {
+        Action::FormatDisk { disk, partitions } => format_disk(work, *disk, partitions),
+        Action::ApplyImage { manifest, image, source_partition, destination } => {
+            let image = Image { manifest: *manifest, name: image, partition: *source_partition, destination };
+            apply(work, image)
+        }
+        Action::ExecuteScript { script, environment, success_codes, secrets } => {
+            let script = Script {
+                text: script,
+                environment,
+                secrets,
+                limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
+            };
+            execute(work, script, success_codes)
+        }
+        Action::Restart => Ok(Done::default()),
+        Action::Unknown => {
+            let next = "Build the boot files again with the version that the appliance runs.";
+            Err(failure("this runner does not know the step's action", env!("CARGO_PKG_VERSION"), next)
+                .into())
+        }
+    };
+    match result {
+        Ok(done) => {
+            work.reporter.finish(work.link, ReportEvent::Done(Box::new(done)))?;
+            Ok(if matches!(action, Action::Restart) { Outcome::Restart } else { Outcome::Next })
+        }
+        Err(Failed::Failure(failure)) => {
+            work.link.tell(super::wizard::Told::StepFailed((*failure).clone()));
+            work.reporter.finish(work.link, ReportEvent::Failed(*failure))?;
+            Ok(Outcome::Next)
+        }
+        Err(Failed::Restart) => Err(Interrupted::Restart),
+    }
+}
+
+fn format_disk(work: &Work<'_>, number: u32, partitions: &[PartitionRequest]) -> Result<Done, Failed> {
+    let disk = disk_numbered(&work.machine.disks, number).map_err(|error| failure::of_place(&error))?;
+    let path = Path::new(&disk.node);
+    let of_open = |error: std::io::Error| failure::of_open(&disk.node, &error);
+    let mut file = open_writable(path).map_err(of_open)?;
+    let size = std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(of_open)?;
+    let plan =
+        plan(size, disk.block_size, partitions).map_err(|error| failure::of_plan(&disk.node, &error))?;
+    let mut lines = vec![format!("partitioning {} ({})", disk.node, disk.model)];
+    lines.extend(plan.lines());
+    work.reporter.log(lines);
+    erase_and_write(&mut file, &plan, Uuid::new_v4).map_err(|error| failure::of_table(&disk.node, &error))?;
+    drop(file);
+    reread(disk)?;
+    for slot in &plan.slots {
+        check_time(work)?;
+        let place = partition_place(disk, slot.number).map_err(|error| failure::of_place(&error))?;
+        let now = u64::try_from(now_ms() / 1000).unwrap_or(0);
+        make_volume(&place, slot.kind, &slot.name, now)
+            .map_err(|error| failure::of_volume(&slot.name, &error))?;
+        work.reporter.log(vec![format!("partition {} `{}` is ready", slot.number, slot.name)]);
+    }
+    let nodes = plan.slots.iter().skip(1).map(|slot| partition_node(&disk.node, slot.number)).collect();
+    Ok(Done { nodes, ..Done::default() })
+}
+
+fn reread(disk: &DiskFacts) -> Result<(), Failure> {
+    let device = Device::open(Path::new(&disk.node), 0);
+    device.and_then(|device| device.reread_partitions()).map_err(|error| {
+        let cause = format!("the kernel did not take the new partition table of {}", disk.node);
+        failure(cause, chain(&error), "Restart this Mac and try again.")
+    })
+}
+
+fn check_time(work: &Work<'_>) -> Result<(), Failure> {
+    if work.timed_out() {
+        let evidence = format!("the limit is {} seconds", work.limit.unwrap_or_default());
+        return Err(failure(
+            "formatting took longer than the step's limit",
+            evidence,
+            "Raise the step's limit.",
+        ));
+    }
+    if work.reporter.stopped() {
+        return Err(failure("formatting was stopped because the run was cancelled", "", "Start a new run."));
+    }
+    Ok(())
+}
+
+fn execute(work: &Work<'_>, script: Script<'_>, success_codes: &[i32]) -> Result<Done, Failed> {
+    let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())
+        .map_err(|error| failure::of_script(&error))?;
+    let codes = if success_codes.is_empty() { &[0] } else { success_codes };
+    match ended {
+        Ended::Exit(code) if codes.contains(&code) => Ok(Done { exit_code: Some(code), ..Done::default() }),
+        other => Err(failure::of_ended(other, codes, work.limit).into()),
+    }
+}

@@ -1,0 +1,160 @@
+//! What the runner says about one assignment: progress that may be lost, log lines in order, and an end that must arrive.
+//!
+//! Must not know: what the assignment does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use super::link::{Interrupted, Link};
+use super::wizard::Told;
+use crate::api::runner::{Accepted, Progress, Report, ReportEvent, RunTicket};
+use crate::client::{Client, Patience};
+
+/// Bytes of log lines in one report: the appliance takes requests of up to 1 MiB.
+const BATCH_BYTES: usize = 256 << 10;
+/// Lines that wait for a network that is gone; older ones are dropped then, and that is said.
+const MOST_WAITING: usize = 10_000;
+
+/// Reports on one assignment. Shared by the threads of an action.
+pub struct Reporter {
+    client: Client,
+    path: String,
+    number: u32,
+    news: Sender<Told>,
+    lines: Mutex<Waiting>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: VecDeque<String>,
+    dropped: usize,
+}
+
+impl Reporter {
+    /// For assignment `number` of `run`; `client` bears the run's token.
+    pub fn new(client: &Client, run: &RunTicket, number: u32, news: Sender<Told>) -> Reporter {
+        Reporter {
+            client: client.with_patience(Patience::NONE),
+            path: format!("/runner/v1/runs/{}/report", run.run),
+            number,
+            news,
+            lines: Mutex::default(),
+            stop: Arc::default(),
+        }
+    }
+
+    /// Whether the appliance said that the run was cancelled.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Shows progress and sends it once: the next one makes up for a lost one.
+    pub fn progress(&self, progress: Progress, limit: Option<String>) {
+        self.tell(Told::Progress { progress: progress.clone(), limit });
+        self.try_send(ReportEvent::Progress(progress));
+        self.send_lines();
+    }
+
+    /// Shows log lines and sends them, now or as soon as the appliance answers again.
+    pub fn log(&self, lines: Vec<String>) {
+        if lines.is_empty() {
+            return;
+        }
+        self.tell(Told::Lines(lines.clone()));
+        {
+            let mut waiting = self.waiting();
+            waiting.lines.extend(lines);
+            let surplus = waiting.lines.len().saturating_sub(MOST_WAITING);
+            waiting.lines.drain(..surplus);
+            waiting.dropped += surplus;
+        }
+        self.send_lines();
+    }
+
+    /// Reports the end, and the lines that still wait, until the appliance has taken them.
+    ///
+    /// # Errors
+    /// See [`Interrupted`].
+    pub fn finish(&self, link: &Link, end: ReportEvent) -> Result<(), Interrupted> {
+        let what = "Reporting to the appliance";
+        while let Some(lines) = self.next_batch() {
+            let event = ReportEvent::Log { lines: lines.clone() };
+            link.persist(what, || self.send(event.clone()))?;
+            self.taken(lines.len());
+        }
+        link.persist(what, || self.send(end.clone())).map(drop)
+    }
+
+    fn tell(&self, told: Told) {
+        // The screen may be gone; the run goes on.
+        let _ = self.news.send(told);
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, event: ReportEvent) -> Result<Accepted, crate::client::ClientError> {
+        self.client.post(&self.path, &Report { number: self.number, event })
+    }
+
+    fn try_send(&self, event: ReportEvent) -> bool {
+        match self.send(event) {
+            Ok(accepted) => {
+                if accepted.stop {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a report did not arrive");
+                false
+            }
+        }
+    }
+
+    fn send_lines(&self) {
+        while let Some(lines) = self.next_batch() {
+            let count = lines.len();
+            if !self.try_send(ReportEvent::Log { lines }) {
+                return;
+            }
+            self.taken(count);
+        }
+    }
+
+    /// The oldest lines that go into one report; they stay until they are taken.
+    fn next_batch(&self) -> Option<Vec<String>> {
+        let mut waiting = self.waiting();
+        if waiting.dropped > 0 {
+            let note = format!(
+                "({} older lines were dropped while the appliance was not reachable)",
+                waiting.dropped
+            );
+            waiting.lines.push_front(note);
+            waiting.dropped = 0;
+        }
+        let mut bytes = 0;
+        let fits = |line: &&String| {
+            bytes += line.len() + 8;
+            bytes <= BATCH_BYTES
+        };
+        let batch: Vec<String> = waiting.lines.iter().take_while(fits).cloned().collect();
+        match (batch.is_empty(), waiting.lines.front()) {
+            (false, _) => Some(batch),
+            (true, Some(long)) => Some(vec![long.clone()]),
+            (true, None) => None,
+        }
+    }
+
+    fn taken(&self, count: usize) {
+        let mut waiting = self.waiting();
+        let count = count.min(waiting.lines.len());
+        waiting.lines.drain(..count);
+    }
+}

@@ -1,0 +1,189 @@
+//! The worker's news as plain lines: for a serial console, a log, a machine without a screen.
+//!
+//! Must not know: where the lines go.
+
+use std::time::Duration;
+
+use super::state::Told;
+use super::{rate, spoken};
+use crate::api::runner::{DeviceFacts, Failure, Outcome};
+use crate::value::ByteSize;
+
+/// How often progress is a line.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Turns news into lines; remembers what need not be said again.
+#[derive(Debug, Default)]
+pub struct Lines {
+    machine: Vec<String>,
+    offers: Vec<String>,
+    waiting: Option<String>,
+    progress_at: Option<(String, Duration)>,
+}
+
+impl Lines {
+    /// The lines for `told` at `now`.
+    pub fn of(&mut self, now: Duration, told: &Told) -> Vec<String> {
+        if !matches!(told, Told::Waiting { .. } | Told::Progress { .. } | Told::Lines(_)) {
+            self.waiting = None;
+        }
+        match told {
+            Told::Machine(facts) => news(&mut self.machine, machine(facts)),
+            Told::Waiting { what, error } => {
+                let line = match error {
+                    Some(error) => format!("waiting: {what}: {error}"),
+                    None => format!("waiting: {what}"),
+                };
+                let new = self.waiting.as_ref() != Some(&line);
+                self.waiting = Some(line.clone());
+                if new { vec![line] } else { Vec::new() }
+            }
+            Told::GoesOn => vec!["goes on".into()],
+            Told::Offers { appliance, offers, why_empty } => {
+                let mut lines = vec![format!("appliance {appliance} offers {} sequences", offers.len())];
+                lines.extend(offers.iter().map(|offer| format!("  {:?}: {}", offer.purpose, offer.sequence)));
+                lines.extend(why_empty.clone());
+                news(&mut self.offers, lines)
+            }
+            Told::Started { sequence, steps } => vec![format!("run of `{sequence}`, {steps} steps")],
+            Told::Step { step, steps, name } => {
+                self.progress_at = None;
+                vec![format!("step {step} of {steps}: {name}")]
+            }
+            Told::Progress { progress, limit } => {
+                let phase_is_new =
+                    self.progress_at.as_ref().is_none_or(|(phase, _)| *phase != progress.phase);
+                let due = self.progress_at.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) >= EVERY);
+                if !phase_is_new && !due && progress.done < progress.total {
+                    return Vec::new();
+                }
+                self.progress_at = Some((progress.phase.clone(), now));
+                let left = progress
+                    .seconds_left
+                    .map(|seconds| format!(", {} left", spoken(Duration::from_secs(seconds.into()))));
+                let limit = limit.as_ref().map(|limit| format!(", {limit}"));
+                vec![format!(
+                    "{}: {} of {}, {} from the network, {} disk{}{}",
+                    progress.phase,
+                    ByteSize(progress.done),
+                    ByteSize(progress.total),
+                    rate(progress.network_rate),
+                    rate(progress.disk_rate),
+                    left.unwrap_or_default(),
+                    limit.unwrap_or_default(),
+                )]
+            }
+            Told::Lines(lines) => lines.iter().map(|line| format!("| {line}")).collect(),
+            Told::StepFailed(failure) => problem("step failed", failure),
+            Told::Ended { outcome, message } => {
+                let word = match outcome {
+                    Outcome::Succeeded => "SUCCEEDED",
+                    Outcome::Failed => "FAILED",
+                    Outcome::Cancelled => "CANCELLED",
+                };
+                vec![format!("run {word}: {message}")]
+            }
+            Told::Trouble(failure) => problem("cannot go on", failure),
+            Told::Restarting => vec!["restarting".into()],
+        }
+    }
+}
+
+/// The lines, unless they are what was said the last time.
+fn news(last: &mut Vec<String>, lines: Vec<String>) -> Vec<String> {
+    if *last == lines {
+        return Vec::new();
+    }
+    *last = lines.clone();
+    lines
+}
+
+fn machine(facts: &DeviceFacts) -> Vec<String> {
+    let text = |text: Option<&str>| text.unwrap_or("unknown").to_owned();
+    let mut lines = vec![format!(
+        "this Mac: model {}, serial {}, addresses {}",
+        text(facts.model.as_ref().map(|model| model.as_str())),
+        text(facts.serial.as_ref().map(|serial| serial.as_str())),
+        facts.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    )];
+    lines.extend(facts.disks.iter().map(|disk| {
+        let number = disk.number.map_or("not to be touched".into(), |number| format!("disk {number}"));
+        format!("  {number}: {} {} {}", disk.node, disk.model, ByteSize(disk.size))
+    }));
+    lines
+}
+
+fn problem(head: &str, failure: &Failure) -> Vec<String> {
+    let mut lines = vec![format!("{head}: {}", failure.cause)];
+    let rest = [("seen", &failure.evidence), ("next", &failure.next_step)];
+    lines.extend(
+        rest.iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("  {what}: {text}")),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::runner::Progress;
+
+    fn waiting(error: &str) -> Told {
+        Told::Waiting { what: "appliance".into(), error: Some(error.into()) }
+    }
+
+    #[test]
+    fn the_same_wait_is_said_once_and_again_after_it_was_over() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.of(Duration::ZERO, &waiting("refused")), ["waiting: appliance: refused"]);
+        assert!(lines.of(Duration::ZERO, &waiting("refused")).is_empty());
+        assert_eq!(lines.of(Duration::ZERO, &waiting("no route")).len(), 1);
+        lines.of(Duration::ZERO, &Told::GoesOn);
+        assert_eq!(lines.of(Duration::ZERO, &waiting("no route")).len(), 1);
+    }
+
+    #[test]
+    fn progress_is_a_line_at_each_new_phase_every_five_seconds_and_at_the_end() {
+        let mut lines = Lines::default();
+        let mut said = Vec::new();
+        for half in 0..=24_u64 {
+            let phase = if half < 12 { "writing" } else { "reading back" };
+            let progress = Progress {
+                phase: phase.into(),
+                done: (half % 12) << 30,
+                total: 11 << 30,
+                network_rate: 110_000_000,
+                disk_rate: 95_000_000,
+                seconds_left: Some(75),
+                ..Progress::default()
+            };
+            let told = Told::Progress { progress, limit: None };
+            said.extend(lines.of(Duration::from_millis(half * 500), &told));
+        }
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn a_list_that_was_asked_again_and_is_the_same_is_not_said_again() {
+        let mut lines = Lines::default();
+        let offers = |why: &str| Told::Offers {
+            appliance: "Lab".into(),
+            offers: Vec::new(),
+            why_empty: Some(why.into()),
+        };
+        assert_eq!(lines.of(Duration::ZERO, &offers("nothing")).len(), 2);
+        assert!(lines.of(Duration::ZERO, &offers("nothing")).is_empty());
+        assert_eq!(lines.of(Duration::ZERO, &offers("paused")).len(), 2);
+    }
+
+    #[test]
+    fn a_failure_is_three_lines_and_nothing_for_what_is_not_known() {
+        let failure = Failure {
+            cause: "no disk".into(),
+            evidence: String::new(),
+            next_step: "add one".into(),
+            exit_code: None,
+        };
+        let said = Lines::default().of(Duration::ZERO, &Told::StepFailed(failure));
+        assert_eq!(said, ["step failed: no disk", "  next: add one"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! What the technician meets: pages as data, moved by one pure function, drawn by another.
+//!
+//! | file | what |
+//! |---|---|
+//! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
+//! | `view` | a page as widgets |
+//! | `lines` | the same news as plain lines, for serial consoles and logs |
+//! | `terminal` | the edge: a tty, its keys |
+//!
+//! Must not know: the appliance, disks.
+
+mod lines;
+mod state;
+mod terminal;
+mod view;
+
+pub use lines::Lines;
+pub use state::{Cancelled, Event, Key, Order, Page, Running, State, Told, update};
+pub use terminal::{Terminal, TerminalError};
+pub use view::view;
+
+use std::time::Duration;
+
+/// A time for people: `4 min 10 s`.
+fn spoken(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+/// A rate as network and disk makers write it: `118 MB/s`.
+fn rate(bytes: u64) -> String {
+    format!("{:.0} MB/s", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_rates_are_spoken() {
+        let spoken = |seconds| spoken(Duration::from_secs(seconds));
+        assert_eq!([spoken(9), spoken(61), spoken(7325)], ["9 s", "1 min 01 s", "2 h 02 min"]);
+        assert_eq!(rate(117_600_000), "118 MB/s");
+    }
+}

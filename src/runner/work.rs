@@ -1,0 +1,262 @@
+//! The worker: hello, choose or be told, then one assignment after the other until the run has ended.
+//!
+//! Everything that waits for the appliance waits as long as it takes and says so; a run goes on at the step where it was,
+//! because the appliance keeps it.
+//!
+//! Must not know: how pages look, how an action is done.
+
+use std::time::Duration;
+
+use super::clock;
+use super::failure::{failure, of_client};
+use super::identity;
+use super::link::{Interrupted, Link};
+use super::perform::{self, Outcome, Work, perform};
+use super::receipt::ReceiptKey;
+use super::report::Reporter;
+use super::restart::owns_the_machine;
+use super::settings::Settings;
+use super::wizard::{Order, Told};
+use crate::api::runner::{
+    AskNext, DeviceFacts, Failure, Hello, Next, PROTOCOL, RunTicket, StartRun, Welcome,
+};
+use crate::client::{Client, ClientError, Patience};
+
+/// How often the list of offers is asked again while somebody looks at it.
+const REFRESH: Duration = Duration::from_secs(15);
+
+/// How long a problem stands on screen before the runner tries again by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before this Mac introduces itself again because its token is not known any more.
+const REINTRODUCE: Duration = Duration::from_secs(5);
+
+/// Why a session ended.
+enum Leave {
+    /// Restart the machine.
+    Restart,
+    /// Begin again with hello.
+    Again,
+    /// Show this and wait for a person.
+    Trouble(Box<Failure>),
+}
+
+impl Leave {
+    fn from_interrupted(doing: &str, interrupted: Interrupted) -> Leave {
+        match interrupted {
+            Interrupted::Restart => Leave::Restart,
+            Interrupted::Refused(error) => Leave::Trouble(Box::new(of_client(doing, &error))),
+        }
+    }
+}
+
+/// Works until the machine is to be restarted.
+pub fn work(settings: &Settings, link: &Link) {
+    let key = match ReceiptKey::generate() {
+        Ok(key) => key,
+        Err(error) => {
+            let trouble = failure("this Mac cannot introduce itself", error.to_string(), "Restart this Mac.");
+            link.tell(Told::Trouble(trouble));
+            while link.wait_for_order() != Order::Restart {}
+            return;
+        }
+    };
+    if owns_the_machine()
+        && let Some(line) = clock::from_ntp(&settings.ntp_servers)
+    {
+        link.tell(Told::Lines(vec![line]));
+    }
+    let worker = Worker { settings, link, key };
+    loop {
+        match worker.session() {
+            Leave::Restart => return link.tell(Told::Restarting),
+            Leave::Again => {}
+            Leave::Trouble(trouble) => {
+                tracing::warn!(cause = trouble.cause, evidence = trouble.evidence, "the runner cannot go on");
+                link.tell(Told::Trouble(*trouble));
+                // Without a keyboard nobody can say "try again"; whatever it was may be mended by now.
+                if link.order(PATIENCE) == Some(Order::Restart) {
+                    return link.tell(Told::Restarting);
+                }
+            }
+        }
+    }
+}
+
+struct Worker<'a> {
+    settings: &'a Settings,
+    link: &'a Link,
+    key: ReceiptKey,
+}
+
+impl Worker<'_> {
+    fn session(&self) -> Leave {
+        let (Ok(end) | Err(end)) = self.try_session();
+        end
+    }
+
+    fn try_session(&self) -> Result<Leave, Leave> {
+        let client = Client::https(&self.settings.server, &self.settings.ca, None)
+            .map_err(|error| {
+                Leave::Trouble(Box::new(of_client("the appliance cannot be addressed", &error)))
+            })?
+            .with_patience(Patience::NONE);
+        let (mut welcome, mut machine) = self.hello(&client)?;
+        if welcome.run.is_none() {
+            self.tell_offers(&welcome);
+        }
+        let ticket = loop {
+            if let Some(ticket) = welcome.run.take() {
+                break ticket;
+            }
+            match self.link.order(REFRESH) {
+                Some(Order::Restart) => return Err(Leave::Restart),
+                Some(Order::Start(deployment)) => break self.start(&client, &welcome, deployment)?,
+                Some(Order::Again) | None => {
+                    (welcome, machine) = self.hello(&client)?;
+                    if welcome.run.is_none() {
+                        self.tell_offers(&welcome);
+                    }
+                }
+            }
+        };
+        self.follow(&client.with_token(ticket.token.clone()), &ticket, &welcome, &machine)
+    }
+
+    fn tell_offers(&self, welcome: &Welcome) {
+        self.link.tell(Told::Offers {
+            appliance: welcome.appliance.clone(),
+            offers: welcome.offers.clone(),
+            why_empty: welcome.why_empty.clone(),
+        });
+    }
+
+    /// Introduces this Mac, looked at anew at every try: a disk or cable may have come. A clock that makes the certificate
+    /// invalid is set first.
+    fn hello(&self, client: &Client) -> Result<(Welcome, DeviceFacts), Leave> {
+        let mut clock_was_set = false;
+        let mut shown = None;
+        let what = format!("Looking for the appliance at {}", self.settings.server);
+        let answered = self.link.persist(&what, || {
+            let machine = identity::facts(&self.settings.root, self.settings.boot_interface);
+            if shown.as_ref() != Some(&machine) {
+                self.link.tell(Told::Machine(Box::new(machine.clone())));
+                shown = Some(machine.clone());
+            }
+            let hello = self.introduce(machine.clone());
+            let answer = match client.post::<_, Welcome>("/runner/v1/hello", &hello) {
+                Err(ClientError::Untrusted { clock: true, .. }) if !clock_was_set && owns_the_machine() => {
+                    clock_was_set = true;
+                    self.link.tell(Told::Lines(vec![clock::from_appliance(self.settings)]));
+                    client.post("/runner/v1/hello", &hello)
+                }
+                answer => answer,
+            };
+            answer.map(|welcome| (welcome, machine))
+        });
+        let doing = "the appliance does not take this Mac";
+        let (welcome, machine) =
+            answered.map_err(|interrupted| Leave::from_interrupted(doing, interrupted))?;
+        if owns_the_machine()
+            && let Some(line) = clock::adjust(welcome.now_ms)
+        {
+            self.link.tell(Told::Lines(vec![line]));
+        }
+        Ok((welcome, machine))
+    }
+
+    fn introduce(&self, device: DeviceFacts) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: self.settings.boot,
+            device,
+            receipt_key: self.key.public(),
+        }
+    }
+
+    fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<RunTicket, Leave> {
+        let client = client.with_token(welcome.session.clone());
+        let started = self
+            .link
+            .persist("Starting the run", || client.post("/runner/v1/runs", &StartRun { deployment }));
+        started.map_err(|interrupted| match interrupted {
+            // The session is over: introduce this Mac again, the list is fresh then.
+            Interrupted::Refused(error) if error.status() == Some(401) => Leave::Again,
+            other => Leave::from_interrupted("the run could not be started", other),
+        })
+    }
+
+    /// The appliance does not take requests of this run any more. When only the token is unknown (it was replaced by a newer
+    /// one), hello gives a new one and the run goes on.
+    fn lost(&self, interrupted: Interrupted) -> Leave {
+        match interrupted {
+            Interrupted::Refused(error) if error.status() == Some(401) => {
+                let what = "Introducing this Mac again".to_owned();
+                self.link.tell(Told::Waiting { what, error: Some(error.to_string()) });
+                match self.link.order(REINTRODUCE) {
+                    Some(Order::Restart) => Leave::Restart,
+                    _ => Leave::Again,
+                }
+            }
+            other => Leave::from_interrupted("the appliance does not go on with the run", other),
+        }
+    }
+
+    /// One assignment after the other.
+    fn follow(
+        &self,
+        client: &Client,
+        run: &RunTicket,
+        welcome: &Welcome,
+        machine: &DeviceFacts,
+    ) -> Result<Leave, Leave> {
+        self.link.tell(Told::Started { sequence: run.sequence.clone(), steps: run.steps });
+        let path = format!("/runner/v1/runs/{}/next", run.run);
+        let ask = AskNext { boot: self.settings.boot };
+        let lost = |interrupted| self.lost(interrupted);
+        loop {
+            let next: Next = self
+                .link
+                .persist("Asking the appliance what comes next", || client.post(&path, &ask))
+                .map_err(lost)?;
+            match next {
+                Next::Act(assignment) => {
+                    let (step, steps) = (assignment.step, assignment.steps);
+                    self.link.tell(Told::Step { step, steps, name: assignment.name.clone() });
+                    let work = Work {
+                        client,
+                        link: self.link,
+                        reporter: &Reporter::new(client, run, assignment.number, self.link.news()),
+                        machine,
+                        run,
+                        number: assignment.number,
+                        manifest_keys: &welcome.manifest_keys,
+                        key: &self.key,
+                        state: &self.settings.state,
+                        deadline: perform::deadline(assignment.timeout),
+                        limit: assignment.timeout,
+                    };
+                    if perform(&work, &assignment.action).map_err(lost)? == Outcome::Restart {
+                        return Ok(Leave::Restart);
+                    }
+                }
+                Next::Wait { seconds, why } => {
+                    self.link.tell(Told::Waiting { what: why, error: None });
+                    if self.link.order(Duration::from_secs(seconds.clamp(1, 60).into()))
+                        == Some(Order::Restart)
+                    {
+                        return Ok(Leave::Restart);
+                    }
+                    self.link.tell(Told::GoesOn);
+                }
+                Next::Finished { outcome, message } => {
+                    self.link.tell(Told::Ended { outcome, message });
+                    return Ok(match self.link.wait_for_order() {
+                        Order::Restart => Leave::Restart,
+                        Order::Again | Order::Start(_) => Leave::Again,
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A step with everything filled in: variables, image, destination. What is handed out to a runner.
+
+use crate::sequence::model::{
+    ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, Sequence, SetVariable, VolumeFormat,
+};
+use crate::sequence::name::VariableName;
+use crate::sequence::quantity::PartitionSize;
+use crate::sequence::template::{ExpandError, Template};
+use crate::sequence::variable::{Facts, Scope, Value, Variables};
+use crate::value::{Digest, Secret};
+
+use super::event::{Failure, PinnedImage};
+
+/// One action of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Number of this action in the run, from 1.
+    pub number: u32,
+    /// The step's place, from 1.
+    pub step: u32,
+    /// Number of steps.
+    pub steps: u32,
+    /// Name of the step.
+    pub name: String,
+    /// Seconds after which the action is stopped and has failed.
+    pub timeout: Option<u32>,
+    /// What to do.
+    pub act: Act,
+}
+
+/// What to do, with nothing left open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Write a new GPT and format its partitions.
+    FormatDisk {
+        /// Disk number.
+        disk: u32,
+        /// Partitions in order.
+        partitions: Vec<NewPartition>,
+    },
+    /// Write an image to a partition, verified.
+    ApplyImage {
+        /// Digest of the signed manifest.
+        manifest: Digest,
+        /// Name and version for people, `lab-mac 3`.
+        image: String,
+        /// Which partition of the image; none: its main volume.
+        source_partition: Option<u32>,
+        /// Where to.
+        target: Target,
+    },
+    /// Run a script.
+    ExecuteScript {
+        /// The text.
+        script: String,
+        /// The run's variables.
+        environment: Vec<(String, String)>,
+        /// Exit codes that mean success.
+        success_codes: Vec<i32>,
+        /// Values that must not appear in logs.
+        secrets: Vec<Secret>,
+    },
+    /// Restart the machine.
+    Restart,
+}
+
+/// One partition to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPartition {
+    /// GPT name and volume label.
+    pub name: String,
+    /// File system.
+    pub format: VolumeFormat,
+    /// How much room.
+    pub size: PartitionSize,
+}
+
+/// Where an image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A device node that the runner named.
+    Node(String),
+    /// A partition by its number.
+    Partition {
+        /// Disk number.
+        disk: u32,
+        /// Partition number in the GPT.
+        partition: u32,
+    },
+}
+
+/// A partition that a format step of this run made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Formatted {
+    pub disk: u32,
+    /// Number in the GPT: the EFI System Partition is 1, the first of the step is 2.
+    pub partition: u32,
+    pub node: String,
+    /// An image was applied to it.
+    pub used: bool,
+}
+
+/// A step cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotBegin {
+    /// A text cannot be filled in.
+    #[error("{field}: {source}")]
+    Text {
+        /// Which.
+        field: String,
+        /// Why.
+        source: ExpandError,
+    },
+    /// The image was not among those that the run was pinned to.
+    #[error("the image `{image}` was not in the library when the run started")]
+    Image {
+        /// Name, and version if one is asked for.
+        image: String,
+    },
+    /// Every formatted partition has its image.
+    #[error("there is no formatted partition left for the image")]
+    NoPartition,
+    /// The variable that should hold the destination holds nothing.
+    #[error("the destination should be in the variable {0}, which is empty")]
+    EmptyDestination(VariableName),
+    /// A percentage out of 1 to 100.
+    #[error("a partition of {0}% of the free space cannot be made")]
+    Percent(u32),
+}
+
+impl CannotBegin {
+    /// The failure of the step, for people.
+    pub(super) fn failure(&self, step: u32, name: &str) -> Failure {
+        let next_step = match self {
+            CannotBegin::Text { .. } => "set the variable in an earlier step, then start the sequence again",
+            CannotBegin::Image { .. } => {
+                "import the image or correct its name in the sequence, then start again"
+            }
+            CannotBegin::NoPartition => "add a partition to the format step, then start again",
+            CannotBegin::EmptyDestination(_) => {
+                "give a partition of the format step this variable, then start again"
+            }
+            CannotBegin::Percent(_) => "write 1% to 100% in the format step, then start again",
+        };
+        Failure {
+            cause: self.to_string(),
+            evidence: format!("found before step {step} (`{name}`) began; the step changed nothing"),
+            next_step: next_step.to_owned(),
+            exit_code: None,
+        }
+    }
+}
+
+/// What filling in needs.
+pub(super) struct Filling<'a> {
+    pub variables: &'a Variables,
+    pub images: &'a [PinnedImage],
+    pub formatted: &'a [Formatted],
+}
+
+impl Filling<'_> {
+    /// The action of a step, or none for a step that the engine does by itself.
+    pub fn act(&self, kind: &Kind) -> Result<Option<Act>, CannotBegin> {
+        match kind {
+            Kind::FormatDisk(format) => self.format(format).map(Some),
+            Kind::ApplyImage(apply) => self.apply(apply).map(Some),
+            Kind::ExecuteScript(script) => Ok(Some(self.script(script))),
+            Kind::Restart => Ok(Some(Act::Restart)),
+            Kind::SetVariables(_) => Ok(None),
+        }
+    }
+
+    fn text(&self, field: &str, text: &Template) -> Result<String, CannotBegin> {
+        expand(self.variables, field, text).map(|value| value.text)
+    }
+
+    fn format(&self, format: &FormatDisk) -> Result<Act, CannotBegin> {
+        let partitions = format.partitions.iter().map(|partition| {
+            if let PartitionSize::Percent(percent @ (0 | 101..)) = partition.size {
+                return Err(CannotBegin::Percent(percent));
+            }
+            let name = self.text("the partition's name", &partition.name)?;
+            Ok(NewPartition { name, format: partition.format, size: partition.size })
+        });
+        Ok(Act::FormatDisk { disk: format.disk, partitions: partitions.collect::<Result<_, _>>()? })
+    }
+
+    fn apply(&self, apply: &ApplyImage) -> Result<Act, CannotBegin> {
+        let name = self.text("the image's name", &apply.image)?;
+        let pinned = self.images.iter().find(|image| image.name == name && image.asked == apply.version);
+        let Some(pinned) = pinned else {
+            let image = apply.version.map_or(name.clone(), |version| format!("{name} {version}"));
+            return Err(CannotBegin::Image { image });
+        };
+        let target = match &apply.destination {
+            Destination::Partition { disk, partition } => {
+                Target::Partition { disk: *disk, partition: *partition }
+            }
+            Destination::NextFormatted => {
+                let next = self.formatted.iter().find(|partition| !partition.used);
+                Target::Node(next.ok_or(CannotBegin::NoPartition)?.node.clone())
+            }
+            Destination::Variable(name) => match self.variables.get(name) {
+                Some(value) if !value.text.is_empty() => Target::Node(value.text.clone()),
+                _ => return Err(CannotBegin::EmptyDestination(name.clone())),
+            },
+        };
+        Ok(Act::ApplyImage {
+            manifest: pinned.manifest,
+            image: format!("{} {}", pinned.name, pinned.version),
+            source_partition: apply.source_partition,
+            target,
+        })
+    }
+
+    fn script(&self, script: &ExecuteScript) -> Act {
+        let all = self.variables.all();
+        let secrets = all.values().filter(|value| value.secret && !value.text.is_empty());
+        Act::ExecuteScript {
+            script: script.script.clone(),
+            secrets: secrets.map(|value| Secret::new(value.text.clone())).collect(),
+            environment: all.into_iter().map(|(name, value)| (name.into(), value.text)).collect(),
+            success_codes: script.success_codes.clone(),
+        }
+    }
+}
+
+fn expand(variables: &Variables, field: &str, text: &Template) -> Result<Value, CannotBegin> {
+    variables.expand(text).map_err(|source| CannotBegin::Text { field: field.to_owned(), source })
+}
+
+/// Names and values that a Set Variables step sets; later ones may use earlier ones.
+pub(super) fn values_of(
+    step: &[SetVariable],
+    variables: &Variables,
+) -> Result<Vec<(VariableName, Value)>, CannotBegin> {
+    let mut so_far = variables.clone();
+    let mut values = Vec::with_capacity(step.len());
+    for variable in step {
+        let mut value = expand(&so_far, &format!("the value of {}", variable.name), &variable.value)?;
+        value.secret |= variable.secret;
+        so_far.set(variable.name.clone(), value.clone());
+        values.push((variable.name.clone(), value));
+    }
+    Ok(values)
+}
+
+/// An image that a sequence needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedImage {
+    /// The step that needs it.
+    pub step: String,
+    /// Name in the library.
+    pub name: String,
+    /// A certain version; none: the newest.
+    pub version: Option<u32>,
+}
+
+/// Every image that a run of `sequence` on this Mac will need, so that the run can be pinned to them before it starts
+/// and refused before anything is erased.
+///
+/// # Errors
+/// The step and why, when an image's name cannot be told before the run.
+pub fn images_wanted(
+    sequence: &Sequence,
+    facts: &Facts,
+    collection: &Scope,
+    device: &Scope,
+) -> Result<Vec<WantedImage>, (String, CannotBegin)> {
+    let (collection, device) = (collection.clone(), device.clone());
+    let mut variables = Variables { facts: facts.clone(), collection, device, ..Variables::default() };
+    let mut wanted = Vec::new();
+    for (_, step) in sequence.enabled() {
+        let cannot = |error| (step.name.clone(), error);
+        match &step.kind {
+            Kind::SetVariables(set) => {
+                for (name, value) in values_of(set, &variables).map_err(cannot)? {
+                    variables.set(name, value);
+                }
+            }
+            Kind::ApplyImage(apply) => {
+                let name = expand(&variables, "the image's name", &apply.image).map_err(cannot)?.text;
+                wanted.push(WantedImage { step: step.name.clone(), name, version: apply.version });
+            }
+            // Its device nodes are known only when the disk was formatted; a name that a run cannot be pinned to is refused.
+            Kind::FormatDisk(_) | Kind::ExecuteScript(_) | Kind::Restart => {}
+        }
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,210 @@
+//! What happens to a run, as it is recorded: replayed in order, the events are the run.
+//!
+//! A record holds the values of secret variables and stays on the appliance. People and programs are shown
+//! [`Event::line`] instead.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sequence::model::Sequence;
+use crate::sequence::name::VariableName;
+use crate::sequence::variable::{BootMethod, Facts, Scope, Value};
+use crate::value::Digest;
+
+/// Everything that a run is pinned to when it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The revision, whole.
+    pub sequence: Sequence,
+    /// The Mac.
+    pub facts: Facts,
+    /// Variables of its collections.
+    #[serde(default)]
+    pub collection: Scope,
+    /// Variables of the Mac.
+    #[serde(default)]
+    pub device: Scope,
+    /// Every image that [`super::images_wanted`] names.
+    #[serde(default)]
+    pub images: Vec<PinnedImage>,
+}
+
+/// An image as it was when the run started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedImage {
+    /// Name in the library.
+    pub name: String,
+    /// The version that the step asks for; none: the newest.
+    pub asked: Option<u32>,
+    /// The version that was found.
+    pub version: u32,
+    /// Digest of its signed manifest.
+    pub manifest: Digest,
+}
+
+/// An event and when it happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Milliseconds since 1970 UTC, by the appliance's clock.
+    pub at_ms: i64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened. Steps are counted from 1, as people are shown them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The technician confirmed, or a Required deployment started by itself. Always the first.
+    Started(Box<Start>),
+    /// A Set Variables step took effect. The engine's own.
+    VariablesSet {
+        /// Which step.
+        step: u32,
+        /// Names and values, in order.
+        values: Vec<(VariableName, Value)>,
+    },
+    /// An action was handed out. The engine's own.
+    Assigned {
+        /// Which step.
+        step: u32,
+        /// Number of the action in the run, from 1.
+        number: u32,
+    },
+    /// A step could not begin. The engine's own.
+    Refused {
+        /// Which step.
+        step: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The runner reported that an action ended well.
+    Done {
+        /// Which action.
+        number: u32,
+        /// What came of it.
+        #[serde(flatten)]
+        result: ActionResult,
+    },
+    /// The runner reported that an action failed.
+    Failed {
+        /// Which action.
+        number: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The Mac said hello again: its runner was started anew and remembers nothing.
+    Reconnected {
+        /// How it was started.
+        boot: BootMethod,
+    },
+    /// A person stopped the run.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+    /// The sequence's maximum run time is over. The engine's own.
+    RanOutOfTime,
+    /// An event that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What came of an action that ended well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionResult {
+    /// Exit code of a script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Device nodes of the partitions that a format step made, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The manifest that the receipt of an applied image names; set only when the receipt's signature was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Digest>,
+}
+
+/// Why something failed: each part one sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong, naming the thing.
+    pub cause: String,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do next.
+    pub next_step: String,
+    /// Exit code of a script, if one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+impl Event {
+    /// The word that the record calls it by.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Started(_) => "started",
+            Event::VariablesSet { .. } => "variables-set",
+            Event::Assigned { .. } => "assigned",
+            Event::Refused { .. } => "refused",
+            Event::Done { .. } => "done",
+            Event::Failed { .. } => "failed",
+            Event::Reconnected { .. } => "reconnected",
+            Event::Cancelled { .. } => "cancelled",
+            Event::RanOutOfTime => "ran-out-of-time",
+            Event::Unknown => "unknown",
+        }
+    }
+
+    /// One line for people, without secrets.
+    pub fn line(&self) -> String {
+        match self {
+            Event::Started(start) => started(start),
+            Event::VariablesSet { values, .. } => {
+                let set: Vec<String> =
+                    values.iter().map(|(name, value)| format!("{name}={}", value.shown())).collect();
+                format!("set {}", set.join(", "))
+            }
+            Event::Assigned { number, .. } => format!("handed out as action {number}"),
+            Event::Refused { failure, .. } | Event::Failed { failure, .. } => failure.line(),
+            Event::Done { number, result } => result.line(*number),
+            Event::Reconnected { boot } => format!("the Mac was started anew ({})", boot.as_str()),
+            Event::Cancelled { by } => format!("cancelled by {by}"),
+            Event::RanOutOfTime => "the sequence's maximum run time is over".to_owned(),
+            Event::Unknown => "recorded by a newer version of the appliance".to_owned(),
+        }
+    }
+}
+
+impl Failure {
+    /// The parts in one line.
+    pub fn line(&self) -> String {
+        let parts = [&self.cause, &self.evidence, &self.next_step];
+        parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" · ")
+    }
+}
+
+impl ActionResult {
+    fn line(&self, number: u32) -> String {
+        let mut line = format!("action {number} done");
+        if let Some(code) = self.exit_code {
+            let _ = write!(line, ", exit code {code}");
+        }
+        if !self.nodes.is_empty() {
+            let _ = write!(line, ", made {}", self.nodes.join(", "));
+        }
+        if let Some(manifest) = self.receipt {
+            let _ = write!(line, ", verified against manifest {manifest}");
+        }
+        line
+    }
+}
+
+fn started(start: &Start) -> String {
+    let mut line = format!("`{}`, {} steps", start.sequence.name, start.sequence.steps.len());
+    for image in &start.images {
+        let _ = write!(line, ", {} {}", image.name, image.version);
+    }
+    line
+}

@@ -1,0 +1,58 @@
+//! What every handler may use: the daemon's parts, put together once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::jobs::Jobs;
+use super::library::Library;
+use super::runs::Runs;
+use super::timeline::Timeline;
+use crate::api::admin::Listener;
+use crate::db::Db;
+use crate::value::Digest;
+
+/// The appliance, for handlers. Cheap to clone.
+pub type App = Arc<Appliance>;
+
+/// The daemon's parts.
+pub struct Appliance {
+    /// Settings in force.
+    pub config: Config,
+    /// Data folder.
+    pub data: PathBuf,
+    /// Database.
+    pub db: Db,
+    /// Packs and manifests.
+    pub library: Arc<Library>,
+    /// Runs at work.
+    pub runs: Runs,
+    /// Imports and other long work.
+    pub jobs: Jobs,
+    /// Records of clients.
+    pub timeline: Timeline,
+    /// SHA-256 of the CA certificate.
+    pub ca_fingerprint: String,
+    /// Digest of the admin token.
+    pub admin_token: Digest,
+    /// What listens where.
+    pub listeners: Vec<Listener>,
+    /// Cancelled when the daemon stops: whoever waits for news is answered at once.
+    pub stopping: CancellationToken,
+    /// Milliseconds since 1970 UTC when the daemon started.
+    pub started_ms: i64,
+    /// Held while manifests and version rows do not agree: by an import, and by a sweep of manifests without a row.
+    pub settling: Mutex<()>,
+}
+
+/// Whether a request came over the network or through the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The Unix socket: a program on this machine that may open it.
+    Socket,
+    /// HTTPS with a token.
+    Network,
+}

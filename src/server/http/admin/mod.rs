@@ -1,0 +1,78 @@
+//! The admin API: `/api/v1/…`, see `crate::api::admin` for the table. One file a noun; the OpenAPI document is put
+//! together from the handlers' own descriptions.
+
+mod device;
+mod image;
+mod job;
+mod run;
+mod sequence;
+mod status;
+
+use axum::Json as Answer;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::server::app::App;
+
+/// Longest request: a sequence with its scripts.
+const LONGEST_BODY: usize = 4 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Rootstock",
+        description = "Admin API of the Rootstock network boot and imaging appliance. On the daemon's Unix socket without a token, \
+                       over HTTPS with the admin token.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    security(("admin" = []))
+)]
+struct Document;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status::status))
+        .routes(routes!(status::library))
+        .routes(routes!(status::collect))
+        .routes(routes!(image::list, image::import))
+        .routes(routes!(image::show))
+        .routes(routes!(image::verify))
+        .routes(routes!(image::delete))
+        .routes(routes!(job::list))
+        .routes(routes!(job::show, job::cancel))
+        .routes(routes!(sequence::list, sequence::save))
+        .routes(routes!(sequence::check))
+        .routes(routes!(sequence::show, sequence::delete))
+        .routes(routes!(sequence::collections))
+        .routes(routes!(sequence::deployments, sequence::deploy))
+        .routes(routes!(sequence::undeploy))
+        .routes(routes!(device::list))
+        .routes(routes!(device::show))
+        .routes(routes!(device::clients))
+        .routes(routes!(device::client))
+        .routes(routes!(run::list))
+        .routes(routes!(run::show))
+        .routes(routes!(run::events))
+        .routes(routes!(run::cancel))
+}
+
+/// The API as an OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let (_, mut document) = routes().split_for_parts();
+    let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().add_security_scheme("admin", scheme);
+    document
+}
+
+/// The routes; who may use them is decided by whoever mounts them.
+pub fn router() -> Router<App> {
+    let (router, _) = routes().split_for_parts();
+    router
+        .route("/api/v1/openapi.json", get(async || Answer(document())))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+}

@@ -1,0 +1,205 @@
+//! Task sequences, collections and deployments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use crate::api::admin::{
+    Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
+};
+use crate::api::runner::Problem;
+use crate::db::RevisionRow;
+use crate::sequence::check::{self, Surroundings};
+use crate::sequence::model;
+use crate::server::app::App;
+use crate::server::clock::now_ms;
+use crate::server::http::error::Refusal;
+use crate::server::http::extract::{Json, Path, Query};
+use crate::server::{offer, wire};
+
+/// The newest revision of every sequence.
+#[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
+pub async fn list(State(app): State<App>) -> Result<Answer<Vec<SequenceSummary>>, Refusal> {
+    Ok(Answer(app.db.sequences().await?.into_iter().map(summary).collect()))
+}
+
+/// Save a sequence as a new revision; the same text again makes none.
+#[utoipa::path(post, path = "/api/v1/sequences", tag = "sequences", request_body = SequenceText, responses(
+    (status = 200, body = SavedSequence),
+    (status = 422, body = Problem, description = "Not saved: every finding in one text"),
+))]
+pub async fn save(
+    State(app): State<App>,
+    Json(text): Json<SequenceText>,
+) -> Result<Answer<SavedSequence>, Refusal> {
+    let sequence = read(&text.yaml)?;
+    let findings = check::check(&sequence, &surroundings(&app).await?);
+    if !findings.is_empty() {
+        let lines: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
+        let error =
+            format!("`{}` was not saved, {} wrong:{}", sequence.name, count(lines.len()), lines.concat());
+        return Err(Refusal::wrong(error, "correct the file and apply it again"));
+    }
+    let saved = app.db.save_sequence(&sequence.name, &text.yaml, now_ms()).await?;
+    if !saved.unchanged {
+        tracing::info!(
+            sequence = saved.name,
+            revision = saved.revision,
+            "saved {} revision {}",
+            saved.name,
+            saved.revision
+        );
+    }
+    Ok(Answer(saved))
+}
+
+/// Everything that is wrong with a text, without saving it.
+#[utoipa::path(post, path = "/api/v1/sequences/check", tag = "sequences", request_body = SequenceText, responses(
+    (status = 200, body = Vec<Finding>),
+    (status = 422, body = Problem, description = "The text is no sequence: where and why"),
+))]
+pub async fn check(
+    State(app): State<App>,
+    Json(text): Json<SequenceText>,
+) -> Result<Answer<Vec<Finding>>, Refusal> {
+    let sequence = read(&text.yaml)?;
+    let findings = check::check(&sequence, &surroundings(&app).await?);
+    Ok(Answer(findings.iter().map(wire::finding).collect()))
+}
+
+/// Which revision.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// Its number; the newest when left out.
+    revision: Option<u32>,
+}
+
+/// One revision with its text.
+#[utoipa::path(get, path = "/api/v1/sequences/{name}", tag = "sequences", params(("name" = String, Path), Which), responses(
+    (status = 200, body = Sequence),
+    (status = 404, body = Problem),
+))]
+pub async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<Answer<Sequence>, Refusal> {
+    let RevisionRow { name, revision, newest, yaml, saved_ms } =
+        app.db.sequence(&name, which.revision).await?.ok_or_else(|| absent(&name, which.revision))?;
+    Ok(Answer(Sequence { name, revision, newest, saved_ms, yaml }))
+}
+
+/// Delete a sequence with all its revisions.
+#[utoipa::path(delete, path = "/api/v1/sequences/{name}", tag = "sequences", params(("name" = String, Path)), responses(
+    (status = 204),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It is deployed, or a run of it goes on"),
+))]
+pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    match app.db.remove_sequence(&name).await? {
+        None => Err(absent(&name, None)),
+        Some(Err(users)) => Err(Refusal::conflict(
+            format!("{name} is in use: {}", users.join("; ")),
+            "take its deployments back and wait for its runs, or cancel them",
+        )),
+        Some(Ok(())) => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Collections.
+#[utoipa::path(get, path = "/api/v1/collections", tag = "deployments", responses((status = 200, body = Vec<Collection>)))]
+pub async fn collections(State(app): State<App>) -> Result<Answer<Vec<Collection>>, Refusal> {
+    let (all, unknown) = app.db.count_devices().await?;
+    let collections = offer::Collection::BUILT_IN.map(|collection| Collection {
+        name: collection.name().to_owned(),
+        built_in: true,
+        description: collection.description().to_owned(),
+        members: match collection {
+            offer::Collection::AllMacs => all,
+            offer::Collection::UnknownMacs => unknown,
+        },
+    });
+    Ok(Answer(collections.to_vec()))
+}
+
+/// Deployments, oldest first.
+#[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", responses((status = 200, body = Vec<Deployment>)))]
+pub async fn deployments(State(app): State<App>) -> Result<Answer<Vec<Deployment>>, Refusal> {
+    Ok(Answer(app.db.deployments().await?.into_iter().map(|row| row.deployment).collect()))
+}
+
+/// Make a sequence available to the Macs of a collection.
+#[utoipa::path(post, path = "/api/v1/deployments", tag = "deployments", request_body = CreateDeployment, responses(
+    (status = 201, body = Deployment),
+    (status = 404, body = Problem, description = "No such sequence or collection"),
+))]
+pub async fn deploy(
+    State(app): State<App>,
+    Json(request): Json<CreateDeployment>,
+) -> Result<(StatusCode, Answer<Deployment>), Refusal> {
+    let collection = offer::Collection::named(&request.collection).ok_or_else(|| {
+        let names = offer::Collection::BUILT_IN.map(|collection| format!("`{collection}`"));
+        Refusal::absent(
+            format!("there is no collection {:?}", request.collection),
+            format!("there are {}", names.join(" and ")),
+        )
+    })?;
+    let deployed = app.db.deploy(&request.sequence, collection.name(), request.purpose, now_ms()).await?;
+    let deployment = deployed.ok_or_else(|| absent(&request.sequence, None))?;
+    tracing::info!(deployment = deployment.id, "{} is deployed to {collection}", deployment.sequence);
+    Ok((StatusCode::CREATED, Answer(deployment)))
+}
+
+/// Take a deployment back; runs that were started go on.
+#[utoipa::path(delete, path = "/api/v1/deployments/{deployment}", tag = "deployments", params(("deployment" = i64, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub async fn undeploy(State(app): State<App>, Path(deployment): Path<i64>) -> Result<StatusCode, Refusal> {
+    if app.db.undeploy(deployment).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Refusal::absent(format!("there is no deployment {deployment}"), "list them: rootstock deploy --list"))
+}
+
+fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
+    model::Sequence::from_yaml(yaml).map_err(|error| {
+        Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again")
+    })
+}
+
+async fn surroundings(app: &App) -> Result<Surroundings, Refusal> {
+    let mut images: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    for (name, version) in app.db.version_numbers().await? {
+        images.entry(name).or_default().insert(version);
+    }
+    Ok(Surroundings { images: Some(images), variables: BTreeSet::new() })
+}
+
+fn summary(row: RevisionRow) -> SequenceSummary {
+    let sequence = model::Sequence::from_yaml(&row.yaml);
+    let (description, disabled, steps) = match &sequence {
+        Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.steps.len()),
+        Err(error) => (format!("unreadable by this version: {error}"), true, 0),
+    };
+    SequenceSummary {
+        name: row.name,
+        description,
+        revision: row.revision,
+        disabled,
+        steps: u32::try_from(steps).unwrap_or(u32::MAX),
+        saved_ms: row.saved_ms,
+    }
+}
+
+fn absent(name: &str, revision: Option<u32>) -> Refusal {
+    let revision = revision.map_or(String::new(), |revision| format!(" revision {revision}"));
+    Refusal::absent(format!("there is no sequence {name}{revision}"), "list them: rootstock sequence list")
+}
+
+fn count(things: usize) -> String {
+    if things == 1 { "1 thing is".to_owned() } else { format!("{things} things are") }
+}

@@ -1,0 +1,147 @@
+//! Errors become answers here and nowhere else: a status, and a [`Problem`] that says what, why and what to do.
+//!
+//! | status | when |
+//! |---|---|
+//! | 400 | the request cannot be read |
+//! | 401 | no token, or a wrong one |
+//! | 403 | the token is for something else |
+//! | 404 | no such thing |
+//! | 409 | the state of things forbids it |
+//! | 413 | too long |
+//! | 422 | readable, but what it asks for is wrong |
+//! | 500 | our fault; the cause is in the log |
+//! | 503 | not now |
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::runner::Problem;
+use crate::db::DbError;
+use crate::server::jobs::Full;
+use crate::server::runs::RunError;
+use crate::server::token::NoRandomness;
+
+/// An answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Refusal {
+    /// With this status.
+    pub fn new(status: StatusCode, error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal { status, problem: Problem { error: error.into(), next_step: next_step.into() } }
+    }
+
+    /// 400.
+    pub fn unreadable(error: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, error, "")
+    }
+
+    /// 401.
+    pub fn unauthorized(error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::UNAUTHORIZED, error, next_step)
+    }
+
+    /// 403.
+    pub fn forbidden(error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::FORBIDDEN, error, next_step)
+    }
+
+    /// 404.
+    pub fn absent(error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, error, next_step)
+    }
+
+    /// 409.
+    pub fn conflict(error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::CONFLICT, error, next_step)
+    }
+
+    /// 422.
+    pub fn wrong(error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error, next_step)
+    }
+
+    /// 500. The cause goes to the log, not over the network.
+    pub fn fault(error: &(dyn std::error::Error + 'static)) -> Refusal {
+        tracing::error!(error, "a request failed: {}", chain(error));
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the appliance failed at this request",
+            "look into the log of rootstockd; free disk space and the health of its disk are the usual suspects",
+        )
+    }
+
+    /// What went wrong.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+/// An error and everything under it in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.problem)).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<DbError> for Refusal {
+    fn from(error: DbError) -> Refusal {
+        Refusal::fault(&error)
+    }
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Refusal {
+        match error {
+            RunError::Absent(run) => {
+                Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list")
+            }
+            RunError::OutOfOrder(error) => {
+                Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
+            }
+            RunError::Moved(_) => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
+            }
+            other => Refusal::fault(&other),
+        }
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Refusal {
+        Refusal::fault(&error)
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(error: Full) -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again later")
+    }
+}

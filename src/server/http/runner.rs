@@ -1,0 +1,186 @@
+//! The runner protocol: `/runner/v1/…`, see `crate::api::runner`.
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json as Answer, Router};
+
+use super::auth::{RunToken, Session};
+use super::error::Refusal;
+use super::extract::{Json, Path};
+use super::packs;
+use super::start;
+use crate::api::runner::{
+    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, PROTOCOL, Report, ReportEvent, RunTicket,
+    StartRun, Welcome,
+};
+use crate::db;
+use crate::server::app::App;
+use crate::server::clock::now_ms;
+use crate::server::offer::{Mac, offers, why_empty};
+use crate::server::{receipt, token};
+
+/// A session ends after this time: long enough for a wizard that is left open over night.
+const SESSION_MS: i64 = 24 * 3600 * 1000;
+/// Longest request of a runner: an inventory, or a batch of log lines.
+const LONGEST_BODY: usize = 1 << 20;
+
+/// The routes.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/runner/v1/hello", post(hello))
+        .route("/runner/v1/runs", post(start_run))
+        .route("/runner/v1/runs/{run}/next", post(next))
+        .route("/runner/v1/runs/{run}/report", post(report))
+        .route("/runner/v1/manifests/{digest}", get(packs::manifest))
+        .route("/runner/v1/manifests/{digest}/locations", get(packs::locations))
+        .route("/runner/v1/packs/{digest}", get(packs::pack))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+}
+
+async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answer<Welcome>, Refusal> {
+    check_hello(&hello)?;
+    let session = token::random()?;
+    let now = now_ms();
+    let said = db::Hello {
+        facts: hello.device,
+        boot: hello.boot,
+        receipt_key: hello.receipt_key,
+        token: token::digest(session.expose()),
+        expires_ms: now + SESSION_MS,
+    };
+    let known = app.db.hello(&said, now).await?;
+    let name = device_name(&said.facts);
+    let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
+    let deployments = app.db.deployments().await?;
+    let succeeded = app.db.succeeded_deployments(known.device).await?;
+    let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
+    let why_empty = why_empty(&deployments, &mac, &name);
+    let offers: Vec<_> =
+        offers(deployments, &mac, app.config.countdown).into_iter().map(|offered| offered.offer).collect();
+    note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
+    Ok(Answer(Welcome {
+        device: known.device,
+        session,
+        appliance: app.config.name.clone(),
+        now_ms: now,
+        manifest_keys: vec![app.library.key().to_string()],
+        why_empty: offers.is_empty().then_some(why_empty),
+        offers,
+        run,
+    }))
+}
+
+/// The device's run that has not ended gets a new token: an older runner, if one still lives, is out.
+async fn resume(
+    app: &App,
+    device: i64,
+    boot: BootMethod,
+    receipt_key: &str,
+) -> Result<Option<RunTicket>, Refusal> {
+    let Some(run) = app.db.active_run(device).await? else { return Ok(None) };
+    app.runs.reconnect(run, boot, receipt_key).await?;
+    start::ticket(app, run, receipt_key).await
+}
+
+async fn start_run(
+    State(app): State<App>,
+    session: Session,
+    Json(request): Json<StartRun>,
+) -> Result<Answer<RunTicket>, Refusal> {
+    Ok(Answer(start::run(&app, &session, request.deployment).await?))
+}
+
+async fn next(
+    State(app): State<App>,
+    token: RunToken,
+    Path(run): Path<i64>,
+    Json(_): Json<AskNext>,
+) -> Result<Answer<Next>, Refusal> {
+    token.must_be(run)?;
+    Ok(Answer(app.runs.next(run).await?))
+}
+
+async fn report(
+    State(app): State<App>,
+    token: RunToken,
+    Path(run): Path<i64>,
+    Json(report): Json<Report>,
+) -> Result<Answer<Accepted>, Refusal> {
+    token.must_be(run)?;
+    check_report(&report)?;
+    let stop = app.runs.report(run, report).await?;
+    Ok(Answer(Accepted { stop }))
+}
+
+/// What the types alone do not bound.
+fn check_hello(hello: &Hello) -> Result<(), Refusal> {
+    if hello.protocol != PROTOCOL {
+        return Err(Refusal::new(
+            StatusCode::UPGRADE_REQUIRED,
+            format!(
+                "this runner (version {}) speaks protocol {}, the appliance speaks {PROTOCOL}",
+                short(&hello.version),
+                hello.protocol
+            ),
+            "build the boot files anew with this appliance's version: rootstock media boot",
+        ));
+    }
+    if !receipt::is_key(&hello.receipt_key) {
+        return Err(Refusal::unreadable("`receipt_key` is no Ed25519 public key in hexadecimal"));
+    }
+    let DeviceFacts { macs, disks, .. } = &hello.device;
+    if macs.len() > 64 || disks.len() > 256 || disks.iter().any(|disk| disk.contents.len() > 256) {
+        return Err(Refusal::unreadable("more than 64 addresses, 256 disks, or 256 partitions of a disk"));
+    }
+    Ok(())
+}
+
+fn check_report(report: &Report) -> Result<(), Refusal> {
+    let fits = match &report.event {
+        ReportEvent::Log { lines } => lines.len() <= 2000,
+        ReportEvent::Done(done) => done.nodes.len() <= 128 && done.nodes.iter().all(|node| node.len() <= 256),
+        _ => true,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::unreadable("more than 2000 log lines or 128 partition nodes in a report"))
+    }
+}
+
+fn note_hello(
+    app: &App,
+    facts: &DeviceFacts,
+    version: &str,
+    name: &str,
+    run: Option<&RunTicket>,
+    offers: usize,
+) {
+    let model = facts.model.as_ref().map(ToString::to_string).unwrap_or_else(|| "unknown model".to_owned());
+    let what = match (run, offers) {
+        (Some(run), _) => format!("goes on with run {} of {}", run.run, run.sequence),
+        (None, 0) => "offered nothing".to_owned(),
+        (None, 1) => "offered 1 sequence".to_owned(),
+        (None, count) => format!("offered {count} sequences"),
+    };
+    let answered = run.is_some() || offers > 0;
+    let line = format!("runner {} on {model} {name}: {what}", short(version));
+    tracing::info!("{line}");
+    app.timeline.runner(facts.macs.first(), answered, line);
+}
+
+fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+/// What people call a Mac: its serial number, else its UUID, else an address.
+fn device_name(facts: &DeviceFacts) -> String {
+    facts
+        .serial
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| facts.uuid.map(|uuid| uuid.to_string()))
+        .or_else(|| facts.macs.first().map(ToString::to_string))
+        .unwrap_or_else(|| "a Mac without a name".to_owned())
+}

@@ -1,0 +1,146 @@
+//! How a run begins: the offer checked, images pinned, the first event recorded, a token given.
+
+use axum::http::StatusCode;
+
+use super::auth::Session;
+use super::error::Refusal;
+use crate::api::runner::RunTicket;
+use crate::db::{NewRun, Started, StoredVersion};
+use crate::sequence::run::event::{PinnedImage, Start};
+use crate::sequence::run::{Run, images_wanted};
+use crate::sequence::variable::{Facts, Scope};
+use crate::server::app::App;
+use crate::server::clock::now_ms;
+use crate::server::offer::{Mac, Offered, offers};
+use crate::server::{token, wire};
+use crate::value::{Digest, Secret};
+
+/// Starts a run of a deployment on the session's device, or answers with the one that it started before.
+pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTicket, Refusal> {
+    let (facts, known) = app
+        .db
+        .device_facts(session.device)
+        .await?
+        .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
+    let offered = find_offer(app, session, known, deployment).await?;
+    let start_facts = wire::facts(&facts, session.boot);
+    let images = pin(app, &offered, &start_facts).await?;
+    let steps = u32::try_from(offered.sequence.steps.len()).unwrap_or(u32::MAX);
+    let name = offered.sequence.name.clone();
+    let start = Start {
+        sequence: offered.sequence,
+        facts: start_facts,
+        collection: Scope::default(),
+        device: Scope::default(),
+        images: images.iter().map(|(pin, _)| pin.clone()).collect(),
+    };
+    let now = now_ms();
+    let (_, first) = Run::start(start, now);
+    let (token, digest) = new_token()?;
+    let new = NewRun {
+        device: session.device,
+        deployment,
+        sequence: name.clone(),
+        revision: offered.row.revision,
+        images: images.into_iter().map(|(_, version)| version).collect(),
+        token: digest,
+        receipt_key: session.receipt_key.clone(),
+        steps,
+        event: serde_json::to_string(&first).map_err(|error| Refusal::fault(&error))?,
+        started_ms: now,
+    };
+    match app.db.create_run(&new).await? {
+        Started::Created(run) => {
+            let line = format!("run {run} of {name} started");
+            tracing::info!(run, device = session.device, "{line}");
+            app.timeline.runner(facts.macs.first(), true, line);
+            Ok(RunTicket { run, token, sequence: name, steps })
+        }
+        Started::Active(run) => again(app, session, deployment, run).await,
+        Started::ImageGone => Err(Refusal::conflict(
+            format!("an image version that {name} applies was deleted just now"),
+            "try again",
+        )),
+    }
+}
+
+/// The answer to the first request got lost: the same runner asks for the same deployment again.
+async fn again(app: &App, session: &Session, deployment: i64, run: i64) -> Result<RunTicket, Refusal> {
+    let row = app.db.run(run).await?;
+    if row.is_some_and(|row| row.deployment == deployment && row.receipt_key == session.receipt_key)
+        && let Some(ticket) = ticket(app, run, &session.receipt_key).await?
+    {
+        return Ok(ticket);
+    }
+    Err(Refusal::conflict(
+        format!("this Mac has run {run}, which has not ended"),
+        format!("say hello again to go on with it, or cancel it: rootstock run cancel {run}"),
+    ))
+}
+
+/// A new token for a run. Also for one that ended just now, because its Mac was started anew: the runner asks `next` and shows
+/// how it ended.
+pub async fn ticket(app: &App, run: i64, receipt_key: &str) -> Result<Option<RunTicket>, Refusal> {
+    let Some(row) = app.db.run(run).await? else { return Ok(None) };
+    let (token, digest) = new_token()?;
+    app.db.renew_token(run, digest, receipt_key).await?;
+    Ok(Some(RunTicket { run, token, sequence: row.summary.sequence, steps: row.summary.steps }))
+}
+
+async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) -> Result<Offered, Refusal> {
+    let succeeded = app.db.succeeded_deployments(session.device).await?;
+    let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
+    offers(app.db.deployments().await?, &mac, app.config.countdown)
+        .into_iter()
+        .find(|offered| offered.offer.deployment == deployment)
+        .ok_or_else(|| {
+            Refusal::conflict(
+                format!("deployment {deployment} is not, or no longer, offered to this Mac"),
+                "say hello again and choose from the new list",
+            )
+        })
+}
+
+/// The versions that this run applies, whatever is imported or chosen later.
+async fn pin(
+    app: &App,
+    offered: &Offered,
+    facts: &Facts,
+) -> Result<Vec<(PinnedImage, StoredVersion)>, Refusal> {
+    let none = Scope::default();
+    let wanted = images_wanted(&offered.sequence, facts, &none, &none).map_err(|(step, why)| {
+        Refusal::wrong(
+            format!("step `{step}` cannot be prepared: {why}"),
+            "correct the sequence, then try again",
+        )
+    })?;
+    let mut pins: Vec<(PinnedImage, StoredVersion)> = Vec::new();
+    for image in wanted {
+        let found = app.db.version(&image.name, image.version).await?.ok_or_else(|| {
+            let asked = image.version.map_or(String::new(), |version| format!(" version {version}"));
+            Refusal::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!(
+                    "step `{}` applies the image {}{asked}, which is not in the library",
+                    image.step, image.name
+                ),
+                format!("import it: rootstock image import FILE --name {:?}", image.name),
+            )
+        })?;
+        let pin = PinnedImage {
+            name: image.name,
+            asked: image.version,
+            version: found.version,
+            manifest: found.manifest,
+        };
+        pins.push((pin, found));
+    }
+    Ok(pins)
+}
+
+/// A token and what of it is kept.
+fn new_token() -> Result<(Secret, Digest), Refusal> {
+    let secret = token::random()?;
+    let digest = token::digest(secret.expose());
+    Ok((secret, digest))
+}

@@ -1,0 +1,256 @@
+//! Image versions between library and database: what is in which order, so that nothing half-made is ever seen.
+//!
+//! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
+//! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::MutexGuard;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::app::App;
+use super::clock::now_ms;
+use super::http::error::{Refusal, chain};
+use super::jobs::{Made, Work};
+use super::library::{ImportError, Imported};
+use crate::api::admin::{ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
+use crate::api::runner::Problem;
+use crate::db::{NewVersion, StoredVersion};
+use crate::image::chunk::CHUNK;
+use crate::image::ingest::Progress;
+use crate::image::manifest::Region;
+use crate::image::source::Source;
+use crate::store::StoreError;
+use crate::value::{ByteSize, Digest};
+
+/// Takes a file in.
+pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made, Problem> {
+    let settling = app.settling.lock().await;
+    let result = import_alone(app, &request, work).await;
+    drop(settling);
+    if result.is_err() {
+        sweep(app).await;
+    }
+    result
+}
+
+async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<Made, Problem> {
+    let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
+    let progress = Arc::new(Progress::default());
+    let (counted, stopped) = (progress.clone(), progress.clone());
+    let reading = spawn_blocking(move || {
+        blocking.phase("reading", decoded_size(&path));
+        library.import(&path, &counted)
+    });
+    let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
+    let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
+    let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let facts = facts(&imported, source);
+    let size = facts.size;
+    let version = app
+        .db
+        .add_version(&NewVersion { image: request.name.clone(), facts })
+        .await
+        .map_err(|error| Refusal::from(error).problem().clone())?;
+    let message = format!(
+        "{} {version}: {} decoded, {} added to the library",
+        request.name,
+        ByteSize(size),
+        ByteSize(imported.new_bytes)
+    );
+    tracing::info!(image = request.name, version, "imported {message}");
+    Ok(Made { message, version: Some(version) })
+}
+
+/// Reads every chunk of a version.
+pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Made, Problem> {
+    let (library, digest, done) = (app.library.clone(), version.manifest, Arc::new(AtomicU64::new(0)));
+    work.phase("reading", 0);
+    let (counted, blocking) = (done.clone(), work.clone());
+    let reading = spawn_blocking(move || {
+        let (_, manifest) = library.manifest(digest)?;
+        let distinct: HashSet<&Digest> = manifest.digests().collect();
+        blocking.set_total(distinct.len() as u64 * CHUNK);
+        library.verify(digest, &counted)
+    });
+    let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
+    let name = format!("{} {}", version.image, version.version);
+    let again = format!("check the disk of the library, then import {} again", version.image);
+    let found = verified.map_err(panicked)?.map_err(|error| Problem {
+        error: format!("{name} is damaged: {}", chain(&error)),
+        next_step: again.clone(),
+    })?;
+    match found.damage.first() {
+        None => {
+            let message = format!(
+                "{name} is whole: {} chunks, {} read and compared",
+                found.chunks,
+                ByteSize(found.bytes)
+            );
+            Ok(Made { message, version: Some(version.version) })
+        }
+        Some(first) => Err(Problem {
+            error: format!(
+                "{name} is damaged: {} of {} chunks, the first: {}",
+                found.damage.len(),
+                found.chunks,
+                chain(&first.error)
+            ),
+            next_step: again,
+        }),
+    }
+}
+
+/// Removes manifests without a version row, then chunks that no manifest names.
+pub async fn collect(app: &App) -> Result<Made, Problem> {
+    let settling = app.settling.lock().await;
+    sweep_settled(app, &settling).await;
+    let library = app.library.clone();
+    let collected = spawn_blocking(move || library.store().collection()?.run()).await.map_err(panicked)?;
+    let collected = collected.map_err(|error| Problem {
+        error: format!("nothing was removed: {}", chain(&error)),
+        next_step: "try again when no import and no restore is running".to_owned(),
+    })?;
+    let message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
+    Ok(Made { message, version: None })
+}
+
+/// After a version was deleted: its manifest goes now, or, while an import runs, when that has ended. Bytes that a
+/// collection would give back.
+pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
+    if orphan.is_some() {
+        sweep(app).await;
+    }
+    Ok(library(app).await?.reclaimable)
+}
+
+/// Removes manifests that no version row names, unless an import is between the two. What goes wrong is logged: nobody sees
+/// those manifests, and the next sweep tries again.
+pub async fn sweep(app: &App) {
+    if let Ok(settling) = app.settling.try_lock() {
+        sweep_settled(app, &settling).await;
+    }
+}
+
+async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
+    let wanted = match app.db.manifests().await {
+        Ok(wanted) => wanted,
+        Err(error) => return tracing::error!("manifests were not swept: {}", chain(&error)),
+    };
+    let library = app.library.clone();
+    let swept = spawn_blocking(move || {
+        let kept = library.store().manifests()?;
+        let stray: Vec<Digest> = kept.iter().filter(|digest| !wanted.contains(digest)).copied().collect();
+        for digest in &stray {
+            library.store().remove_manifest(*digest)?;
+        }
+        let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !kept.contains(digest)).collect();
+        Ok::<_, StoreError>((stray.len(), lost))
+    });
+    match swept.await {
+        Ok(Ok((stray, lost))) => {
+            if stray > 0 {
+                tracing::info!("removed {stray} manifests that no image version names");
+            }
+            for digest in lost {
+                tracing::error!("manifest {digest} of an image version is lost: import that image again");
+            }
+        }
+        Ok(Err(error)) => tracing::error!("manifests were not swept: {}", chain(&error)),
+        Err(panic) => tracing::error!("manifests were not swept: {panic}"),
+    }
+}
+
+/// Where the library lies and how full it is.
+pub async fn library(app: &App) -> Result<Library, Refusal> {
+    // While an import or a restore is under way nobody can tell what will be garbage; and none begins while we look.
+    let settling = app.settling.try_lock().ok();
+    let (library, settled) = (app.library.clone(), settling.is_some());
+    let read = spawn_blocking(move || {
+        let store = library.store();
+        let plan = || store.collection().and_then(|collection| collection.plan());
+        let reclaimable = match settled.then(plan) {
+            Some(Ok(plan)) => plan.reclaimable,
+            Some(Err(StoreError::Busy(_))) | None => 0,
+            Some(Err(error)) => return Err(error),
+        };
+        Ok((store.usage(), reclaimable, library.key().to_string()))
+    });
+    let (usage, reclaimable, manifest_key) =
+        read.await.map_err(|error| Refusal::fault(&error))?.map_err(|error| Refusal::fault(&error))?;
+    Ok(Library {
+        store: Some(app.data.join("store").display().to_string()),
+        manifest_key,
+        chunks: usage.chunks,
+        bytes: usage.bytes,
+        reclaimable,
+    })
+}
+
+fn facts(imported: &Imported, source: String) -> ImageVersion {
+    let manifest = &imported.manifest;
+    let main = manifest.main().map(|region| region.start);
+    let distinct: HashSet<&Digest> = manifest.digests().collect();
+    let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
+    ImageVersion {
+        version: 0,
+        manifest: imported.digest,
+        size: manifest.size(),
+        sha256: manifest.source().to_string(),
+        source,
+        format: imported.format.to_string(),
+        imported_ms: now_ms(),
+        chunks: distinct.len() as u64,
+        added: imported.new_bytes,
+        partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
+        partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
+        used_by: Vec::new(),
+    }
+}
+
+fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
+    let facts = region.partition.as_ref();
+    ImagePartition {
+        number: facts.map(|facts| facts.number),
+        r#type: facts.map(|facts| facts.kind.clone()).unwrap_or_default(),
+        name: facts.map(|facts| facts.name.clone()).unwrap_or_default(),
+        start: region.start,
+        size: region.size,
+        volume: region.volume.as_ref().map(|volume| ImageVolume {
+            kind: volume.kind.clone(),
+            label: Some(volume.label.clone()).filter(|label| !label.is_empty()),
+            size: volume.size,
+            used: volume.used,
+            block_size: volume.block_size,
+        }),
+        main: main == Some(region.start),
+    }
+}
+
+/// Bytes of the decoded image where the file says so, for the progress bar; what is wrong with it, the import tells.
+fn decoded_size(path: &Path) -> u64 {
+    let source = File::open(path).ok().and_then(|file| Source::open(file).ok());
+    source.and_then(|source| source.size()).unwrap_or(0)
+}
+
+fn failed(error: &ImportError) -> Problem {
+    let next_step = match error {
+        ImportError::Open { .. } => "check the path, and that rootstockd's account may read it",
+        ImportError::Source(_) | ImportError::Partition(_) => {
+            "nothing was added; look into the file: rootstock image inspect FILE"
+        }
+        _ => "nothing was added to the library",
+    };
+    Problem { error: chain(error), next_step: next_step.to_owned() }
+}
+
+fn panicked(error: JoinError) -> Problem {
+    Problem {
+        error: format!("the appliance failed: {error}"),
+        next_step: "report it with the log of rootstockd".into(),
+    }
+}

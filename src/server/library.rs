@@ -1,0 +1,380 @@
+//! The image library: files become signed manifests in the store. Blocking; the daemon calls it from threads of its own.
+//!
+//! Owns: the signing key, the walk from file to manifest, the room that is left free on the disk.
+//! Must not know: SQL, HTTP, names and versions.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Cursor, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use ring::rand::SystemRandom;
+use ring::signature::Ed25519KeyPair;
+
+use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
+use crate::image::manifest::{BadKey, Locations, Manifest, ManifestKey, NoImage, PartitionFacts, Region};
+use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
+use crate::image::partition::{self, Layout, PartitionError};
+use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
+use crate::image::volume;
+use crate::store::{GetError, Import, ManifestError, Store, StoreError, StoredImage, Verification};
+use crate::value::{ByteSize, Digest};
+
+/// The library of one appliance.
+pub struct Library {
+    store: Store,
+    signer: Signer,
+    workers: usize,
+    keep_free: u64,
+}
+
+/// An image that is in the library now.
+#[derive(Debug)]
+pub struct Imported {
+    /// Name of the manifest.
+    pub digest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// What the file was.
+    pub format: Format,
+    /// The file's own checksums.
+    pub checksums: Checksums,
+    /// Chunks that the store did not have.
+    pub new_chunks: u64,
+    /// Bytes of their frames.
+    pub new_bytes: u64,
+    /// What was odd and stopped nobody.
+    pub warnings: Vec<String>,
+}
+
+/// Why the library cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Reading or making the key.
+    #[error("the signing key {}", .path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The key is damaged: it is never replaced by a new one, because Macs refuse manifests of a key they do not know.
+    #[error("the signing key {} is damaged; put it back from a backup", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: BadKey,
+    },
+}
+
+/// Why a file did not become an image; nothing was added to the library.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Opening it.
+    #[error("opening {}", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Its format, its content, its checksums.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Its partition table.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Its partition table names more than there is.
+    #[error("the image ends before partition {number} does: it was cut off; copy or download it again")]
+    CutOff {
+        /// The partition.
+        number: u32,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk would become too full.
+    #[error(
+        "the library's disk has {} left, and {} must stay free; free some room, or set library.keep-free lower",
+        ByteSize(*.free), ByteSize(*.keep)
+    )]
+    Room {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must stay free.
+        keep: u64,
+    },
+    /// Reading back what was stored.
+    #[error("looking into the volumes of the image")]
+    Facts(#[source] io::Error),
+    /// The image is empty.
+    #[error("the image is empty")]
+    Empty,
+    /// No memory to compress.
+    #[error("compressing a chunk")]
+    Compress(#[source] io::Error),
+    /// The decoder broke its contract.
+    #[error("the decoder gave pieces that do not follow each other: {0}")]
+    Decoder(String),
+    /// The regions do not add up.
+    #[error(transparent)]
+    NoImage(#[from] NoImage),
+    /// Somebody asked to stop.
+    #[error("the import was stopped")]
+    Stopped,
+}
+
+/// Why a manifest is not handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// Not there, damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// There, and not to be believed.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// A chunk of it is missing.
+    #[error(transparent)]
+    Chunk(#[from] GetError),
+}
+
+impl Library {
+    /// Opens the store in the folder `store` with the signing key in the folder `keys`; makes what is missing.
+    ///
+    /// # Errors
+    /// See [`LibraryError`].
+    pub fn open(store: &Path, keys: &Path, workers: usize, keep_free: u64) -> Result<Library, LibraryError> {
+        let signer = signing_key(&keys.join("manifest.key"))?;
+        Ok(Library { store: Store::open(store)?, signer, workers: workers.max(1), keep_free })
+    }
+
+    /// Public key that manifests are checked with.
+    pub fn key(&self) -> ManifestKey {
+        self.signer.key()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Takes in the image file at `path`. When this returns, the image survives a power cut.
+    ///
+    /// # Errors
+    /// See [`ImportError`].
+    pub fn import(&self, path: &Path, progress: &Progress) -> Result<Imported, ImportError> {
+        let open = || {
+            let file = File::open(path);
+            let file = file.map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
+            Ok::<Source, ImportError>(Source::open(file)?)
+        };
+        let mut source = open()?;
+        let (format, warnings) = (source.format(), source.warnings().to_vec());
+        let layout = match source.size() {
+            Some(size) => Some(partition::read(&mut open()?.into_reader()?, size)?),
+            None => None,
+        };
+        let import = self.store.import()?;
+        let made = self.take_in(&mut source, layout.clone(), &import, progress);
+        let made = made.and_then(|(ingested, decoded)| Ok((self.describe(&import, ingested)?, decoded)));
+        let ((manifest, new_chunks, new_bytes), decoded) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let path = path.display();
+                if let Err(left) = import.abandon() {
+                    tracing::warn!("what the failed import of {path} stored is garbage now: {left}");
+                }
+                return Err(error);
+            }
+        };
+        let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
+        let odd = layout.into_iter().flat_map(|layout| layout.warnings);
+        let warnings = warnings.into_iter().chain(odd).collect();
+        Ok(Imported {
+            digest,
+            manifest,
+            format,
+            checksums: decoded.checksums,
+            new_chunks,
+            new_bytes,
+            warnings,
+        })
+    }
+
+    /// The manifest of what was taken in, with the number and bytes of new chunks.
+    fn describe(
+        &self,
+        import: &Import<'_>,
+        mut ingested: Ingested,
+    ) -> Result<(Manifest, u64, u64), ImportError> {
+        if let Some(PartitionFacts { number, .. }) = ingested.left_out.first() {
+            return Err(ImportError::CutOff { number: *number });
+        }
+        import.settle()?;
+        let facts = self.volume_facts(&ingested.regions, ingested.scheme).map_err(ImportError::Facts)?;
+        ingested.regions.iter_mut().zip(facts).for_each(|(region, facts)| region.volume = facts);
+        let (new_chunks, new_bytes) = (ingested.new_chunks, ingested.new_bytes);
+        Ok((ingested.into_manifest()?, new_chunks, new_bytes))
+    }
+
+    /// Decodes into the store.
+    fn take_in(
+        &self,
+        source: &mut Source,
+        layout: Option<Layout>,
+        import: &Import<'_>,
+        progress: &Progress,
+    ) -> Result<(Ingested, Decoded), ImportError> {
+        let keeper = Roomy { import, folder: self.store.folder(), keep: self.keep_free };
+        let (mut decoded, mut bad_table) = (None, None);
+        let feed = |sink: Sink<'_>| {
+            decoded = Some(source.decode(self.workers, sink)?);
+            Ok::<(), DecodeError<Halt>>(())
+        };
+        let layout = |head: &[u8]| match layout {
+            Some(layout) => Ok(layout),
+            // A stream is read once, so its table must be in front; whether the partitions are all there is seen at
+            // the end.
+            None => partition::read(&mut Cursor::new(head), STREAM).map_err(|error| {
+                bad_table = Some(error);
+                Halt
+            }),
+        };
+        let result = ingest(feed, layout, &keeper, self.workers, progress);
+        if let Some(error) = bad_table {
+            return Err(error.into());
+        }
+        let ingested = result.map_err(|error| match error {
+            IngestError::Source(DecodeError::Source(error)) => ImportError::Source(error),
+            IngestError::Source(DecodeError::Sink(Halt)) | IngestError::Stopped => ImportError::Stopped,
+            IngestError::Keep(error) => error,
+            IngestError::Compress(error) => ImportError::Compress(error),
+            IngestError::Empty => ImportError::Empty,
+            error @ IngestError::OutOfOrder { .. } => ImportError::Decoder(error.to_string()),
+        })?;
+        Ok((ingested, decoded.ok_or(ImportError::Stopped)?))
+    }
+
+    /// What the volumes say of themselves: one entry a region.
+    fn volume_facts(
+        &self,
+        regions: &[Region],
+        scheme: partition::Scheme,
+    ) -> io::Result<Vec<Option<VolumeFacts>>> {
+        let mut image = StoredImage::new(&self.store, regions);
+        let volumes = regions.iter().map(|region| {
+            if region.partition.is_none() && scheme != partition::Scheme::None {
+                return Ok(None);
+            }
+            let facts = volume::read(&mut image, region.start, region.size)?;
+            Ok((facts.kind != volume::Kind::Unknown).then(|| VolumeFacts {
+                kind: facts.kind.to_string(),
+                label: facts.label.unwrap_or_default(),
+                size: facts.size,
+                used: facts.used,
+                block_size: facts.block_size.unwrap_or(0),
+            }))
+        });
+        volumes.collect()
+    }
+
+    /// A manifest, checked against this appliance's own key.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn manifest(&self, digest: Digest) -> Result<(SignedManifest, Manifest), LookupError> {
+        let signed = self.store.manifest(digest)?;
+        let manifest = signed.verify(digest, &[self.key()])?;
+        Ok((signed, manifest))
+    }
+
+    /// Where the chunks of a manifest lie.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn locations(&self, digest: Digest) -> Result<Locations, LookupError> {
+        Ok(self.store.locations(&self.manifest(digest)?.1)?)
+    }
+
+    /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.
+    ///
+    /// # Errors
+    /// See [`LookupError`]; damaged chunks are no error but the result.
+    pub fn verify(&self, digest: Digest, done: &AtomicU64) -> Result<Verification, LookupError> {
+        let (_, manifest) = self.manifest(digest)?;
+        Ok(self.store.verify(&manifest, self.workers, done))
+    }
+}
+
+/// Size that is assumed of a stream until its end.
+const STREAM: u64 = 1 << 52;
+
+/// An import that leaves room on the disk.
+struct Roomy<'a> {
+    import: &'a Import<'a>,
+    folder: &'a Path,
+    keep: u64,
+}
+
+impl Keeper for Roomy<'_> {
+    type Error = ImportError;
+
+    fn holds(&self, digest: &Digest) -> bool {
+        self.import.holds(digest)
+    }
+
+    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), ImportError> {
+        // Where this cannot be asked, the write says whether there is room.
+        if let Ok(disk) = nix::sys::statvfs::statvfs(self.folder) {
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+            if free < self.keep.saturating_add(frame.len() as u64) {
+                return Err(ImportError::Room { free, keep: self.keep });
+            }
+        }
+        Ok(self.import.keep(digest, raw, frame)?)
+    }
+}
+
+/// Reads the key, or makes one at the first start. The public half is written beside it for programs that may not read
+/// the private one.
+fn signing_key(path: &Path) -> Result<Signer, LibraryError> {
+    let file = |source| LibraryError::KeyFile { path: path.to_owned(), source };
+    let document = match fs::read(path) {
+        Ok(document) => document,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+            let made = made.map_err(|_| file(io::Error::other("no random numbers to make a key from")))?;
+            write_key(path, made.as_ref(), 0o600).map_err(file)?;
+            made.as_ref().to_vec()
+        }
+        Err(error) => return Err(file(error)),
+    };
+    let damaged = |source| LibraryError::Key { path: path.to_owned(), source };
+    let signer = Signer::from_pkcs8(&document).map_err(damaged)?;
+    let public = path.with_extension("pub");
+    if !public.exists() {
+        write_key(&public, format!("{}\n", signer.key()).as_bytes(), 0o644).map_err(file)?;
+    }
+    Ok(signer)
+}
+
+/// After a power cut the file is there whole or not at all.
+fn write_key(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
+}

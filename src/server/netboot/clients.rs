@@ -1,0 +1,208 @@
+//! Who was seen: addresses to MACs, the timeline, and what the log has said already.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::api::timeline::{ClientEvent, Stage};
+use crate::value::MacAddr;
+
+/// Most entries of each table. A full one starts anew: what it held is learnt again from the next packets.
+const MOST: usize = 8192;
+/// How long a source is not complained about again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What happened since the start, for metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests that were answered, of all services.
+    pub answered: AtomicU64,
+    /// Requests of boot clients that were left unanswered or refused.
+    pub refused: AtomicU64,
+    /// Packets that could not be read.
+    pub malformed: AtomicU64,
+    /// Timeline entries lost because nobody took them in time.
+    pub events_lost: AtomicU64,
+    /// Bytes that TFTP clients acknowledged.
+    pub tftp_bytes: AtomicU64,
+    /// Bytes of boot files sent over HTTP.
+    pub http_bytes: AtomicU64,
+}
+
+/// When a source was last complained about, and how often it gave reason to since.
+type Complaint = (Instant, u64);
+
+pub(super) struct Clients {
+    timeline: mpsc::Sender<ClientEvent>,
+    pub(super) counters: Arc<Counters>,
+    addresses: Mutex<HashMap<Ipv4Addr, MacAddr>>,
+    started: Mutex<HashSet<MacAddr>>,
+    complaints: Mutex<HashMap<(Ipv4Addr, &'static str), Complaint>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Clients {
+    pub(super) fn new(timeline: mpsc::Sender<ClientEvent>, counters: Arc<Counters>) -> Clients {
+        Clients {
+            timeline,
+            counters,
+            addresses: Mutex::default(),
+            started: Mutex::default(),
+            complaints: Mutex::default(),
+        }
+    }
+
+    /// A DHCP packet told that `mac` has, or is about to have, `address`.
+    pub(super) fn learn(&self, address: Ipv4Addr, mac: MacAddr) {
+        let mut addresses = held(&self.addresses);
+        if addresses.len() >= MOST {
+            addresses.clear();
+        }
+        addresses.insert(address, mac);
+    }
+
+    /// Whose address this is: from DHCP packets seen, else from the kernel's neighbour table.
+    pub(super) fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        let seen = held(&self.addresses).get(&address).copied();
+        seen.or_else(|| in_arp_table(&std::fs::read_to_string("/proc/thread-self/net/arp").ok()?, address))
+    }
+
+    /// A Mac has confirmed an image.
+    pub(super) fn has_started(&self, mac: MacAddr) {
+        let mut started = held(&self.started);
+        if started.len() >= MOST {
+            started.clear();
+        }
+        started.insert(mac);
+    }
+
+    /// Macs that were started from here.
+    pub(super) fn remembered(&self) -> usize {
+        held(&self.started).len()
+    }
+
+    /// One line of a client's timeline. Never waits: a full queue loses the line and counts it.
+    pub(super) fn tell(&self, mac: MacAddr, stage: Stage, answered: bool, detail: String) {
+        let count = if answered { &self.counters.answered } else { &self.counters.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        let event = ClientEvent { mac, at_ms: now_ms(), stage, answered, detail };
+        if self.timeline.try_send(event).is_err() {
+            self.counters.events_lost.fetch_add(1, Ordering::Relaxed);
+            if self.may_complain(Ipv4Addr::UNSPECIFIED, "timeline").is_some() {
+                warn!("timeline entries are lost: they come faster than the database takes them");
+            }
+        }
+    }
+
+    /// A packet that could not be read: counted, and logged once per source and minute.
+    pub(super) fn malformed(&self, service: &'static str, from: Ipv4Addr, error: &dyn std::error::Error) {
+        self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+        if let Some(before) = self.may_complain(from, service) {
+            warn!(%from, service, before, "dropped a malformed {service} packet from {from}: {error}");
+        }
+    }
+
+    /// Whether a complaint about this source is due, and how many were held back since the last.
+    pub(super) fn may_complain(&self, from: Ipv4Addr, about: &'static str) -> Option<u64> {
+        let now = now();
+        let mut complaints = held(&self.complaints);
+        if complaints.len() >= MOST {
+            complaints.retain(|_, (last, _)| now.duration_since(*last) < QUIET);
+        }
+        let is_full = complaints.len() >= MOST;
+        match complaints.get_mut(&(from, about)) {
+            Some((last, held_back)) if now.duration_since(*last) < QUIET => {
+                *held_back += 1;
+                None
+            }
+            Some((last, held_back)) => {
+                *last = now;
+                Some(std::mem::take(held_back))
+            }
+            // A flood with forged sources fills the table; those that find no room are only counted.
+            None if is_full => None,
+            None => {
+                complaints.insert((from, about), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge reads the clock for the wing")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge stamps timeline entries")]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One complete entry (flag 0x2) of `/proc/thread-self/net/arp`.
+fn in_arp_table(table: &str, address: Ipv4Addr) -> Option<MacAddr> {
+    let wanted = address.to_string();
+    table.lines().find_map(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let (ip, _, flags, mac) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+        (ip == wanted && flags != "0x0").then(|| mac.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(queue: usize) -> (Clients, mpsc::Receiver<ClientEvent>) {
+        let (sender, receiver) = mpsc::channel(queue);
+        (Clients::new(sender, Arc::default()), receiver)
+    }
+
+    #[test]
+    fn the_neighbour_table_is_read_without_incomplete_entries() {
+        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
+                     10.0.0.2         0x1         0x2         02:00:00:00:00:02     *        eth0\n\
+                     10.0.0.3         0x1         0x0         00:00:00:00:00:00     *        eth0\n";
+        assert_eq!(in_arp_table(table, Ipv4Addr::new(10, 0, 0, 2)), Some(MacAddr::new([2, 0, 0, 0, 0, 2])));
+        assert_eq!(in_arp_table(table, Ipv4Addr::new(10, 0, 0, 3)), None);
+        assert_eq!(in_arp_table("garbage", Ipv4Addr::new(10, 0, 0, 2)), None);
+    }
+
+    #[test]
+    fn a_source_is_complained_about_once_a_minute() {
+        let (clients, _queue) = clients(1);
+        let from = Ipv4Addr::new(10, 0, 0, 9);
+        assert_eq!(clients.may_complain(from, "DHCP"), Some(0));
+        assert_eq!(clients.may_complain(from, "DHCP"), None);
+        assert_eq!(clients.may_complain(from, "TFTP"), Some(0));
+    }
+
+    #[test]
+    fn a_flood_of_sources_stays_within_the_table() {
+        let (clients, _queue) = clients(1);
+        for source in 0..20_000u32 {
+            clients.may_complain(Ipv4Addr::from(source), "DHCP");
+            clients.learn(Ipv4Addr::from(source), MacAddr::new([2, 0, 0, 0, 0, 1]));
+        }
+        assert!(held(&clients.complaints).len() <= MOST && held(&clients.addresses).len() <= MOST);
+    }
+
+    #[test]
+    fn a_full_timeline_loses_lines_and_counts_them() {
+        let (clients, mut queue) = clients(1);
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        clients.tell(mac, Stage::List, true, "one".into());
+        clients.tell(mac, Stage::List, true, "two".into());
+        assert_eq!(queue.try_recv().unwrap().detail, "one");
+        assert_eq!(clients.counters.events_lost.load(Ordering::Relaxed), 1);
+    }
+}

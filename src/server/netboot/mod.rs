@@ -1,0 +1,131 @@
+//! The boot services at the edge: DHCP on 67 and 4011, TFTP on 69, boot files over plain HTTP.
+//!
+//! * [`socket`](Sockets): ports, and which interface a packet came by
+//! * [`folder`](BootFolder): what the boot folder holds now
+//! * `clients`: who was seen, the timeline, what was logged already
+//! * `dhcp` · `tftp` and `transfer` · `http`: receive, ask the wing, send, log
+//!
+//! Owns: sockets, tasks and the clock of the boot services. Must not know: what an answer says (`netboot` decides).
+
+mod clients;
+mod dhcp;
+mod folder;
+mod http;
+mod socket;
+mod tftp;
+mod transfer;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use clients::Counters;
+pub use folder::BootFolder;
+pub use socket::{BindError, Sockets};
+
+use crate::api::timeline::ClientEvent;
+use crate::netboot::offer::Door;
+use crate::netboot::tftp::Limits;
+
+/// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder with `vmlinuz`, `initramfs.cpio.zst`, `*.nbi/`, `ipxe/`.
+    pub boot: PathBuf,
+    /// Address to listen on; unspecified for all.
+    pub listen: Ipv4Addr,
+    /// Port numbers; 0 lets the system choose, which only tests want.
+    pub ports: Ports,
+    /// Interfaces by which DHCP and TFTP are served; empty for all. HTTP follows `listen`.
+    pub interfaces: Vec<String>,
+    /// Our address in replies, where the interface's own is not the one that clients reach (NAT, container).
+    pub advertise: Option<Ipv4Addr>,
+    /// Our name, which clients may put into `sname`.
+    pub host_name: String,
+    /// Port of the HTTPS server, for the runner.
+    pub https_port: u16,
+    /// More kernel arguments for the boot environment.
+    pub kernel_arguments: String,
+    /// Limits of one TFTP transfer.
+    pub tftp: Limits,
+    /// TFTP transfers at one time. Each takes a thread and at most 128 KiB.
+    pub tftp_transfers: usize,
+    /// HTTP connections at one time.
+    pub http_connections: usize,
+}
+
+/// Port numbers of the boot services.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// DHCP and BSDP, 67.
+    pub dhcp: u16,
+    /// proxyDHCP, 4011.
+    pub proxy: u16,
+    /// TFTP, 69.
+    pub tftp: u16,
+    /// Plain HTTP, 80.
+    pub http: u16,
+}
+
+impl Settings {
+    /// The defaults for a boot folder.
+    pub fn new(boot: PathBuf) -> Settings {
+        Settings {
+            boot,
+            listen: Ipv4Addr::UNSPECIFIED,
+            ports: Ports { dhcp: 67, proxy: 4011, tftp: 69, http: 80 },
+            interfaces: Vec::new(),
+            advertise: None,
+            host_name: String::from("rootstock"),
+            https_port: 443,
+            kernel_arguments: String::new(),
+            tftp: Limits::default(),
+            tftp_transfers: 128,
+            http_connections: 512,
+        }
+    }
+}
+
+/// What every service needs.
+struct Context {
+    settings: Settings,
+    /// The port that plain HTTP really has.
+    http_port: u16,
+    folder: BootFolder,
+    clients: clients::Clients,
+}
+
+/// Serves until `stop` is cancelled, then joins every task and transfer. Returns early only when a socket is lost.
+pub async fn run(
+    sockets: Sockets,
+    settings: Settings,
+    timeline: mpsc::Sender<ClientEvent>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let context = Arc::new(Context {
+        http_port: sockets.http_address()?.port(),
+        folder: BootFolder::new(settings.boot.clone()),
+        clients: clients::Clients::new(timeline, counters),
+        settings,
+    });
+    let Sockets { dhcp, proxy, tftp, http } = sockets;
+    let mut services = JoinSet::new();
+    services.spawn(dhcp::serve(Door::Dhcp, dhcp, context.clone(), stop.clone()));
+    services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
+    services.spawn(tftp::serve(tftp, context.clone(), stop.clone()));
+    services.spawn(http::serve(http, context, stop.clone()));
+    let mut result = Ok(());
+    while let Some(ended) = services.join_next().await {
+        let ended = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        if ended.is_err() && result.is_ok() {
+            result = ended;
+            stop.cancel();
+        }
+    }
+    result
+}

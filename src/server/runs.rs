@@ -1,0 +1,385 @@
+//! Runs at work: the pure engine of `sequence::run` between the database and those who ask.
+//!
+//! Every event is recorded before it takes effect: decide, commit, then change what is held in memory. So a daemon that
+//! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
+//! each other. Must not know: HTTP, tokens' spelling, how an action is done.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::clock::now_ms;
+use super::receipt;
+use super::timeline::Timeline;
+use super::wire;
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
+use crate::db::{Append, Db, DbError, Ended, EventBody};
+use crate::sequence::run::event::{Event, Recorded};
+use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
+use crate::value::MacAddr;
+
+/// Runs that are held in memory at most, as long as enough of them have ended.
+const MOST_HELD: usize = 256;
+/// Events that the engine may record by itself before it has an answer: more than any sequence has steps.
+const MOST_DECISIONS: usize = 100_000;
+/// How old the progress in the database may be, in milliseconds.
+const PROGRESS_AGE_MS: i64 = 5_000;
+/// Rows that the log of one run may have.
+const MOST_ROWS: i64 = 20_000;
+
+/// All runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Runs {
+    db: Db,
+    timeline: Timeline,
+    held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
+}
+
+/// One run in memory: a mirror of its rows.
+pub struct Held {
+    id: i64,
+    device: i64,
+    /// Address that its Mac booted with.
+    mac: Option<MacAddr>,
+    machine: Mutex<Machine>,
+    seen: watch::Sender<Seen>,
+}
+
+struct Machine {
+    run: Run,
+    /// Number of the last row.
+    last: i64,
+    receipt_key: String,
+    saved_ms: i64,
+    /// Set when the rows went on without us: everything here is stale.
+    lost: bool,
+}
+
+/// What watchers wait for.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Grows with everything that happens.
+    pub change: u64,
+    /// Progress of the action at work.
+    pub progress: Option<Progress>,
+    /// Whether nothing more will happen.
+    pub ended: bool,
+}
+
+/// Why a run did not move.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No such run.
+    #[error("there is no run {0}")]
+    Absent(i64),
+    /// The event does not follow from where the run is.
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+    /// The rows make no run.
+    #[error("the record of run {run} is damaged")]
+    Damaged {
+        /// Which run.
+        run: i64,
+        /// Why.
+        #[source]
+        source: BadRecord,
+    },
+    /// A row is no event of any version.
+    #[error("event {number} of run {run} is unreadable")]
+    Unreadable {
+        /// Which run.
+        run: i64,
+        /// Which event.
+        number: i64,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The engine did not come to an answer.
+    #[error("run {0} decides without end")]
+    Endless(i64),
+    /// Another process moved the run at the same time.
+    #[error("run {0} was moved by another process at the same time")]
+    Moved(i64),
+    /// The database did not answer.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Runs {
+    /// No run is read before it is asked for.
+    pub fn new(db: Db, timeline: Timeline) -> Runs {
+        Runs { db, timeline, held: Arc::default() }
+    }
+
+    /// The run, read from its rows when it is not held yet.
+    pub async fn open(&self, id: i64) -> Result<Arc<Held>, RunError> {
+        if let Some(held) = self.lock().get(&id) {
+            return Ok(held.clone());
+        }
+        let row = self.db.run(id).await?.ok_or(RunError::Absent(id))?;
+        let (events, last) = self.db.state_events(id).await?;
+        let mut recorded = Vec::with_capacity(events.len());
+        for event in &events {
+            let EventBody::State(body) = &event.body else { continue };
+            let event: Recorded = serde_json::from_str(body).map_err(|source| RunError::Unreadable {
+                run: id,
+                number: event.number,
+                source,
+            })?;
+            recorded.push(event);
+        }
+        let mac = match recorded.first().map(|first| &first.event) {
+            Some(Event::Started(start)) => start.facts.mac,
+            _ => None,
+        };
+        let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
+        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
+        let machine = Machine { run, last, receipt_key: row.receipt_key, saved_ms: 0, lost: false };
+        let fresh = Arc::new(Held {
+            id,
+            device: row.summary.device,
+            mac,
+            machine: Mutex::new(machine),
+            seen: watch::Sender::new(seen),
+        });
+        let mut held = self.lock();
+        if held.len() >= MOST_HELD {
+            held.retain(|_, held| !held.seen.borrow().ended);
+        }
+        Ok(held.entry(id).or_insert(fresh).clone())
+    }
+
+    /// What the runner does now.
+    pub async fn next(&self, id: i64) -> Result<Next, RunError> {
+        let held = self.open(id).await?;
+        let mut machine = held.machine.lock().await;
+        for _ in 0..MOST_DECISIONS {
+            match machine.run.next(now_ms()) {
+                Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Act(assignment) => return Ok(wire::act(&assignment)),
+                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
+                Decision::Finished { outcome, message } => {
+                    return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
+                }
+            }
+        }
+        Err(RunError::Endless(id))
+    }
+
+    /// Takes a report in. True when the runner shall stop what it does and ask again.
+    pub async fn report(&self, id: i64, report: Report) -> Result<bool, RunError> {
+        let held = self.open(id).await?;
+        let mut machine = held.machine.lock().await;
+        let number = report.number;
+        match report.event {
+            ReportEvent::Progress(progress) => self.progress(&held, &mut machine, number, progress).await?,
+            ReportEvent::Log { lines } => self.log(&held, &mut machine, lines).await?,
+            ReportEvent::Done(done) => self.done(&held, &mut machine, number, *done).await?,
+            ReportEvent::Failed(failure) => {
+                let event = Event::Failed { number, failure: wire::failure_in(failure) };
+                self.record(&held, &mut machine, event, None).await?;
+            }
+            ReportEvent::Unknown => {
+                tracing::debug!(run = id, "run {id}: a report of a kind that this version does not know");
+            }
+        }
+        Ok(machine.run.outcome().is_some())
+    }
+
+    /// The Mac of this run said hello. A runner that was started anew has another receipt key and remembers nothing; the same
+    /// one only lost its token.
+    pub async fn reconnect(&self, id: i64, boot: BootMethod, receipt_key: &str) -> Result<(), RunError> {
+        let held = self.open(id).await?;
+        let mut machine = held.machine.lock().await;
+        if machine.receipt_key == receipt_key {
+            return Ok(());
+        }
+        let event = Event::Reconnected { boot: wire::boot_method(boot) };
+        self.record(&held, &mut machine, event, None).await?;
+        machine.receipt_key = receipt_key.to_owned();
+        Ok(())
+    }
+
+    /// A person stops the run.
+    pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
+        let held = self.open(id).await?;
+        let mut machine = held.machine.lock().await;
+        self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await
+    }
+
+    /// Ends runs whose maximum run time is over; called by a clock.
+    pub async fn expire(&self) -> Result<(), RunError> {
+        for id in self.db.active_runs().await? {
+            let held = self.open(id).await?;
+            let mut machine = held.machine.lock().await;
+            let now = now_ms();
+            if machine.run.deadline_ms().is_some_and(|deadline| now >= deadline)
+                && let Decision::Record(event) = machine.run.next(now)
+            {
+                self.record(&held, &mut machine, event, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a run with its live progress, as soon as its change number is greater than `after` or it has ended, else after
+    /// `wait`.
+    pub async fn watch<T>(
+        &self,
+        id: i64,
+        after: u64,
+        wait: Duration,
+        read: impl FnOnce(&Run, &Seen) -> T,
+    ) -> Result<T, RunError> {
+        let held = self.open(id).await?;
+        let mut changes = held.seen.subscribe();
+        let _ = tokio::time::timeout(wait, changes.wait_for(|seen| seen.change > after || seen.ended)).await;
+        let machine = held.machine.lock().await;
+        let seen = held.seen.borrow().clone();
+        Ok(read(&machine.run, &seen))
+    }
+
+    async fn done(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        number: u32,
+        mut done: Done,
+    ) -> Result<(), RunError> {
+        let signed = done.receipt.take();
+        let checked =
+            signed.as_ref().map(|signed| receipt::check(signed, &machine.receipt_key, held.id, number));
+        if let Some(Err(error)) = &checked {
+            tracing::warn!(run = held.id, %error, "run {}: the receipt of action {number} is not believed: {error}", held.id);
+        }
+        let manifest = checked.and_then(Result::ok).map(|receipt| receipt.manifest);
+        let event = Event::Done { number, result: wire::result(done, manifest) };
+        let receipt =
+            signed.filter(|_| manifest.is_some()).map(|signed| (number, signed, machine.receipt_key.clone()));
+        self.record(held, machine, event, receipt).await
+    }
+
+    async fn progress(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        number: u32,
+        progress: Progress,
+    ) -> Result<(), RunError> {
+        match machine.run.assignment() {
+            Some(assignment) if assignment.number == number => {}
+            // Late, after the report that ended the action.
+            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => {
+                return Ok(());
+            }
+            _ if machine.run.outcome().is_some() => return Ok(()),
+            other => {
+                let last = other.map_or(0, |assignment| assignment.number);
+                return Err(OutOfOrder::NotAssigned { number, last }.into());
+            }
+        }
+        let now = now_ms();
+        if now - machine.saved_ms >= PROGRESS_AGE_MS {
+            self.db.save_progress(held.id, &progress).await?;
+            machine.saved_ms = now;
+        }
+        held.seen.send_modify(|seen| {
+            seen.change += 1;
+            seen.progress = Some(progress);
+        });
+        Ok(())
+    }
+
+    async fn log(&self, held: &Held, machine: &mut Machine, lines: Vec<String>) -> Result<(), RunError> {
+        if lines.is_empty() || machine.run.outcome().is_some() || machine.last >= MOST_ROWS {
+            return Ok(());
+        }
+        let progress = held.seen.borrow().progress.clone();
+        let append = Append {
+            events: vec![EventBody::Log(lines.join("\n"))],
+            first: machine.last + 1,
+            step: machine.run.step_number(),
+            progress,
+            ..Append::default()
+        };
+        self.append(held, machine, &append).await?;
+        machine.last += 1;
+        held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));
+        Ok(())
+    }
+
+    /// Applies an event, commits it, and only then lets it take effect.
+    async fn record(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        event: Event,
+        receipt: Option<(u32, SignedReceipt, String)>,
+    ) -> Result<(), RunError> {
+        if machine.run.is_repeated(&event) {
+            return Ok(());
+        }
+        let now = now_ms();
+        let after = machine.run.clone().apply(&event, now)?;
+        let kind = event.kind();
+        let ended = after.outcome().map(|outcome| Ended {
+            outcome: wire::outcome(outcome),
+            message: after.message().unwrap_or_default().to_owned(),
+        });
+        let body = serde_json::to_string(&Recorded { at_ms: now, event })
+            .map_err(|source| RunError::Unreadable { run: held.id, number: machine.last + 1, source })?;
+        let append = Append {
+            events: vec![EventBody::State(body)],
+            first: machine.last + 1,
+            step: after.step_number(),
+            progress: None,
+            ended,
+            receipt,
+        };
+        self.append(held, machine, &append).await?;
+        machine.last += 1;
+        machine.run = after;
+        held.seen.send_modify(|seen| {
+            seen.change = change_of(machine.last).max(seen.change + 1);
+            seen.progress = None;
+            seen.ended = machine.run.outcome().is_some();
+        });
+        let step = machine.run.step_number();
+        tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
+        self.note_end(held, &machine.run);
+        Ok(())
+    }
+
+    fn note_end(&self, held: &Held, run: &Run) {
+        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
+        let word = match outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "was cancelled",
+        };
+        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
+        tracing::info!(run = held.id, "{line}");
+        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
+    }
+
+    async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
+        if !machine.lost && self.db.append(held.id, append, now_ms()).await? {
+            return Ok(());
+        }
+        machine.lost = true;
+        self.lock().remove(&held.id);
+        Err(RunError::Moved(held.id))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Change numbers go on after a restart: the row number above, progress between two rows below.
+fn change_of(last: i64) -> u64 {
+    u64::try_from(last).unwrap_or(0) << 20
+}

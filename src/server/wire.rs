@@ -1,0 +1,144 @@
+//! Between the words of the run engine and those of the protocol: one function a type, nothing decided.
+
+use crate::api::admin;
+use crate::api::runner::{
+    Action, Assignment, BootMethod, Destination, DeviceFacts, Done, Failure, Next, Outcome, PartitionRequest,
+    PartitionSize, VolumeFormat,
+};
+use crate::sequence::check::Finding;
+use crate::sequence::model;
+use crate::sequence::quantity;
+use crate::sequence::run;
+use crate::sequence::run::act::{Act, NewPartition, Target};
+use crate::sequence::run::event::{ActionResult, Failure as RunFailure};
+use crate::sequence::variable::{self, Facts};
+use crate::value::Digest;
+
+pub fn facts(facts: &DeviceFacts, boot: BootMethod) -> Facts {
+    Facts {
+        serial: facts.serial.clone(),
+        model: facts.model.clone(),
+        uuid: facts.uuid,
+        mac: facts.macs.first().copied(),
+        memory: facts.memory,
+        disk0_size: facts.disks.iter().find(|disk| disk.number == Some(0)).map(|disk| disk.size),
+        boot: boot_method(boot),
+    }
+}
+
+pub fn boot_method(boot: BootMethod) -> variable::BootMethod {
+    match boot {
+        BootMethod::Netboot => variable::BootMethod::Netboot,
+        BootMethod::Usb => variable::BootMethod::Usb,
+        BootMethod::Macos => variable::BootMethod::Macos,
+        BootMethod::Unknown => variable::BootMethod::Unknown,
+    }
+}
+
+pub fn outcome(outcome: run::Outcome) -> Outcome {
+    match outcome {
+        run::Outcome::Succeeded => Outcome::Succeeded,
+        run::Outcome::Failed => Outcome::Failed,
+        run::Outcome::Cancelled => Outcome::Cancelled,
+    }
+}
+
+pub fn step_state(state: run::StepState) -> admin::StepState {
+    match state {
+        run::StepState::Pending => admin::StepState::Pending,
+        run::StepState::Running => admin::StepState::Running,
+        run::StepState::Succeeded => admin::StepState::Succeeded,
+        run::StepState::Failed => admin::StepState::Failed,
+        run::StepState::Skipped => admin::StepState::Skipped,
+    }
+}
+
+pub fn finding(finding: &Finding) -> admin::Finding {
+    admin::Finding {
+        code: finding.code.to_string(),
+        path: finding.path.clone(),
+        message: finding.message.clone(),
+    }
+}
+
+pub fn failure_out(failure: &RunFailure) -> Failure {
+    Failure {
+        cause: failure.cause.clone(),
+        evidence: failure.evidence.clone(),
+        next_step: failure.next_step.clone(),
+        exit_code: failure.exit_code,
+    }
+}
+
+pub fn failure_in(failure: Failure) -> RunFailure {
+    RunFailure {
+        cause: failure.cause,
+        evidence: failure.evidence,
+        next_step: failure.next_step,
+        exit_code: failure.exit_code,
+    }
+}
+
+/// `receipt` is the manifest of a receipt whose signature was checked.
+pub fn result(done: Done, receipt: Option<Digest>) -> ActionResult {
+    ActionResult { exit_code: done.exit_code, nodes: done.nodes, receipt }
+}
+
+pub fn act(assignment: &run::act::Assignment) -> Next {
+    Next::Act(Box::new(Assignment {
+        number: assignment.number,
+        step: assignment.step,
+        steps: assignment.steps,
+        name: assignment.name.clone(),
+        timeout: assignment.timeout,
+        action: action(&assignment.act),
+    }))
+}
+
+fn action(act: &Act) -> Action {
+    match act.clone() {
+        Act::FormatDisk { disk, partitions } => {
+            Action::FormatDisk { disk, partitions: partitions.into_iter().map(partition).collect() }
+        }
+        Act::ApplyImage { manifest, image, source_partition, target } => {
+            Action::ApplyImage { manifest, image, source_partition, destination: destination(target) }
+        }
+        Act::ExecuteScript { script, environment, success_codes, secrets } => {
+            Action::ExecuteScript { script, environment, success_codes, secrets }
+        }
+        Act::Restart => Action::Restart,
+    }
+}
+
+fn partition(partition: NewPartition) -> PartitionRequest {
+    PartitionRequest {
+        name: partition.name,
+        format: format(partition.format),
+        size: match partition.size {
+            // The engine refuses more than 100.
+            quantity::PartitionSize::Percent(percent) => {
+                PartitionSize::Percent(u8::try_from(percent).unwrap_or(100))
+            }
+            quantity::PartitionSize::Bytes(bytes) => PartitionSize::Bytes(bytes),
+        },
+    }
+}
+
+fn destination(target: Target) -> Destination {
+    match target {
+        Target::Node(node) => Destination::Node(node),
+        Target::Partition { disk, partition } => Destination::Partition { disk, partition },
+    }
+}
+
+fn format(format: model::VolumeFormat) -> VolumeFormat {
+    match format {
+        model::VolumeFormat::Apfs => VolumeFormat::Apfs,
+        model::VolumeFormat::Hfs => VolumeFormat::Hfs,
+        model::VolumeFormat::HfsJournaled => VolumeFormat::HfsJournaled,
+        model::VolumeFormat::HfsCaseSensitive => VolumeFormat::HfsCaseSensitive,
+        model::VolumeFormat::ExFat => VolumeFormat::ExFat,
+        model::VolumeFormat::Fat32 => VolumeFormat::Fat32,
+        model::VolumeFormat::Raw => VolumeFormat::Raw,
+    }
+}

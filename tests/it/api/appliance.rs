@@ -1,0 +1,296 @@
+//! A real server in this process on free ports, and a runner that has no disks: everything over HTTPS and the socket.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use rootstock::api::admin::{self, Job, JobState};
+use rootstock::api::runner::*;
+use rootstock::client::{Client, ClientError, Patience};
+use rootstock::server::Server;
+use rootstock::server::config::Fragment;
+use rootstock::value::{Digest, MacAddr, Secret};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// Settings that take no fixed port.
+pub const FREE_PORTS: &str = "[ports]\nhttp = 0\nhttps = 0\ndhcp = 0\nproxy-dhcp = 0\ntftp = 0\n[library]\nkeep-free = '0'\nworkers = 2\n";
+
+/// A running appliance; stopped when dropped.
+pub struct Appliance {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+    pub data: PathBuf,
+    pub https: u16,
+}
+
+impl Appliance {
+    /// Starts on a data folder that may hold what an earlier one left.
+    pub fn start(data: &Path) -> Appliance {
+        let stop = CancellationToken::new();
+        let (stopped, folder) = (stop.clone(), data.to_owned());
+        let (told, ready) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let config = toml::from_str::<Fragment>(FREE_PORTS).unwrap().validate().unwrap();
+                let server = Server::open(config, &folder).await.unwrap();
+                let https =
+                    server.app().listeners.iter().find(|listener| listener.service == "https").unwrap();
+                told.send(https.address.rsplit(':').next().unwrap().parse().unwrap()).unwrap();
+                server.run(stopped).await.unwrap();
+            });
+        });
+        let https = ready.recv().expect("the server starts");
+        Appliance { stop, thread: Some(thread), data: data.to_owned(), https }
+    }
+
+    /// The admin's command line sees this.
+    pub fn admin(&self) -> Client {
+        Client::unix(self.data.join("rootstock.sock")).with_patience(Patience::NONE)
+    }
+
+    /// HTTPS with a token, or none.
+    pub fn network(&self, token: Option<&Secret>) -> Client {
+        let ca = fs::read(self.data.join("keys/ca.pem")).unwrap();
+        Client::https(&format!("https://127.0.0.1:{}", self.https), &ca, token.cloned())
+            .unwrap()
+            .with_patience(Patience::NONE)
+    }
+
+    pub fn stop(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server stops in order");
+        }
+    }
+
+    /// Imports a small image and waits for it.
+    pub fn import(&self, name: &str, file: &Path) -> Job {
+        let body = admin::ImportImage { name: name.into(), path: file.display().to_string() };
+        let job: Job = self.admin().post("/api/v1/images", &body).unwrap();
+        self.ended(job)
+    }
+
+    pub fn ended(&self, mut job: Job) -> Job {
+        while !job.state.has_ended() {
+            job = self.admin().get(&format!("/api/v1/jobs/{}?after={}&wait=5", job.id, job.change)).unwrap();
+        }
+        job
+    }
+
+    pub fn apply(&self, yaml: &str) -> admin::SavedSequence {
+        self.admin().post("/api/v1/sequences", &admin::SequenceText { yaml: yaml.into() }).unwrap()
+    }
+
+    pub fn deploy(&self, sequence: &str, purpose: Purpose) -> admin::Deployment {
+        let body =
+            admin::CreateDeployment { sequence: sequence.into(), collection: "unknown macs".into(), purpose };
+        self.admin().post("/api/v1/deployments", &body).unwrap()
+    }
+
+    pub fn run(&self, run: i64) -> admin::Run {
+        self.admin().get(&format!("/api/v1/runs/{run}")).unwrap()
+    }
+
+    /// Image, sequence and Required deployment, as Spine has them.
+    pub fn with_sequence(&self, folder: &TempDir) {
+        let file = image_file(folder, 3 << 20);
+        let job = self.import("lab", &file);
+        assert!(matches!(job.state, JobState::Done { version: Some(1), .. }), "{job:?}");
+        self.apply(SEQUENCE);
+        self.deploy("Lab Mac", Purpose::Required);
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.join();
+        }
+    }
+}
+
+pub const SEQUENCE: &str = "\
+name: Lab Mac
+steps:
+  - format_disk: {partitions: [{name: Macintosh HD, format: hfs+ journaled, size: 100%}]}
+  - apply_image: {image: lab}
+  - restart:
+";
+
+/// A disk image with an MBR and one HFS partition of bytes that do not compress.
+pub fn image_file(folder: &TempDir, bytes: usize) -> PathBuf {
+    let mut disk = vec![0_u8; (1 << 20) + bytes];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for word in disk[1 << 20..].chunks_exact_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        word.copy_from_slice(&state.to_le_bytes());
+    }
+    disk[450] = 0xaf;
+    disk[454..458].copy_from_slice(&2048_u32.to_le_bytes());
+    disk[458..462].copy_from_slice(&u32::try_from(bytes / 512).unwrap().to_le_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let path = folder.path().join("lab.img");
+    fs::write(&path, disk).unwrap();
+    path
+}
+
+/// A Mac that says hello.
+pub struct Mac {
+    pub serial: &'static str,
+    pair: Ed25519KeyPair,
+    pub welcome: Welcome,
+}
+
+impl Mac {
+    /// A runner that was just started: it has a new receipt key.
+    pub fn boot(appliance: &Appliance, serial: &'static str) -> Mac {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+        let welcome = appliance.network(None).post("/runner/v1/hello", &hello(serial, &pair)).unwrap();
+        Mac { serial, pair, welcome }
+    }
+
+    /// The same runner says hello once more.
+    pub fn again(&mut self, appliance: &Appliance) {
+        self.welcome =
+            appliance.network(None).post("/runner/v1/hello", &hello(self.serial, &self.pair)).unwrap();
+    }
+
+    pub fn try_start(&self, appliance: &Appliance, deployment: i64) -> Result<RunTicket, ClientError> {
+        appliance.network(Some(&self.welcome.session)).post("/runner/v1/runs", &StartRun { deployment })
+    }
+
+    pub fn start(&self, appliance: &Appliance) -> RunTicket {
+        self.try_start(appliance, self.welcome.offers[0].deployment).unwrap()
+    }
+
+    /// A receipt that this runner signed.
+    pub fn receipt(&self, run: i64, number: u32, manifest: Digest) -> SignedReceipt {
+        let receipt = Receipt {
+            run,
+            number,
+            manifest,
+            serial: Some(self.serial.parse().unwrap()),
+            node: "/dev/vda2".into(),
+            disk: "QEMU".into(),
+            bytes: 3 << 20,
+            fetched: 3 << 20,
+            chunks_read_back: 3,
+            rewritten: 0,
+            at_ms: 0,
+        };
+        let receipt = serde_json::to_string(&receipt).unwrap();
+        SignedReceipt { signature: hex(self.pair.sign(receipt.as_bytes()).as_ref()), receipt }
+    }
+}
+
+fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        version: "test".into(),
+        boot: BootMethod::Netboot,
+        device: DeviceFacts {
+            serial: Some(serial.parse().unwrap()),
+            uuid: None,
+            model: Some("iMac14,2".parse().unwrap()),
+            manufacturer: Some("Apple Inc.".into()),
+            macs: vec![MAC],
+            memory: 8 << 30,
+            cpu: None,
+            firmware: None,
+            disks: vec![DiskFacts {
+                number: Some(0),
+                node: "/dev/vda".into(),
+                model: "QEMU".into(),
+                serial: "1".into(),
+                size: 8 << 30,
+                block_size: 512,
+                external: false,
+                contents: vec!["empty".into()],
+            }],
+        },
+        receipt_key: hex(pair.public_key().as_ref()),
+    }
+}
+
+pub const MAC: MacAddr = MacAddr::new([0x52, 0x54, 0, 1, 2, 3]);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A runner at work.
+pub struct Work<'a> {
+    pub appliance: &'a Appliance,
+    pub ticket: RunTicket,
+}
+
+impl Work<'_> {
+    pub fn client(&self) -> Client {
+        self.appliance.network(Some(&self.ticket.token))
+    }
+
+    pub fn try_next(&self) -> Result<Next, ClientError> {
+        let path = format!("/runner/v1/runs/{}/next", self.ticket.run);
+        self.client().post(&path, &AskNext { boot: BootMethod::Netboot })
+    }
+
+    pub fn act(&self) -> Assignment {
+        match self.try_next().unwrap() {
+            Next::Act(assignment) => *assignment,
+            other => panic!("an action was expected: {other:?}"),
+        }
+    }
+
+    pub fn try_report(&self, number: u32, event: ReportEvent) -> Result<Accepted, ClientError> {
+        self.client().post(&format!("/runner/v1/runs/{}/report", self.ticket.run), &Report { number, event })
+    }
+
+    pub fn done(&self, number: u32, done: Done) -> Accepted {
+        self.try_report(number, ReportEvent::Done(Box::new(done))).unwrap()
+    }
+
+    /// Answers the format step.
+    pub fn formatted(&self) {
+        let assignment = self.act();
+        assert!(matches!(assignment.action, Action::FormatDisk { disk: 0, .. }), "{assignment:?}");
+        self.done(assignment.number, Done { nodes: vec!["/dev/vda2".into()], ..Done::default() });
+    }
+
+    /// The assignment of the apply step: its number and manifest.
+    pub fn apply(&self) -> (u32, Digest) {
+        let assignment = self.act();
+        match assignment.action {
+            Action::ApplyImage { manifest, destination, .. } => {
+                assert_eq!(destination, Destination::Node("/dev/vda2".into()));
+                (assignment.number, manifest)
+            }
+            other => panic!("Apply Image was expected: {other:?}"),
+        }
+    }
+}
+
+/// Status and problem of a refusal.
+pub fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, Problem) {
+    match result {
+        Err(ClientError::Refused { status, problem, .. }) => (status, problem),
+        other => panic!("a refusal was expected: {other:?}"),
+    }
+}
+
+/// The body of any answer as JSON.
+pub fn json(client: &Client, path: &str) -> Value {
+    client.get(path).unwrap()
+}

@@ -1,0 +1,96 @@
+//! Images through the API: import, list, verify, delete, what a kill in the middle leaves.
+
+use rootstock::api::admin::{self, JobState};
+use tempfile::tempdir;
+
+use super::appliance::{Appliance, Mac, Work, image_file, json, refused};
+
+#[test]
+fn an_image_is_imported_once_shown_verified_and_its_second_version_adds_nothing() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let file = image_file(&folder, 5 << 20);
+    let first = appliance.import("lab", &file);
+    assert!(matches!(first.state, JobState::Done { version: Some(1), .. }), "{first:?}");
+    let second = appliance.import("lab", &file);
+    assert!(matches!(second.state, JobState::Done { version: Some(2), .. }), "{second:?}");
+    let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
+    let [newest, oldest] = image.versions.as_slice() else { panic!("{image:?}") };
+    assert_eq!((newest.version, newest.added, oldest.version), (2, 0, 1));
+    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 6, "mbr"));
+    assert!(newest.partitions[0].main && newest.partitions[0].size == 5 << 20, "{newest:?}");
+    let job = appliance.admin().post("/api/v1/images/lab/verify", &admin::VerifyImage { version: Some(1) });
+    let verified = appliance.ended(job.unwrap());
+    assert!(matches!(verified.state, JobState::Done { version: Some(1), .. }), "{verified:?}");
+}
+
+#[test]
+fn a_damaged_pack_is_found_by_verify_with_what_to_do() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.import("lab", &image_file(&folder, 2 << 20));
+    let packs = appliance.data.join("store/packs");
+    let pack = std::fs::read_dir(packs).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let job = appliance.admin().post("/api/v1/images/lab/verify", &admin::VerifyImage::default()).unwrap();
+    match appliance.ended(job).state {
+        JobState::Failed { error, next_step } => {
+            assert!(
+                error.contains("lab 1 is damaged: 1 of") && next_step.contains("import lab again"),
+                "{error}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_that_is_no_image_adds_nothing_and_says_why() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let file = folder.path().join("text.dmg");
+    std::fs::write(&file, "no image\n".repeat(1000)).unwrap();
+    for path in [file.as_path(), &folder.path().join("absent.dmg")] {
+        let job = appliance.import("text", path);
+        assert!(matches!(job.state, JobState::Failed { .. }), "{job:?}");
+    }
+    assert_eq!(json(&appliance.admin(), "/api/v1/images"), serde_json::json!([]));
+    let import = |name: &str, path: &str| {
+        let body = admin::ImportImage { name: name.into(), path: path.into() };
+        refused(appliance.admin().post::<_, admin::Job>("/api/v1/images", &body)).0
+    };
+    assert_eq!(import("text", "relative.dmg"), 422);
+    for name in ["", "a/b", " a", "-a", &"x".repeat(65)] {
+        assert_eq!(import(name, "/a.dmg"), 422, "{name:?}");
+    }
+}
+
+#[test]
+fn a_version_that_a_run_needs_is_not_deleted_and_a_deleted_one_gives_its_room_back() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.with_sequence(&folder);
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let work = Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    let admin = appliance.admin();
+    let (status, problem) = refused(admin.delete("/api/v1/images/lab/versions/1"));
+    assert!(status == 409 && problem.error.contains("run 1 of sequence Lab Mac"), "{problem:?}");
+    let used = &json(&admin, "/api/v1/images/lab")["versions"][0]["used_by"];
+    assert_eq!(*used, serde_json::json!(["run 1 of sequence Lab Mac"]));
+    let _: admin::Run = admin.post(&format!("/api/v1/runs/{}/cancel", work.ticket.run), &()).unwrap();
+    admin.delete("/api/v1/images/lab/versions/1").unwrap();
+    assert_eq!(refused(admin.delete("/api/v1/images/lab/versions/1")).0, 404);
+    let library: admin::Library = admin.get("/api/v1/library").unwrap();
+    assert!(library.reclaimable > 3 << 20 && library.reclaimable == library.bytes, "{library:?}");
+    let job = appliance.ended(admin.post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    let library: admin::Library = admin.get("/api/v1/library").unwrap();
+    assert_eq!((library.bytes, library.chunks), (0, 0));
+    // The number of a deleted version is not given again.
+    let job = appliance.import("lab", &folder.path().join("lab.img"));
+    assert!(matches!(job.state, JobState::Done { version: Some(2), .. }), "{job:?}");
+}

@@ -1,0 +1,243 @@
+//! The store on a real disk: what is acknowledged stays, what is not leaves nothing.
+
+mod kill;
+mod library;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+
+use rootstock::image::chunk::CHUNK;
+use rootstock::image::ingest::{Halt, Keeper, Progress, Sink, ingest};
+use rootstock::image::manifest::{Manifest, Signer};
+use rootstock::image::partition::{Layout, Scheme};
+use rootstock::image::source::Piece;
+use rootstock::store::{GetError, Import, Store, StoreError};
+use rootstock::value::Digest;
+use tempfile::TempDir;
+
+/// Bytes that do not compress and never are zero in a stretch.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A key for tests: PKCS#8 (RFC 8410 section 7) around a constant.
+pub fn signer() -> Signer {
+    let mut document = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    document.extend([7; 32]);
+    Signer::from_pkcs8(&document).unwrap()
+}
+
+pub fn bare() -> Layout {
+    Layout { scheme: Scheme::None, block_size: 512, partitions: vec![], warnings: vec![] }
+}
+
+/// Takes `image` in without making it whole.
+pub fn take_in<K: Keeper>(keeper: &K, image: &[u8], layout: Layout) -> Result<Manifest, K::Error>
+where
+    K::Error: std::fmt::Debug,
+{
+    let feed = |sink: Sink<'_>| {
+        let mut offset = 0;
+        for bytes in image.chunks(300_000) {
+            sink(Piece::Data { offset, bytes })?;
+            offset += bytes.len() as u64;
+        }
+        Ok::<(), Halt>(())
+    };
+    match ingest(feed, |_| Ok(layout), keeper, 2, &Progress::default()) {
+        Ok(ingested) => Ok(ingested.into_manifest().unwrap()),
+        Err(rootstock::image::ingest::IngestError::Keep(error)) => Err(error),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+pub fn import(store: &Store, image: &[u8], layout: Layout) -> Result<(Digest, Manifest), StoreError> {
+    let import = store.import()?;
+    let manifest = take_in(&import, image, layout)?;
+    let digest = import.finish(&manifest, &signer().sign(&manifest))?;
+    Ok((digest, manifest))
+}
+
+fn open() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn packs(folder: &TempDir) -> Vec<PathBuf> {
+    fs::read_dir(folder.path().join("packs")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn all_well(store: &Store, manifest: &Manifest) -> bool {
+    store.verify(manifest, 2, &AtomicU64::new(0)).damage.is_empty()
+}
+
+const MIB: usize = CHUNK as usize;
+
+#[test]
+fn an_image_is_there_after_the_store_was_closed_and_opened_again() {
+    let (folder, store) = open();
+    let image = noise(1, 5 * MIB + 77);
+    let (digest, manifest) = import(&store, &image, bare()).unwrap();
+    drop(store);
+    for store in [Store::open_to_read(folder.path()).unwrap(), Store::open(folder.path()).unwrap()] {
+        assert_eq!(store.manifests().unwrap(), [digest]);
+        let signed = store.manifest(digest).unwrap();
+        assert_eq!(signed.verify(digest, &[signer().key()]).unwrap(), manifest);
+        let mut bytes = Vec::new();
+        for chunk in manifest.digests() {
+            bytes.extend_from_slice(store.get(*chunk).unwrap().bytes());
+        }
+        assert!(bytes == image);
+    }
+}
+
+#[test]
+fn an_import_that_is_dropped_leaves_nothing_visible() {
+    let (folder, store) = open();
+    take_in(&store.import().unwrap(), &noise(1, 3 * MIB), bare()).unwrap();
+    assert_eq!(packs(&folder).len(), 0);
+    assert_eq!(fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
+    assert_eq!(store.usage().chunks, 0);
+}
+
+#[test]
+fn a_manifest_is_refused_as_long_as_one_of_its_chunks_is_missing() {
+    let (_folder, store) = open();
+    let manifest = take_in(&store.import().unwrap(), &noise(1, MIB), bare()).unwrap();
+    let error = store.import().unwrap().finish(&manifest, &signer().sign(&manifest)).unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete(GetError::Missing(_))), "{error:?}");
+    assert!(store.manifests().unwrap().is_empty());
+}
+
+#[test]
+fn two_imports_at_the_same_time_do_not_disturb_each_other() {
+    let (_folder, store) = open();
+    let images = [noise(1, 4 * MIB), [noise(2, MIB), noise(1, 2 * MIB)].concat()];
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| import(&store, &images[0], bare()).unwrap().1);
+        let second = scope.spawn(|| import(&store, &images[1], bare()).unwrap().1);
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    assert!(all_well(&store, &first) && all_well(&store, &second));
+}
+
+#[test]
+fn a_flipped_byte_in_a_pack_is_named_and_the_next_import_repairs_it() {
+    let (folder, store) = open();
+    let image = noise(1, 3 * MIB);
+    let (_, manifest) = import(&store, &image, bare()).unwrap();
+    let pack = packs(&folder).pop().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[MIB + MIB / 2] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+
+    let damage = store.verify(&manifest, 2, &AtomicU64::new(0)).damage;
+    let [damage] = &damage[..] else { panic!("{damage:?}") };
+    assert_eq!(Some(&damage.chunk), manifest.digests().nth(1));
+    assert!(matches!(damage.error, GetError::Damaged { .. }), "{}", damage.error);
+
+    let again = import(&store, &image, bare()).unwrap().1;
+    assert!(all_well(&store, &again));
+}
+
+#[test]
+fn a_pack_that_was_cut_short_is_reported_and_its_chunks_are_missing() {
+    let (folder, store) = open();
+    let (_, manifest) = import(&store, &noise(1, 2 * MIB), bare()).unwrap();
+    drop(store);
+    let pack = packs(&folder).pop().unwrap();
+    let length = fs::metadata(&pack).unwrap().len();
+    fs::File::options().write(true).open(&pack).unwrap().set_len(length - 1).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.unreadable()[0].0, pack);
+    assert!(matches!(store.locations(&manifest), Err(GetError::Missing(_))));
+}
+
+#[test]
+fn a_second_process_may_read_but_not_write() {
+    let (folder, store) = open();
+    let (_, manifest) = import(&store, &noise(1, MIB), bare()).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))));
+    let reader = Store::open_to_read(folder.path()).unwrap();
+    assert!(all_well(&reader, &manifest));
+    assert!(matches!(reader.import(), Err(StoreError::ReadOnly(_))));
+}
+
+#[test]
+fn a_collection_waits_for_imports_and_readers_and_they_for_it() {
+    let (folder, store) = open();
+    let other = Store::open_to_read(folder.path()).unwrap();
+    let running = store.import().unwrap();
+    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
+    drop(running);
+    let reading = other.reading().unwrap();
+    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
+    drop(reading);
+    let collection = store.collection().unwrap();
+    assert!(matches!(store.import(), Err(StoreError::Busy(_))));
+    assert!(matches!(other.reading(), Err(StoreError::Busy(_))));
+    drop(collection);
+    assert!(store.import().is_ok());
+}
+
+#[test]
+fn a_collection_gives_back_what_no_manifest_names_and_nothing_else() {
+    let (folder, store) = open();
+    let shared = noise(1, 2 * MIB);
+    let (_, kept) = import(&store, &shared, bare()).unwrap();
+    let (gone, _) = import(&store, &[shared.clone(), noise(2, 6 * MIB)].concat(), bare()).unwrap();
+    let (mixed, _) = import(&store, &[noise(3, 4 * MIB), noise(4, MIB)].concat(), bare()).unwrap();
+    let (_, part) = import(&store, &noise(4, MIB), bare()).unwrap();
+    assert_eq!(store.garbage().unwrap().reclaimable, 0);
+
+    assert!(store.remove_manifest(gone).unwrap() && store.remove_manifest(mixed).unwrap());
+    assert!(!store.remove_manifest(gone).unwrap());
+    let plan = store.collection().unwrap().plan().unwrap();
+    assert_eq!((plan.remove.len(), plan.rewrite.len()), (1, 1), "{plan:?}");
+    let before = store.usage();
+    let collected = store.collection().unwrap().run().unwrap();
+    assert_eq!(collected.packs, 2);
+    assert!(collected.bytes > 9 * CHUNK, "{collected:?}");
+    assert_eq!(store.usage().bytes, before.bytes - collected.bytes);
+    assert_eq!(store.usage().chunks, 3);
+    for store in [&store, &Store::open_to_read(folder.path()).unwrap()] {
+        assert!(all_well(store, &kept) && all_well(store, &part));
+    }
+}
+
+#[test]
+fn garbage_is_not_collected_when_a_manifest_cannot_be_read() {
+    let (_folder, store) = open();
+    let (digest, manifest) = import(&store, &noise(1, MIB), bare()).unwrap();
+    fs::write(store.manifest_path(&digest), b"RSSIGNM1 damaged").unwrap();
+    assert!(matches!(store.collection().unwrap().run(), Err(StoreError::Roots(_))));
+    assert!(all_well(&store, &manifest));
+}
+
+/// A keeper that tells after each chunk.
+pub struct Telling<'a, F: Fn() + Sync>(pub &'a Import<'a>, pub F);
+
+impl<F: Fn() + Sync> Keeper for Telling<'_, F> {
+    type Error = StoreError;
+
+    fn holds(&self, digest: &Digest) -> bool {
+        self.0.holds(digest)
+    }
+
+    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), StoreError> {
+        self.0.keep(digest, raw, frame)?;
+        self.1();
+        Ok(())
+    }
+}
