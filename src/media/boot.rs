@@ -145,10 +145,10 @@ pub fn plan(request: &Request, archive: &Archive, say: &mut dyn FnMut(&str)) -> 
     let kernel = archive.behind(Suite::Bookworm, KERNEL)?;
     let mut names = vec![kernel.as_str()];
     names.extend(FIRMWARE);
-    names.extend(PROGRAMS.map(|(package, ..)| package));
+    names.extend(PROGRAMS.iter().map(|(package, ..)| package));
     names.extend(LIBRARIES);
     if request.ssh_keys.is_some() {
-        names.extend(SSH_PROGRAMS.map(|(package, ..)| package));
+        names.extend(SSH_PROGRAMS.iter().map(|(package, ..)| package));
         names.extend(SSH_LIBRARIES);
     }
     let mut seen = std::collections::BTreeSet::new();

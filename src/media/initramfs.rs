@@ -123,14 +123,14 @@ pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsErr
     scripts(&mut tree);
     configuration(&mut tree, own);
     tree.program("bin/rootstock-runner", own.runner.as_slice());
-    let ssh = if own.ssh_keys.is_some() { &SSH_PROGRAMS[..] } else { &[] };
+    let ssh = if own.ssh_keys.is_some() { SSH_PROGRAMS } else { &[] };
     for (package, from, to) in PROGRAMS.iter().chain(ssh) {
         program(&mut tree, unpacked, package, from, to)?;
     }
     for (package, path) in FILES {
         tree.file(path, read(&place(unpacked, package, path)?)?);
     }
-    for (folder, applets) in [("bin", &APPLETS[..]), ("sbin", &SBIN_APPLETS[..])] {
+    for (folder, applets) in [("bin", APPLETS), ("sbin", SBIN_APPLETS)] {
         for applet in applets {
             tree.link(&format!("{folder}/{applet}"), "/bin/busybox");
         }
@@ -255,7 +255,7 @@ fn modules(tree: &mut Tree, kernel: &Path) -> Result<(String, Selection), Initra
     let builtin = String::from_utf8_lossy(&read(&folder.join("modules.builtin"))?).into_owned();
     let catalogue = Catalogue::new(paths.iter().map(String::as_str), &builtin);
 
-    let wanted = [&MODULES[..], &OPTIONAL_MODULES[..]].concat();
+    let wanted = [MODULES, OPTIONAL_MODULES].concat();
     let selection = Selection::make(&wanted, &catalogue, |path| {
         let path = folder.join(path);
         let bytes = read(&path).map_err(Box::new)?;
@@ -350,7 +350,7 @@ mod tests {
     fn packages(root: &Path, without: &str) -> Unpacked {
         let kernel = root.join("kernel");
         let folder = kernel.join("lib/modules/6.1.0-test");
-        for name in MODULES.iter().chain(&OPTIONAL_MODULES).filter(|name| **name != without) {
+        for name in MODULES.iter().chain(OPTIONAL_MODULES).filter(|name| **name != without) {
             let info: &[u8] =
                 if *name == "tg3" { b"firmware=tigon/tg3.bin\0firmware=tigon/none.bin\0" } else { b"" };
             put(&folder.join(format!("kernel/drivers/{name}.ko")), &elf(&[(".modinfo", info)]));
@@ -358,7 +358,7 @@ mod tests {
         put(&folder.join("modules.builtin"), b"");
         put(&root.join("firmware/lib/firmware/tigon/tg3.bin"), b"firmware");
         let mut others = Vec::new();
-        for (package, path, _) in PROGRAMS.iter().chain(&SSH_PROGRAMS) {
+        for (package, path, _) in PROGRAMS.iter().chain(SSH_PROGRAMS) {
             put(&root.join(package).join(path), &dynamic("libc.so.6"));
             others.push(((*package).to_owned(), root.join(package)));
         }

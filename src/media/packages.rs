@@ -34,10 +34,10 @@ impl Suite {
 pub const KERNEL: &str = "linux-image-amd64";
 
 /// Firmware of network adapters. Only the files that chosen modules name are taken.
-pub const FIRMWARE: [&str; 2] = ["firmware-misc-nonfree", "firmware-realtek"];
+pub const FIRMWARE: &[&str] = &["firmware-misc-nonfree", "firmware-realtek"];
 
 /// Programs: package, path in the package, path in the initramfs. Libraries follow from the programs.
-pub const PROGRAMS: [(&str, &str, &str); 4] = [
+pub const PROGRAMS: &[(&str, &str, &str)] = &[
     ("busybox-static", "bin/busybox", "bin/busybox"),
     ("dosfstools", "sbin/mkfs.fat", "sbin/mkfs.fat"),
     ("exfatprogs", "usr/sbin/mkfs.exfat", "sbin/mkfs.exfat"),
@@ -46,30 +46,30 @@ pub const PROGRAMS: [(&str, &str, &str); 4] = [
 
 /// Files that programs read when they run: package, path in the package and in the initramfs. mkfs.fat writes volume
 /// labels in code page 850, which libc converts with a module.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: &[(&str, &str)] = &[
     ("libc6", "usr/lib/x86_64-linux-gnu/gconv/IBM850.so"),
     ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules"),
     ("libc6", "usr/lib/x86_64-linux-gnu/gconv/gconv-modules.d/gconv-modules-extra.conf"),
 ];
 
 /// Packages of the libraries that [`PROGRAMS`] need.
-pub const LIBRARIES: [&str; 1] = ["libc6"];
+pub const LIBRARIES: &[&str] = &["libc6"];
 
 /// SSH server, taken only when keys are given.
-pub const SSH_PROGRAMS: [(&str, &str, &str); 2] = [
+pub const SSH_PROGRAMS: &[(&str, &str, &str)] = &[
     ("dropbear-bin", "usr/sbin/dropbear", "sbin/dropbear"),
     ("dropbear-bin", "usr/bin/dropbearkey", "bin/dropbearkey"),
 ];
 
 /// Packages of the libraries that [`SSH_PROGRAMS`] need.
-pub const SSH_LIBRARIES: [&str; 5] = ["libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g"];
+pub const SSH_LIBRARIES: &[&str] = &["libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g"];
 
 /// iPXE, and the program in it that uses the firmware's own network driver: on a Mac the only one that drives every
 /// adapter that the firmware can start from.
 pub const IPXE: (&str, &str) = ("ipxe", "usr/lib/ipxe/snponly.efi");
 
 /// Modules that must go along: a kernel that lacks one of them is refused.
-pub const MODULES: [&str; 46] = [
+pub const MODULES: &[&str] = &[
     // Ethernet: in Macs and their Thunderbolt adapters (tg3, sky2, forcedeth, e1000e, igb, atlantic), USB adapters.
     "tg3",
     "sky2",
@@ -123,7 +123,7 @@ pub const MODULES: [&str; 46] = [
 ];
 
 /// Modules that go along where the kernel has them. Debian 12 has no simpledrm: its built-in efifb draws instead.
-pub const OPTIONAL_MODULES: [&str; 9] = [
+pub const OPTIONAL_MODULES: &[&str] = &[
     "simpledrm",
     "hid_magicmouse",
     "hid_appleir",
@@ -137,7 +137,7 @@ pub const OPTIONAL_MODULES: [&str; 9] = [
 ];
 
 /// Commands of busybox that get a name of their own.
-pub const APPLETS: [&str; 84] = [
+pub const APPLETS: &[&str] = &[
     "ash",
     "awk",
     "basename",
@@ -209,6 +209,7 @@ pub const APPLETS: [&str; 84] = [
     "sleep",
     "sort",
     "stat",
+    "strings",
     "stty",
     "sync",
     "tail",
@@ -225,4 +226,4 @@ pub const APPLETS: [&str; 84] = [
 ];
 
 /// Commands of busybox that stand in `/sbin`: the kernel itself calls `/sbin/modprobe`.
-pub const SBIN_APPLETS: [&str; 5] = ["modprobe", "rmmod", "udhcpc", "uevent", "getty"];
+pub const SBIN_APPLETS: &[&str] = &["modprobe", "rmmod", "udhcpc", "uevent", "getty"];

@@ -1,8 +1,8 @@
 """rootstockd in its namespace, driven through the admin's command line as a person would."""
 
 import json
-import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,9 +54,16 @@ class Appliance:
         except (ValueError, IndexError) as error:
             raise LabError(f"rootstock {' '.join(map(str, words))} --json printed no JSON: {text[:200]}") from error
 
-    def show(self, *words):
+    def tell(self, *words):
+        """A command of the admin that only does something."""
+        run(*self.words(*words))
+
+    def show(self, *words, timeout: float):
         """A command of the admin that a person watches: its progress bar is on this terminal."""
-        subprocess.run(self.words(*words), stdout=os.dup(2), check=False)
+        try:
+            subprocess.run(self.words(*words), stdout=sys.stderr, check=False, timeout=max(timeout, 1))
+        except subprocess.TimeoutExpired:
+            pass
 
     def note_peak(self):
         self.daemon.must_run()

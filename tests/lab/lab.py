@@ -82,6 +82,9 @@ class Lab:
         imported = time.monotonic() - began
         sequence = self.folder / f"{name}.yaml"
         sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME))
+        # An unknown Mac runs what is deployed first: only this one shall be.
+        for deployment in self.appliance.ask("deployment", "list"):
+            self.appliance.tell("deployment", "delete", deployment["id"])
         self.appliance.ask("sequence", "apply", sequence)
         self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
         return imported
@@ -107,7 +110,7 @@ class Lab:
                 times["run"] = round(elapsed, 1)
                 say(f"  {elapsed:6.1f} s  run {run['id']} started")
             if run and run.get("progress") and not pictures and sys.stderr.isatty():
-                self.appliance.show("run", "watch", run["id"])
+                self.appliance.show("run", "watch", run["id"], timeout=patience - elapsed)
             seen = self._tell(run, seen)
             if elapsed > patience:
                 raise LabError(f"no end after {patience:.0f} s; the machine's console ends: {self._last(text)}")
@@ -225,8 +228,9 @@ def arguments():
 
 def main() -> int:
     asked = arguments()
-    # A signal ends the lab the way Ctrl-C does: through `finally`.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Signals end the lab the way Ctrl-C does, through `finally`; also when it runs in the background.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     if os.geteuid():
         say("error: the lab needs root for its network namespaces: sudo ./dev run")
         return 1

@@ -46,6 +46,8 @@ class Machine:
             "-drive", f"if=pflash,format=raw,file={variables}",
             "-smbios", f"type=1,manufacturer=Apple Inc.,product={quoted(self.product)},serial={self.serial},"
                        f"uuid=5a5e3a44-77d1-4c6d-8a2f-5254007700{number:02x}",
+            # boot/init looks for it: the runner's peak memory goes to the serial line.
+            "-smbios", "type=11,value=rootstock.memory",
             "-netdev", f"tap,id=n0,ifname={network.tap},script=no,downscript=no",
             # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
             "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=1",

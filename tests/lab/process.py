@@ -35,7 +35,8 @@ class Process:
         with log.open("wb") as output:
             self.child = subprocess.Popen(
                 [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                preexec_fn=die_with_parent,
+                # Ctrl-C is for the lab, which then stops its children in order.
+                start_new_session=True, preexec_fn=die_with_parent,
             )
 
     @property

@@ -82,7 +82,8 @@ impl Settings {
             advertise: None,
             host_name: String::from("rootstock"),
             https_port: 443,
-            kernel_arguments: String::new(),
+            // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
+            kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
             tftp: Limits::default(),
             tftp_transfers: 128,
             http_connections: 512,
