@@ -19,7 +19,7 @@ mod mounts;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -56,7 +56,7 @@ impl Device {
             Ok(found) if found.is_file() => Device::open_file(path, size),
             Ok(_) => Err(DeviceError::Kind(path.to_owned())),
             // A misspelt device must not become a file in memory that fills up.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.starts_with("/dev") => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && among_devices(path) => {
                 Err(DeviceError::open(path, error))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Device::open_file(path, size),
@@ -187,6 +187,17 @@ fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     options
+}
+
+/// Whether `path` would lie in the file system of the device nodes. `/dev/shm` is one of its own, and may have files.
+fn among_devices(path: &Path) -> bool {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let file_system = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    let devices = file_system(Path::new("/dev"));
+    path.starts_with("/dev") && devices.is_some() && file_system(folder) == devices
 }
 
 impl Target for Device {

@@ -86,6 +86,13 @@ fn folders_and_misspelt_devices_are_refused() {
 }
 
 #[test]
+fn shared_memory_stands_below_dev_and_takes_files_all_the_same() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = folder.path().join("disk.img");
+    assert_eq!(Device::open(&path, 4096).unwrap().size(), 4096);
+}
+
+#[test]
 fn a_block_device_takes_a_whole_disk_and_is_nobody_else_s_meanwhile() {
     let stored = whole_disk();
     let folder = tempfile::tempdir().unwrap();
