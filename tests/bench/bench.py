@@ -77,7 +77,7 @@ def volume(folder, size):
     """The self-made HFS+ volume, two thirds full, in a GPT disk image."""
     path = folder / f"volume-{size}.raw"
     if not path.exists():
-        example("mkvolume", "--size", size, path)
+        example("mkvolume", size, path)
     return path
 
 
