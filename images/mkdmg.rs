@@ -10,7 +10,7 @@ use std::io::{BufWriter, Read, Write};
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 /// Bytes of one run: 2048 sectors, as `hdiutil` makes them.
 const RUN: usize = 1 << 20;
@@ -63,9 +63,12 @@ impl Format {
                 encoder.write_all(raw)?;
                 encoder.finish()?
             }
+            // Apple's own encoder: what the pure one writes is right, but 7z refuses some of it.
             Format::Ulfo => {
-                let mut out = Vec::new();
-                lzfse_rust::encode_bytes(raw, &mut out)?;
+                let mut out = vec![0; raw.len() + 4096];
+                let length =
+                    lzfse::encode_buffer(raw, &mut out).map_err(|error| anyhow!("LZFSE: {error:?}"))?;
+                out.truncate(length);
                 out
             }
             Format::Ulmo => {

@@ -12,7 +12,7 @@
 //! | [`format`](mod@format), [`apply`], [`script`], [`restart`] | the actions |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
-//! | [`clock`], [`log`], [`show`] | the edge |
+//! | [`clock`] with [`ntp`], [`log`], [`show`] | the edge |
 //!
 //! Two threads: the worker talks to the appliance and acts; the first thread owns the screen. They meet in two channels.
 //!
@@ -25,6 +25,7 @@ pub mod format;
 pub mod identity;
 pub mod link;
 pub mod log;
+pub mod ntp;
 pub mod perform;
 pub mod place;
 pub mod rates;
