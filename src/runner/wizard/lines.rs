@@ -62,6 +62,9 @@ impl Lines {
                     .seconds_left
                     .map(|seconds| format!(", {} left", spoken(Duration::from_secs(seconds.into()))));
                 let limit = limit.as_ref().map(|limit| format!(", {limit}"));
+                if progress.total == 0 {
+                    return vec![progress.phase.clone()];
+                }
                 vec![format!(
                     "{}: {} of {}, {} from the network, {} disk{}{}",
                     progress.phase,
