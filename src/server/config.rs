@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::db::Newcomers;
 use crate::value::ByteSize;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
@@ -79,6 +80,10 @@ pub struct TftpFragment {
 pub struct RunnerFragment {
     /// Seconds that a person has to cancel a Required run.
     pub countdown: Option<u32>,
+    /// Macs that nobody knows, heard for the first time, that are taken in within a minute.
+    pub new_macs_a_minute: Option<u32>,
+    /// Macs that nobody knows that are taken in altogether.
+    pub unknown_macs: Option<u32>,
 }
 
 /// `[library]` as written.
@@ -112,6 +117,8 @@ pub struct Config {
     pub tftp: Tftp,
     /// Seconds that a person has to cancel a Required run.
     pub countdown: u32,
+    /// How many Macs that nobody knows are taken in.
+    pub newcomers: Newcomers,
     /// Threads that an import uses; none: one a core.
     pub import_workers: Option<usize>,
     /// Bytes that an import leaves free on the library's disk.
@@ -157,7 +164,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML, has an unknown key, or a value of the wrong kind.
-    #[error("the settings file {} is wrong:\n{source}", path.display())]
+    #[error("the settings file {} is wrong", path.display())]
     Parse {
         /// Which.
         path: PathBuf,
@@ -239,7 +246,11 @@ impl Fragment {
                 max_window: self.tftp.max_window.or(earlier.tftp.max_window),
                 max_transfers: self.tftp.max_transfers.or(earlier.tftp.max_transfers),
             },
-            runner: RunnerFragment { countdown: self.runner.countdown.or(earlier.runner.countdown) },
+            runner: RunnerFragment {
+                countdown: self.runner.countdown.or(earlier.runner.countdown),
+                new_macs_a_minute: self.runner.new_macs_a_minute.or(earlier.runner.new_macs_a_minute),
+                unknown_macs: self.runner.unknown_macs.or(earlier.runner.unknown_macs),
+            },
             library: LibraryFragment {
                 workers: self.library.workers.or(earlier.library.workers),
                 keep_free: self.library.keep_free.or(earlier.library.keep_free),
@@ -297,6 +308,7 @@ impl Fragment {
                 3600,
                 "0 to 3600 seconds",
             )?,
+            newcomers: self.runner.newcomers()?,
             import_workers: self
                 .library
                 .workers
@@ -329,6 +341,16 @@ impl PortsFragment {
             }
         }
         Ok(ports)
+    }
+}
+
+impl RunnerFragment {
+    fn newcomers(&self) -> Result<Newcomers, ConfigError> {
+        let (minute, unknown) = (self.new_macs_a_minute.unwrap_or(600), self.unknown_macs.unwrap_or(10_000));
+        Ok(Newcomers {
+            a_minute: within("runner.new-macs-a-minute", minute, 1, 100_000, "1 to 100000 Macs")?,
+            unknown: within("runner.unknown-macs", unknown, 1, 1_000_000, "1 to 1000000 Macs")?,
+        })
     }
 }
 
@@ -413,6 +435,8 @@ impl std::fmt::Display for Config {
         writeln!(text, "\n[tftp]\nmax-block-size = {max_block_size}\nmax-window = {max_window}")?;
         writeln!(text, "max-transfers = {max_transfers}")?;
         writeln!(text, "\n[runner]\ncountdown = {}", self.countdown)?;
+        let Newcomers { a_minute, unknown } = self.newcomers;
+        writeln!(text, "new-macs-a-minute = {a_minute}\nunknown-macs = {unknown}")?;
         writeln!(text, "\n[library]")?;
         match self.import_workers {
             Some(workers) => writeln!(text, "workers = {workers}")?,

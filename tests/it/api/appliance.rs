@@ -30,6 +30,12 @@ pub struct Appliance {
 impl Appliance {
     /// Starts on a data folder that may hold what an earlier one left.
     pub fn start(data: &Path) -> Appliance {
+        Appliance::start_with(data, "")
+    }
+
+    /// With further settings.
+    pub fn start_with(data: &Path, settings: &str) -> Appliance {
+        let settings = format!("{FREE_PORTS}{settings}");
         let stop = CancellationToken::new();
         let (stopped, folder) = (stop.clone(), data.to_owned());
         let (told, ready) = std::sync::mpsc::channel();
@@ -37,7 +43,7 @@ impl Appliance {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let config = toml::from_str::<Fragment>(FREE_PORTS).unwrap().validate().unwrap();
+                let config = toml::from_str::<Fragment>(&settings).unwrap().validate().unwrap();
                 let server = Server::open(config, &folder).await.unwrap();
                 let https =
                     server.app().listeners.iter().find(|listener| listener.service == "https").unwrap();
@@ -146,7 +152,13 @@ pub fn image_file(folder: &TempDir, bytes: usize) -> PathBuf {
     path
 }
 
+fn key_pair() -> Ed25519KeyPair {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()
+}
+
 /// A Mac that says hello.
+#[derive(Debug)]
 pub struct Mac {
     pub serial: &'static str,
     pair: Ed25519KeyPair,
@@ -156,10 +168,18 @@ pub struct Mac {
 impl Mac {
     /// A runner that was just started: it has a new receipt key.
     pub fn boot(appliance: &Appliance, serial: &'static str) -> Mac {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
-        let welcome = appliance.network(None).post("/runner/v1/hello", &hello(serial, &pair)).unwrap();
-        Mac { serial, pair, welcome }
+        Mac::try_boot(appliance, serial).unwrap()
+    }
+
+    pub fn try_boot(appliance: &Appliance, serial: &'static str) -> Result<Mac, ClientError> {
+        let pair = key_pair();
+        let welcome = appliance.network(None).post("/runner/v1/hello", &hello(serial, &pair))?;
+        Ok(Mac { serial, pair, welcome })
+    }
+
+    /// What a runner that was just started says.
+    pub fn words(serial: &str) -> Hello {
+        hello(serial, &key_pair())
     }
 
     /// The same runner says hello once more.
