@@ -16,7 +16,7 @@ use crate::value::ByteSize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Fragment {
-    /// Name of the appliance, shown to technicians.
+    /// Name of the appliance, shown to technicians; that of the machine when nobody names it.
     pub name: Option<String>,
     /// Path of the Unix socket for the admin's command line.
     pub socket: Option<PathBuf>,
@@ -260,7 +260,7 @@ impl Fragment {
 
     /// Checks every value. The only way to a [`Config`].
     pub fn validate(self) -> Result<Config, ConfigError> {
-        let name = self.name.unwrap_or_else(|| "Rootstock".to_owned());
+        let name = self.name.or_else(host_name).unwrap_or_else(|| "Rootstock".to_owned());
         check("name", &name, printable(&name, 64), "1 to 64 printable characters")?;
         let socket = self.socket;
         if let Some(path) = &socket {
@@ -372,6 +372,12 @@ fn printable(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count()) && text.chars().all(|c| !c.is_control())
 }
 
+/// What this machine is called.
+pub fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(text.trim().to_owned()).filter(|name| is_host(name) && printable(name, 64))
+}
+
 /// Whether a text is an IP address or a DNS name (RFC 1123 section 2.1).
 pub fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
@@ -460,6 +466,7 @@ mod tests {
         let config = Fragment::default().validate().unwrap();
         assert_eq!(config.ports, Ports { http: 80, https: 443, dhcp: 67, proxy_dhcp: 4011, tftp: 69 });
         assert_eq!(config.tftp.max_block_size, 1428);
+        assert_eq!(config.name, host_name().unwrap_or_else(|| "Rootstock".to_owned()));
     }
 
     #[test]
