@@ -9,6 +9,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use rootstock::api::admin::{self, Job, JobState};
 use rootstock::api::runner::*;
 use rootstock::client::{Client, ClientError, Patience};
+use rootstock::image::chunk::Frame;
+use rootstock::image::manifest::{Locations, Manifest, SignedManifest};
 use rootstock::server::Server;
 use rootstock::server::config::Fragment;
 use rootstock::value::{Digest, MacAddr, Secret};
@@ -287,6 +289,27 @@ impl Work<'_> {
         let assignment = self.act();
         assert!(matches!(assignment.action, Action::FormatDisk { disk: 0, .. }), "{assignment:?}");
         self.done(assignment.number, Done { nodes: vec!["/dev/vda2".into()], ..Done::default() });
+    }
+
+    /// The manifest, its signature checked, and where its chunks lie now.
+    pub fn locations(&self, mac: &Mac, manifest: Digest) -> (Manifest, Locations) {
+        let client = self.client();
+        let signed = client.download(&format!("/runner/v1/manifests/{manifest}"), 1 << 20).unwrap();
+        let keys = [mac.welcome.manifest_keys[0].parse().unwrap()];
+        let image = SignedManifest::from_bytes(signed).unwrap().verify(manifest, &keys).unwrap();
+        let table = client.download(&format!("/runner/v1/manifests/{manifest}/locations"), 1 << 20).unwrap();
+        let locations = Locations::decode(&table, image.digests().count() as u64).unwrap();
+        (image, locations)
+    }
+
+    /// Fetches every chunk by range: they are what the manifest names.
+    pub fn check_chunks(&self, image: &Manifest, locations: &Locations) {
+        for (digest, place) in image.digests().zip(locations.entries()) {
+            let pack = locations.packs()[place.pack as usize];
+            let range = place.offset..place.offset + u64::from(place.length);
+            let frame = self.client().bytes(&format!("/runner/v1/packs/{pack}"), range).unwrap();
+            Frame(&frame).open(*digest).unwrap();
+        }
     }
 
     /// The assignment of the apply step: its number and manifest.
