@@ -32,8 +32,8 @@ pub struct Table {
 
 impl Table {
     /// A table with these headings.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Table {
-        Table { rows: vec![headings.map(str::to_owned).to_vec()] }
+    pub fn new<const N: usize>(headings: [impl Into<String>; N]) -> Table {
+        Table { rows: vec![headings.map(|heading| printable(&heading.into())).to_vec()] }
     }
 
     /// Adds a row.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::connection::{Connection, Online};
-use super::output::{say, say_json, span};
+use super::output::{Table, say, say_json, span};
 use crate::api::admin::Status;
 
 /// `rootstock status`
@@ -24,12 +24,14 @@ pub fn status(verb: Online<Show>, before: &Connection) -> anyhow::Result<ExitCod
             return Ok(ExitCode::SUCCESS);
         }
         say(format!("{}: rootstockd {}, up for {}", status.appliance, status.version, span(status.uptime)))?;
-        say(format!("data     {}", status.data))?;
-        say(format!("address  {}", status.address.as_deref().unwrap_or("none that Macs could be told")))?;
-        say(format!("CA       SHA-256 {}", status.ca_fingerprint))?;
+        let address = status.address.as_deref().unwrap_or("none that Macs could be told").to_owned();
+        let mut table = Table::new(["data".to_owned(), status.data.clone()]);
+        table.row(["address".to_owned(), address]);
+        table.row(["CA".to_owned(), format!("SHA-256 {}", status.ca_fingerprint)]);
         for listener in &status.listeners {
-            say(format!("{:<8} {}", listener.service, listener.address))?;
+            table.row([listener.service.clone(), listener.address.clone()]);
         }
+        table.print("")?;
         say(format!(
             "{} runs going on, {} clients heard in the last hour",
             status.active_runs, status.clients

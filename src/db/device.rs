@@ -35,9 +35,43 @@ pub struct Known {
     pub first: bool,
 }
 
+/// How many devices strangers may bring in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newcomers {
+    /// New ones within a minute.
+    pub a_minute: u32,
+    /// Unknown ones in all.
+    pub unknown: u32,
+}
+
+/// Which bound of [`Newcomers`] is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// New ones within a minute.
+    Minute,
+    /// Unknown ones in all.
+    Total,
+}
+
+/// What came of a [`Hello`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeted {
+    /// A session was opened.
+    Device(Known),
+    /// It would be a new device, and there is no room; nothing was changed.
+    Full(Full),
+}
+
+/// Sessions that are kept of a device, the newest: its runner has one.
+const MOST_SESSIONS: i64 = 8;
+/// Addresses that are kept of a device, those seen last.
+const MOST_MACS: i64 = 64;
+/// An unknown device that was silent for so long, and never ran anything, makes room for another.
+const SILENT_MS: i64 = 24 * 3600 * 1000;
+
 impl Db {
     /// Finds the device or makes an unknown one, takes over its inventory, and opens a session.
-    pub async fn hello(&self, hello: &Hello, now_ms: i64) -> Result<Known, DbError> {
+    pub async fn hello(&self, hello: &Hello, newcomers: Newcomers, now_ms: i64) -> Result<Greeted, DbError> {
         let mut tx = self.begin().await?;
         let (serial, uuid) = identity(&hello.facts);
         let found = find(&mut tx, &hello.facts, serial, uuid).await?;
@@ -58,6 +92,9 @@ impl Db {
                 (device, known)
             }
             None => {
+                if let Some(full) = full(&mut tx, newcomers, now_ms).await? {
+                    return Ok(Greeted::Full(full));
+                }
                 let device = next_number(&mut tx, "device").await?;
                 sqlx::query(
                     "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms)
@@ -86,7 +123,23 @@ impl Db {
             .execute(&mut *tx)
             .await?;
         }
-        sqlx::query("DELETE FROM session WHERE expires_ms < $1").bind(now_ms).execute(&mut *tx).await?;
+        sqlx::query(
+            "DELETE FROM device_mac WHERE device = $1 AND mac NOT IN
+             (SELECT mac FROM device_mac WHERE device = $1 ORDER BY seen_ms DESC, mac LIMIT $2)",
+        )
+        .bind(device)
+        .bind(MOST_MACS)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "DELETE FROM session WHERE expires_ms < $1 OR device = $2 AND token NOT IN
+             (SELECT token FROM session WHERE device = $2 ORDER BY expires_ms DESC LIMIT $3)",
+        )
+        .bind(now_ms)
+        .bind(device)
+        .bind(MOST_SESSIONS - 1)
+        .execute(&mut *tx)
+        .await?;
         sqlx::query(
             "INSERT INTO session (token, device, receipt_key, boot, expires_ms) VALUES ($1, $2, $3, $4, $5)",
         )
@@ -98,7 +151,7 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Known { device, known, first: found.is_none() })
+        Ok(Greeted::Device(Known { device, known, first: found.is_none() }))
     }
 
     /// Device and receipt key of a session that has not expired.
@@ -178,6 +231,52 @@ impl Db {
         .fetch_all(&self.read)
         .await?)
     }
+}
+
+/// Whether there is no room for one more unknown device; makes room where that harms nobody.
+async fn full(
+    tx: &mut Transaction<'static, Sqlite>,
+    newcomers: Newcomers,
+    now_ms: i64,
+) -> Result<Option<Full>, DbError> {
+    let recent: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1")
+        .bind(now_ms - 60_000)
+        .fetch_one(&mut **tx)
+        .await?;
+    if recent >= i64::from(newcomers.a_minute) {
+        return Ok(Some(Full::Minute));
+    }
+    if unknown(tx).await? < i64::from(newcomers.unknown) {
+        return Ok(None);
+    }
+    forget_silent(tx, now_ms).await?;
+    Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+}
+
+async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
+    let count = "SELECT COUNT(*) FROM device WHERE known = $1";
+    Ok(sqlx::query_scalar(count).bind(false).fetch_one(&mut **tx).await?)
+}
+
+async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<(), DbError> {
+    let silent: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM device WHERE known = $1 AND seen_ms < $2
+           AND NOT EXISTS (SELECT 1 FROM run WHERE run.device = device.id) ORDER BY seen_ms LIMIT 100",
+    )
+    .bind(false)
+    .bind(now_ms - SILENT_MS)
+    .fetch_all(&mut **tx)
+    .await?;
+    for device in silent {
+        for table in [
+            "DELETE FROM session WHERE device = $1",
+            "DELETE FROM device_mac WHERE device = $1",
+            "DELETE FROM device WHERE id = $1",
+        ] {
+            sqlx::query(table).bind(device).execute(&mut **tx).await?;
+        }
+    }
+    Ok(())
 }
 
 fn summary(row: &SqliteRow) -> Result<(DeviceSummary, DeviceFacts), DbError> {
@@ -292,7 +391,64 @@ mod tests {
     }
 
     async fn who(db: &Db, serial: Option<&str>, uuid: Option<u128>, mac: u8) -> i64 {
-        db.hello(&hello(serial, uuid, mac), 1).await.unwrap().device
+        greet(db, &hello(serial, uuid, mac), 1).await.device
+    }
+
+    const MANY: Newcomers = Newcomers { a_minute: 100, unknown: 100 };
+
+    async fn greet(db: &Db, hello: &Hello, now_ms: i64) -> Known {
+        match db.hello(hello, MANY, now_ms).await.unwrap() {
+            Greeted::Device(known) => known,
+            full => panic!("{full:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_bring_in_so_many_devices_a_minute_and_in_all_and_silent_ones_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let few = Newcomers { a_minute: 2, unknown: 3 };
+        let said = async |uuid: u128, now_ms| {
+            let greeted = db.hello(&hello(None, Some(uuid), uuid as u8), few, now_ms).await.unwrap();
+            match greeted {
+                Greeted::Device(known) => Ok(known.first),
+                Greeted::Full(full) => Err(full),
+            }
+        };
+        assert_eq!(
+            [said(1, 0).await, said(2, 0).await, said(3, 1).await],
+            [Ok(true), Ok(true), Err(Full::Minute)]
+        );
+        assert_eq!(said(1, 1).await, Ok(false), "one that was here before is always heard");
+        assert_eq!(said(3, 60_000).await, Ok(true));
+        assert_eq!(said(4, 120_000).await, Err(Full::Total));
+        assert_eq!(db.count_devices().await.unwrap(), (3, 3));
+        let day = SILENT_MS + 60_000;
+        assert_eq!([said(1, day).await, said(4, day).await], [Ok(false), Ok(true)]);
+        assert_eq!(db.count_devices().await.unwrap(), (3, 3), "the one that was silent for a day is gone");
+        assert_eq!(said(2, day).await, Err(Full::Total));
+    }
+
+    #[tokio::test]
+    async fn a_device_keeps_its_newest_sessions_and_addresses_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let mut tokens = Vec::new();
+        for at in 0..100_u8 {
+            let mut hello = hello(Some("C02A"), Some(1), at);
+            hello.token = Digest::of(&[at]);
+            hello.expires_ms = 1000 + i64::from(at);
+            greet(&db, &hello, i64::from(at)).await;
+            tokens.push(hello.token);
+        }
+        let mut open = 0;
+        for token in &tokens {
+            open += i64::from(db.session(*token, 100).await.unwrap().is_some());
+        }
+        assert_eq!(open, MOST_SESSIONS);
+        assert!(db.session(tokens[99], 100).await.unwrap().is_some());
+        let seen = async |mac| db.devices_with(MacAddr::new([2, 0, 0, 0, 0, mac])).await.unwrap().len();
+        assert_eq!([seen(99).await, seen(36).await, seen(35).await], [1, 1, 0]);
     }
 
     #[tokio::test]
@@ -321,7 +477,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("db")).await.unwrap();
         let hello = hello(Some("C02A"), None, 1);
-        let known = db.hello(&hello, 1).await.unwrap();
+        let known = greet(&db, &hello, 1).await;
         assert!(known.first && !known.known);
         assert_eq!(db.session(hello.token, 99).await.unwrap().unwrap().0, known.device);
         assert!(db.session(hello.token, 100).await.unwrap().is_none());

@@ -24,7 +24,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 pub use client::MOST_EVENTS;
-pub use device::{Hello, Known};
+pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use run::{Append, Ended, EventBody, EventRow, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};

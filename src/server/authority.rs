@@ -124,7 +124,7 @@ impl Authority {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A runner resumes its session on every new connection: no second key exchange for thirty Macs at once.
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
         Ok(config)

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::db::Newcomers;
 use crate::value::ByteSize;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Fragment {
-    /// Name of the appliance, shown to technicians.
+    /// Name of the appliance, shown to technicians; that of the machine when nobody names it.
     pub name: Option<String>,
     /// Path of the Unix socket for the admin's command line.
     pub socket: Option<PathBuf>,
@@ -79,6 +80,10 @@ pub struct TftpFragment {
 pub struct RunnerFragment {
     /// Seconds that a person has to cancel a Required run.
     pub countdown: Option<u32>,
+    /// Macs that nobody knows, heard for the first time, that are taken in within a minute.
+    pub new_macs_a_minute: Option<u32>,
+    /// Macs that nobody knows that are taken in altogether.
+    pub unknown_macs: Option<u32>,
 }
 
 /// `[library]` as written.
@@ -112,6 +117,8 @@ pub struct Config {
     pub tftp: Tftp,
     /// Seconds that a person has to cancel a Required run.
     pub countdown: u32,
+    /// How many Macs that nobody knows are taken in.
+    pub newcomers: Newcomers,
     /// Threads that an import uses; none: one a core.
     pub import_workers: Option<usize>,
     /// Bytes that an import leaves free on the library's disk.
@@ -157,7 +164,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML, has an unknown key, or a value of the wrong kind.
-    #[error("the settings file {} is wrong:\n{source}", path.display())]
+    #[error("the settings file {} is wrong", path.display())]
     Parse {
         /// Which.
         path: PathBuf,
@@ -239,7 +246,11 @@ impl Fragment {
                 max_window: self.tftp.max_window.or(earlier.tftp.max_window),
                 max_transfers: self.tftp.max_transfers.or(earlier.tftp.max_transfers),
             },
-            runner: RunnerFragment { countdown: self.runner.countdown.or(earlier.runner.countdown) },
+            runner: RunnerFragment {
+                countdown: self.runner.countdown.or(earlier.runner.countdown),
+                new_macs_a_minute: self.runner.new_macs_a_minute.or(earlier.runner.new_macs_a_minute),
+                unknown_macs: self.runner.unknown_macs.or(earlier.runner.unknown_macs),
+            },
             library: LibraryFragment {
                 workers: self.library.workers.or(earlier.library.workers),
                 keep_free: self.library.keep_free.or(earlier.library.keep_free),
@@ -249,7 +260,7 @@ impl Fragment {
 
     /// Checks every value. The only way to a [`Config`].
     pub fn validate(self) -> Result<Config, ConfigError> {
-        let name = self.name.unwrap_or_else(|| "Rootstock".to_owned());
+        let name = self.name.or_else(host_name).unwrap_or_else(|| "Rootstock".to_owned());
         check("name", &name, printable(&name, 64), "1 to 64 printable characters")?;
         let socket = self.socket;
         if let Some(path) = &socket {
@@ -297,6 +308,7 @@ impl Fragment {
                 3600,
                 "0 to 3600 seconds",
             )?,
+            newcomers: self.runner.newcomers()?,
             import_workers: self
                 .library
                 .workers
@@ -332,6 +344,16 @@ impl PortsFragment {
     }
 }
 
+impl RunnerFragment {
+    fn newcomers(&self) -> Result<Newcomers, ConfigError> {
+        let (minute, unknown) = (self.new_macs_a_minute.unwrap_or(600), self.unknown_macs.unwrap_or(10_000));
+        Ok(Newcomers {
+            a_minute: within("runner.new-macs-a-minute", minute, 1, 100_000, "1 to 100000 Macs")?,
+            unknown: within("runner.unknown-macs", unknown, 1, 1_000_000, "1 to 1000000 Macs")?,
+        })
+    }
+}
+
 impl TftpFragment {
     fn validate(self) -> Result<Tftp, ConfigError> {
         // RFC 2348 allows 8 to 65464; below 512 no boot loader asks. 1428 fits a 1500 byte frame with IP options and a tunnel's header.
@@ -348,6 +370,12 @@ impl TftpFragment {
 
 fn printable(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count()) && text.chars().all(|c| !c.is_control())
+}
+
+/// What this machine is called.
+pub fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(text.trim().to_owned()).filter(|name| is_host(name) && printable(name, 64))
 }
 
 /// Whether a text is an IP address or a DNS name (RFC 1123 section 2.1).
@@ -413,6 +441,8 @@ impl std::fmt::Display for Config {
         writeln!(text, "\n[tftp]\nmax-block-size = {max_block_size}\nmax-window = {max_window}")?;
         writeln!(text, "max-transfers = {max_transfers}")?;
         writeln!(text, "\n[runner]\ncountdown = {}", self.countdown)?;
+        let Newcomers { a_minute, unknown } = self.newcomers;
+        writeln!(text, "new-macs-a-minute = {a_minute}\nunknown-macs = {unknown}")?;
         writeln!(text, "\n[library]")?;
         match self.import_workers {
             Some(workers) => writeln!(text, "workers = {workers}")?,
@@ -436,6 +466,7 @@ mod tests {
         let config = Fragment::default().validate().unwrap();
         assert_eq!(config.ports, Ports { http: 80, https: 443, dhcp: 67, proxy_dhcp: 4011, tftp: 69 });
         assert_eq!(config.tftp.max_block_size, 1428);
+        assert_eq!(config.name, host_name().unwrap_or_else(|| "Rootstock".to_owned()));
     }
 
     #[test]

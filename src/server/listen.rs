@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::config::{Config, is_host};
+use super::config::{Config, host_name};
 
 /// Connections that wait to be accepted: a lab that is switched on at once.
 const BACKLOG: i32 = 1024;
@@ -116,11 +116,7 @@ pub fn names(config: &Config) -> Vec<String> {
     names.extend(config.address.map(|address| address.to_string()));
     names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
     names.extend(interfaces().into_iter().filter_map(|(_, address)| Some(address?.to_string())));
-    if let Ok(host) = fs::read_to_string("/proc/sys/kernel/hostname")
-        && is_host(host.trim())
-    {
-        names.insert(host.trim().to_owned());
-    }
+    names.extend(host_name());
     names.into_iter().collect()
 }
 

@@ -3,6 +3,7 @@
 //!
 //! In reading order:
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
+//! * `gate`: how many connections are open
 //! * `library`: the image library on disk; `images`: image versions between library and database
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine
 //! * `jobs`, `timeline`: long work, records of clients
@@ -15,6 +16,7 @@ pub mod authority;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod gate;
 pub mod http;
 pub mod images;
 pub mod jobs;
@@ -47,6 +49,7 @@ use self::authority::{Authority, AuthorityError};
 use self::clock::now_ms;
 use self::config::Config;
 use self::data::{DataError, DataFolder};
+use self::gate::Gate;
 use self::jobs::Jobs;
 use self::library::Library;
 use self::listen::ListenError;
@@ -60,6 +63,8 @@ use crate::value::Digest;
 
 /// How long requests under way may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a client may be silent between two requests, or take to send the head of one.
+const HEAD: Duration = Duration::from_secs(60);
 /// How often runs are looked at for their maximum run time.
 const EXPIRE: Duration = Duration::from_secs(5);
 /// How often the machine's addresses are looked at.
@@ -230,10 +235,13 @@ async fn serve_https(
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
     let handle = Handle::new();
-    let mut server =
-        axum_server::from_tcp_rustls(listener, tls).map_err(lost("https"))?.handle(handle.clone());
-    // A runner asks on kept-alive connections; a client that never finishes its request is dropped.
-    server.http_builder().http1().keep_alive(true).timer(hyper_util::rt::TokioTimer::new());
+    let gate = Gate::new(gate::Bounds::default());
+    let server = axum_server::from_tcp_rustls(listener, tls).map_err(lost("https"))?;
+    // HTTP/1 only: with both, the first bytes are waited for without end, and many requests share one connection uncounted.
+    let mut server = server.map(|tls| tls.acceptor(gate)).http1_only().handle(handle.clone());
+    // A runner asks on kept-alive connections; a client that does not send a whole head in time is dropped.
+    let mut http1 = server.http_builder().http1();
+    http1.keep_alive(true).timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);
     let serving = server.serve(http::network(app).into_make_service());
     let stopping = async {
         stop.cancelled().await;

@@ -345,7 +345,10 @@ fn names_with_spaces_and_slashes_stay_one_part_of_the_address() {
     ]);
     assert_eq!(appliance.run(&["sequence", "delete", "Lab/Mac 1"]).0, 0);
     let (code, out, _) = appliance.run(&["image", "delete", "lab mac@3"]);
-    assert_eq!((code, out.trim()), (0, "lab mac@3 is deleted; 2.0 KiB can be reclaimed"));
+    assert_eq!(
+        (code, out.trim()),
+        (0, "lab mac@3 is deleted; rootstock image collect gives 2.0 KiB back to the disk")
+    );
     let asked = [
         "DELETE /api/v1/sequences/Lab%2FMac%201",
         "DELETE /api/v1/images/lab%20mac/versions/3",

@@ -17,6 +17,9 @@ use rootstock::value::{Digest, Secret};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+/// Bytes before the first chunk in the second pack.
+const MOVED: usize = 4096;
+
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +31,8 @@ pub struct Image {
     pub locations: Vec<u8>,
     pub pack: Vec<u8>,
     pub pack_name: Digest,
+    /// Locations and name of the pack after a collection: the same chunks behind [`MOVED`] more bytes.
+    pub moved: (Vec<u8>, Digest),
     pub key: String,
 }
 
@@ -78,6 +83,9 @@ impl Image {
         let region = Region { start: 0, size, partition: None, volume: Some(volume), runs };
         let manifest = Manifest::new(Sha256([0; 32]), Scheme::None, vec![region]).unwrap();
         let pack_name = Digest::of(&pack);
+        let behind = entries.iter().map(|entry| Location { offset: entry.offset + MOVED as u64, ..*entry });
+        let second = Digest::of(b"the second pack");
+        let moved = (Locations::new(vec![second], behind.collect()).unwrap().encode(), second);
         let locations = Locations::new(vec![pack_name], entries).unwrap().encode();
         let document =
             ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
@@ -90,6 +98,7 @@ impl Image {
             locations,
             pack,
             pack_name,
+            moved,
             key: signer.key().to_string(),
         }
     }
@@ -102,6 +111,8 @@ pub enum Fault {
     Flip,
     /// The appliance dies in the middle of the answer.
     Die,
+    /// Garbage was collected: the chunks lie in another pack from now on.
+    Move,
 }
 
 /// What the appliance remembers and does.
@@ -118,6 +129,8 @@ pub struct State {
     pub faults: HashMap<usize, Fault>,
     pub pack_requests: usize,
     pub pack_bytes: u64,
+    /// Whether the chunks lie in the second pack.
+    pub moved: bool,
     streams: Vec<TcpStream>,
     down: bool,
 }
@@ -295,6 +308,7 @@ impl Session {
         if bearer != wanted {
             return self.send("401 Unauthorized", "", br#"{"error":"unknown token"}"#);
         }
+        let moved = self.change(|state| state.moved);
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/runner/v1/hello") => self.hello(&serde_json::from_slice(&request.body).unwrap()),
             ("POST", "/runner/v1/runs") => {
@@ -309,10 +323,13 @@ impl Session {
                 self.send("200 OK", "", &image.signed)
             }
             ("GET", path) if path == format!("/runner/v1/manifests/{}/locations", image.digest) => {
-                self.send("200 OK", "", &image.locations)
+                self.send("200 OK", "", if moved { &image.moved.0 } else { &image.locations })
             }
-            ("GET", path) if path == format!("/runner/v1/packs/{}", image.pack_name) => {
-                self.pack(&request.headers["range"])
+            ("GET", path) if !moved && path == format!("/runner/v1/packs/{}", image.pack_name) => {
+                self.pack(&request.headers["range"], 0)
+            }
+            ("GET", path) if moved && path == format!("/runner/v1/packs/{}", image.moved.1) => {
+                self.pack(&request.headers["range"], MOVED)
             }
             ("HEAD", _) => self.send("404 Not Found", "", b""),
             _ => self.send("404 Not Found", "", br#"{"error":"no such thing"}"#),
@@ -379,7 +396,8 @@ impl Session {
         self.json(&Accepted { stop: false })
     }
 
-    fn pack(&mut self, range: &str) -> Option<()> {
+    /// Part of a pack whose chunks begin `before` bytes later than those of the first.
+    fn pack(&mut self, range: &str, before: usize) -> Option<()> {
         let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
         let fault = self.change(|state| {
@@ -387,7 +405,7 @@ impl Session {
             state.pack_bytes += (last - first + 1) as u64;
             state.faults.remove(&state.pack_requests)
         });
-        let mut bytes = self.image.pack[first..=last].to_vec();
+        let mut bytes = self.image.pack[first - before..=last - before].to_vec();
         let extra = format!("Content-Range: bytes {first}-{last}/{}\r\n", self.image.pack.len());
         match fault {
             None => self.send("206 Partial Content", &extra, &bytes),
@@ -395,6 +413,10 @@ impl Session {
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
                 self.send("206 Partial Content", &extra, &bytes)
+            }
+            Some(Fault::Move) => {
+                self.change(|state| state.moved = true);
+                self.send("404 Not Found", "", br#"{"error":"this pack is gone"}"#)
             }
             Some(Fault::Die) => {
                 let head =

@@ -31,7 +31,11 @@ pub fn run(verb: Delete, appliance: &Appliance) -> anyhow::Result<ExitCode> {
             &serde_json::json!({ "deleted": format!("{name}@{version}"), "reclaimable": library.reclaimable }),
         )?;
     } else {
-        say(format!("{name}@{version} is deleted; {} can be reclaimed", ByteSize(library.reclaimable)))?;
+        let room = match library.reclaimable {
+            0 => String::new(),
+            bytes => format!("; rootstock image collect gives {} back to the disk", ByteSize(bytes)),
+        };
+        say(format!("{name}@{version} is deleted{room}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

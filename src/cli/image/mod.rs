@@ -1,5 +1,6 @@
 //! `rootstock image …`: one file a verb.
 
+mod collect;
 mod decode;
 mod delete;
 mod file;
@@ -49,12 +50,18 @@ Exit code: 0 the image is in the library · 1 nothing was added.")]
     Verify(Online<verify::Verify>),
     /// Write an image of the library to a file or block device of this machine, verified
     #[command(after_help = "\
-Every chunk is checked before it is written; everything is read back; the first MiB is written last, so that a target \
+Every chunk is checked before it is written; all that the image holds is read back; the first MiB is written last, so that a target \
 that was interrupted does not boot. Run again, it goes on where it was.\n\
 Exit code: 0 restored and read back · 1 not: the target does not boot, unless the error says that nothing was written.")]
     Restore(Online<restore::Restore>),
     /// Remove one version of an image; not while a run or a deployed sequence needs it
     Delete(Online<delete::Delete>),
+    /// Give back the room that deleted images took
+    #[command(after_help = "\
+What any image of the library holds stays, and so does what a run is applying. Waits for imports; not while a restore reads \
+the library.\n\
+Exit code: 0 done · 1 nothing was removed, and why.")]
+    Collect(Online<collect::Collect>),
 }
 
 impl Command {
@@ -72,6 +79,7 @@ impl Command {
             Command::Verify(verb) => verb.run(before, verify::run),
             Command::Restore(verb) => verb.run(before, restore::run),
             Command::Delete(verb) => verb.run(before, delete::run),
+            Command::Collect(verb) => verb.run(before, collect::run),
         }
     }
 }

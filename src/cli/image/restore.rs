@@ -181,14 +181,15 @@ fn tell(label: &str, restored: &Restored, took: Duration, json: bool) -> anyhow:
         return say_json(&serde_json::json!({
             "bytes": restored.bytes, "fetched": restored.fetched, "chunks_present": restored.present,
             "cells_read_back": restored.read_back, "rewritten": restored.rewritten,
-            "left_unallocated": restored.left, "seconds": took.as_secs_f64(),
+            "unallocated": restored.unallocated, "left_unallocated": restored.left, "seconds": took.as_secs_f64(),
         }));
     }
     let rate = restored.bytes as f64 / 1e6 / took.as_secs_f64().max(0.001);
     say(format!(
-        "{label}: {} in {:.1} s ({rate:.0} MB/s), every cell read back and compared",
+        "{label}: {} in {:.1} s ({rate:.0} MB/s), {}",
         ByteSize(restored.bytes),
-        took.as_secs_f64()
+        took.as_secs_f64(),
+        proof(restored)
     ))?;
     if restored.present > 0 {
         say(format!("{} chunks lay there already", restored.present))?;
@@ -199,16 +200,51 @@ fn tell(label: &str, restored: &Restored, took: Duration, json: bool) -> anyhow:
             restored.rewritten
         ))?;
     }
-    if restored.left > 0 {
-        say(format!("{} of free space keep their old content", ByteSize(restored.left)))?;
-    }
     Ok(())
+}
+
+/// What is known of the target now, and of what nothing is.
+fn proof(restored: &Restored) -> String {
+    let zeroed = restored.unallocated.saturating_sub(restored.left);
+    let free = match (zeroed, restored.left) {
+        (0, 0) => return "every cell read back and compared".to_owned(),
+        (zeroed, 0) => format!("{} unallocated in the image: zeroed, not read back", ByteSize(zeroed)),
+        (0, left) => format!("{} unallocated in the image: old content left there", ByteSize(left)),
+        (zeroed, left) => format!(
+            "{} unallocated in the image: {} zeroed and not read back, old content left in {}",
+            ByteSize(restored.unallocated),
+            ByteSize(zeroed),
+            ByteSize(left)
+        ),
+    };
+    format!("{} allocated cells read back and compared; {free}", restored.read_back)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::restore::Phase;
+
+    #[test]
+    fn what_was_not_read_back_is_said() {
+        let of = |unallocated, left| {
+            proof(&Restored {
+                bytes: 9 << 20,
+                fetched: 0,
+                present: 0,
+                read_back: 5,
+                rewritten: 0,
+                unallocated,
+                left,
+            })
+        };
+        assert_eq!(of(0, 0), "every cell read back and compared");
+        let some = "5 allocated cells read back and compared; 4.0 MiB unallocated in the image: ";
+        assert_eq!(of(4 << 20, 0), format!("{some}zeroed, not read back"));
+        assert_eq!(of(4 << 20, 4 << 20), format!("{some}old content left there"));
+        let both = "1.0 MiB zeroed and not read back, old content left in 3.0 MiB";
+        assert_eq!(of(4 << 20, 3 << 20), format!("{some}{both}"));
+    }
 
     #[test]
     fn the_time_left_follows_from_the_rate_and_is_not_guessed_at_the_start() {

@@ -125,7 +125,9 @@ pub struct Restored {
     pub read_back: u64,
     /// Cells that had to be written again because the medium held something else.
     pub rewritten: u64,
-    /// Bytes that the image says nothing about and that keep their old content: zeroing them would take longer
+    /// Bytes that the image says nothing about. They are not read back.
+    pub unallocated: u64,
+    /// Of those, bytes that keep their old content: zeroing them would take longer
     /// than the restore.
     pub left: u64,
 }
@@ -249,6 +251,7 @@ pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
         present: plan.data.iter().filter(|cell| cell.present).count() as u64,
         read_back: stage::cells(&plan),
         rewritten,
+        unallocated: plan.free.iter().map(|span| span.length).sum(),
         left,
     })
 }

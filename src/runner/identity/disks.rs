@@ -39,7 +39,7 @@ pub fn disks(root: &Path) -> Vec<DiskFacts> {
         let facts = DiskFacts {
             number: None,
             node: root.join("dev").join(&name).display().to_string(),
-            model: model(&folder),
+            model: model(&folder, &name),
             serial: serial(&folder),
             size,
             block_size: line(&folder.join("queue/logical_block_size"))
@@ -111,15 +111,22 @@ fn mounted(mounts: &str) -> Vec<String> {
         .collect()
 }
 
-fn model(disk: &Path) -> String {
+/// What the disk calls itself; without a text, its node and the bus that it sits on, `vda (virtio)`.
+fn model(disk: &Path, name: &str) -> String {
     let device = disk.join("device");
     let vendor = line(&device.join("vendor")).filter(|text| text != "ATA" && !text.starts_with("0x"));
     let model = line(&device.join("model"));
     match (vendor, model) {
         (Some(vendor), Some(model)) if !model.starts_with(&vendor) => format!("{vendor} {model}"),
         (_, Some(model)) => model,
-        _ => "disk".to_owned(),
+        _ => bus(&device).map_or_else(|| name.to_owned(), |bus| format!("{name} ({bus})")),
     }
+}
+
+fn bus(device: &Path) -> Option<String> {
+    let link =
+        fs::read_link(device.join("subsystem")).or_else(|_| fs::read_link(device.join("driver"))).ok()?;
+    Some(link.file_name()?.to_str()?.to_owned())
 }
 
 /// NVMe and virtio give text; SCSI and SATA the unit serial number page (SPC-4 section 7.8.15): four bytes of
@@ -234,6 +241,16 @@ mod tests {
         );
         assert_eq!((found.model.as_str(), found.serial.as_str()), ("Model of nvme0n1", "S1234"));
         assert_eq!((found.block_size, found.size, found.external), (4096, 1 << 30, false));
+    }
+
+    #[test]
+    fn a_disk_without_a_model_text_is_called_by_its_node_and_its_bus() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        let disk = tree.disk("pci/0/virtio1", "vda", 64);
+        fs::remove_file(tree.0.path().join(&disk).join("device/model")).unwrap();
+        assert_eq!(disks(tree.0.path())[0].model, "vda");
+        symlink("../../../../bus/virtio", tree.0.path().join(&disk).join("device/subsystem")).unwrap();
+        assert_eq!(disks(tree.0.path())[0].model, "vda (virtio)");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod auth;
+mod bounds;
 pub mod error;
 mod extract;
 mod packs;

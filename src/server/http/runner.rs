@@ -6,19 +6,19 @@ use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
 
 use super::auth::{RunToken, Session};
+use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
 use super::packs;
 use super::start;
 use crate::api::runner::{
-    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, PROTOCOL, Report, ReportEvent, RunTicket,
-    StartRun, Welcome,
+    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, Report, RunTicket, StartRun, Welcome,
 };
-use crate::db;
+use crate::db::{self, Full, Greeted, Newcomers};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::offer::{Mac, offers, why_empty};
-use crate::server::{receipt, token};
+use crate::server::token;
 
 /// A session ends after this time: long enough for a wizard that is left open over night.
 const SESSION_MS: i64 = 24 * 3600 * 1000;
@@ -28,7 +28,7 @@ const LONGEST_BODY: usize = 1 << 20;
 /// The routes.
 pub fn router() -> Router<App> {
     Router::new()
-        .route("/runner/v1/hello", post(hello))
+        .route("/runner/v1/hello", post(hello).layer(DefaultBodyLimit::max(LONGEST_HELLO)))
         .route("/runner/v1/runs", post(start_run))
         .route("/runner/v1/runs/{run}/next", post(next))
         .route("/runner/v1/runs/{run}/report", post(report))
@@ -49,7 +49,10 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         token: token::digest(session.expose()),
         expires_ms: now + SESSION_MS,
     };
-    let known = app.db.hello(&said, now).await?;
+    let known = match app.db.hello(&said, app.config.newcomers, now).await? {
+        Greeted::Device(known) => known,
+        Greeted::Full(full) => return Err(crowded(app.config.newcomers, full)),
+    };
     let name = device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
     let deployments = app.db.deployments().await?;
@@ -69,6 +72,22 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         offers,
         run,
     }))
+}
+
+/// Nobody has signed in here: how many Macs that nobody knows are taken in is bounded.
+fn crowded(bounds: Newcomers, full: Full) -> Refusal {
+    let (why, next) = match full {
+        Full::Minute => (
+            format!("{} new Macs said hello within a minute, more are not taken in", bounds.a_minute),
+            "the runner tries again; a larger lab needs `runner.new-macs-a-minute`",
+        ),
+        Full::Total => (
+            format!("{} unknown Macs are listed already, more are not taken in", bounds.unknown),
+            "look at rootstock device list for what fills it; a larger site needs `runner.unknown-macs`",
+        ),
+    };
+    tracing::warn!("a hello was refused: {why}");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why, next)
 }
 
 /// The device's run that has not ended gets a new token: an older runner, if one still lives, is out.
@@ -113,42 +132,6 @@ async fn report(
     Ok(Answer(Accepted { stop }))
 }
 
-/// What the types alone do not bound.
-fn check_hello(hello: &Hello) -> Result<(), Refusal> {
-    if hello.protocol != PROTOCOL {
-        return Err(Refusal::new(
-            StatusCode::UPGRADE_REQUIRED,
-            format!(
-                "this runner (version {}) speaks protocol {}, the appliance speaks {PROTOCOL}",
-                short(&hello.version),
-                hello.protocol
-            ),
-            "build the boot files anew with this appliance's version: rootstock media boot",
-        ));
-    }
-    if !receipt::is_key(&hello.receipt_key) {
-        return Err(Refusal::unreadable("`receipt_key` is no Ed25519 public key in hexadecimal"));
-    }
-    let DeviceFacts { macs, disks, .. } = &hello.device;
-    if macs.len() > 64 || disks.len() > 256 || disks.iter().any(|disk| disk.contents.len() > 256) {
-        return Err(Refusal::unreadable("more than 64 addresses, 256 disks, or 256 partitions of a disk"));
-    }
-    Ok(())
-}
-
-fn check_report(report: &Report) -> Result<(), Refusal> {
-    let fits = match &report.event {
-        ReportEvent::Log { lines } => lines.len() <= 2000,
-        ReportEvent::Done(done) => done.nodes.len() <= 128 && done.nodes.iter().all(|node| node.len() <= 256),
-        _ => true,
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(Refusal::unreadable("more than 2000 log lines or 128 partition nodes in a report"))
-    }
-}
-
 fn note_hello(
     app: &App,
     facts: &DeviceFacts,
@@ -168,10 +151,6 @@ fn note_hello(
     let line = format!("runner {} on {model} {name}: {what}", short(version));
     tracing::info!("{line}");
     app.timeline.runner(facts.macs.first(), answered, line);
-}
-
-fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 /// What people call a Mac: its serial number, else its UUID, else an address.

@@ -9,6 +9,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use rootstock::api::admin::{self, Job, JobState};
 use rootstock::api::runner::*;
 use rootstock::client::{Client, ClientError, Patience};
+use rootstock::image::chunk::Frame;
+use rootstock::image::manifest::{Locations, Manifest, SignedManifest};
 use rootstock::server::Server;
 use rootstock::server::config::Fragment;
 use rootstock::value::{Digest, MacAddr, Secret};
@@ -30,6 +32,12 @@ pub struct Appliance {
 impl Appliance {
     /// Starts on a data folder that may hold what an earlier one left.
     pub fn start(data: &Path) -> Appliance {
+        Appliance::start_with(data, "")
+    }
+
+    /// With further settings.
+    pub fn start_with(data: &Path, settings: &str) -> Appliance {
+        let settings = format!("{FREE_PORTS}{settings}");
         let stop = CancellationToken::new();
         let (stopped, folder) = (stop.clone(), data.to_owned());
         let (told, ready) = std::sync::mpsc::channel();
@@ -37,7 +45,7 @@ impl Appliance {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let config = toml::from_str::<Fragment>(FREE_PORTS).unwrap().validate().unwrap();
+                let config = toml::from_str::<Fragment>(&settings).unwrap().validate().unwrap();
                 let server = Server::open(config, &folder).await.unwrap();
                 let https =
                     server.app().listeners.iter().find(|listener| listener.service == "https").unwrap();
@@ -146,7 +154,13 @@ pub fn image_file(folder: &TempDir, bytes: usize) -> PathBuf {
     path
 }
 
+fn key_pair() -> Ed25519KeyPair {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()
+}
+
 /// A Mac that says hello.
+#[derive(Debug)]
 pub struct Mac {
     pub serial: &'static str,
     pair: Ed25519KeyPair,
@@ -156,10 +170,18 @@ pub struct Mac {
 impl Mac {
     /// A runner that was just started: it has a new receipt key.
     pub fn boot(appliance: &Appliance, serial: &'static str) -> Mac {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
-        let welcome = appliance.network(None).post("/runner/v1/hello", &hello(serial, &pair)).unwrap();
-        Mac { serial, pair, welcome }
+        Mac::try_boot(appliance, serial).unwrap()
+    }
+
+    pub fn try_boot(appliance: &Appliance, serial: &'static str) -> Result<Mac, ClientError> {
+        let pair = key_pair();
+        let welcome = appliance.network(None).post("/runner/v1/hello", &hello(serial, &pair))?;
+        Ok(Mac { serial, pair, welcome })
+    }
+
+    /// What a runner that was just started says.
+    pub fn words(serial: &str) -> Hello {
+        hello(serial, &key_pair())
     }
 
     /// The same runner says hello once more.
@@ -267,6 +289,27 @@ impl Work<'_> {
         let assignment = self.act();
         assert!(matches!(assignment.action, Action::FormatDisk { disk: 0, .. }), "{assignment:?}");
         self.done(assignment.number, Done { nodes: vec!["/dev/vda2".into()], ..Done::default() });
+    }
+
+    /// The manifest, its signature checked, and where its chunks lie now.
+    pub fn locations(&self, mac: &Mac, manifest: Digest) -> (Manifest, Locations) {
+        let client = self.client();
+        let signed = client.download(&format!("/runner/v1/manifests/{manifest}"), 1 << 20).unwrap();
+        let keys = [mac.welcome.manifest_keys[0].parse().unwrap()];
+        let image = SignedManifest::from_bytes(signed).unwrap().verify(manifest, &keys).unwrap();
+        let table = client.download(&format!("/runner/v1/manifests/{manifest}/locations"), 1 << 20).unwrap();
+        let locations = Locations::decode(&table, image.digests().count() as u64).unwrap();
+        (image, locations)
+    }
+
+    /// Fetches every chunk by range: they are what the manifest names.
+    pub fn check_chunks(&self, image: &Manifest, locations: &Locations) {
+        for (digest, place) in image.digests().zip(locations.entries()) {
+            let pack = locations.packs()[place.pack as usize];
+            let range = place.offset..place.offset + u64::from(place.length);
+            let frame = self.client().bytes(&format!("/runner/v1/packs/{pack}"), range).unwrap();
+            Frame(&frame).open(*digest).unwrap();
+        }
     }
 
     /// The assignment of the apply step: its number and manifest.

@@ -33,6 +33,7 @@ fn check_prints_the_settings_in_force_and_names_an_unknown_key() {
     assert!(code == Some(0) && said.contains("name = \"Lab 3\"") && said.contains("https = 443"), "{said}");
     let (code, said) = outcome(rootstockd(&folder, "[ports]\nhtpps = 1").arg("--check"));
     assert!(code == Some(1) && said.contains("error: ") && said.contains("unknown field `htpps`"), "{said}");
+    assert_eq!(said.matches("unknown field").count(), 1, "said once: {said}");
     assert!(!folder.path().join("data").exists(), "a check changes nothing");
 }
 

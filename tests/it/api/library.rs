@@ -94,3 +94,47 @@ fn a_version_that_a_run_needs_is_not_deleted_and_a_deleted_one_gives_its_room_ba
     let job = appliance.import("lab", &folder.path().join("lab.img"));
     assert!(matches!(job.state, JobState::Done { version: Some(2), .. }), "{job:?}");
 }
+
+#[test]
+fn a_collection_in_the_middle_of_a_run_moves_its_chunks_and_the_run_finds_them_again() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    // The larger image begins with the chunks of the smaller one, so both live in its pack.
+    let large = appliance.import("large", &image_file(&folder, 12 << 20));
+    assert!(matches!(large.state, JobState::Done { .. }), "{large:?}");
+    appliance.with_sequence(&folder);
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let work = Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    work.formatted();
+    let (_, manifest) = work.apply();
+    let (image, before) = work.locations(&mac, manifest);
+    appliance.admin().delete("/api/v1/images/large/versions/1").unwrap();
+
+    let job = appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    let gone = before.packs()[0];
+    let (status, problem) = refused(work.client().download(&format!("/runner/v1/packs/{gone}"), 32 << 20));
+    assert!(status == 404 && problem.next_step.contains("locations again"), "{status} {problem:?}");
+    let (_, after) = work.locations(&mac, manifest);
+    assert!(!after.packs().contains(&gone));
+    work.check_chunks(&image, &after);
+}
+
+#[test]
+fn a_collection_waits_for_nobody_who_reads_the_library_and_says_so() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.import("lab", &image_file(&folder, 2 << 20));
+    appliance.admin().delete("/api/v1/images/lab/versions/1").unwrap();
+    let store = rootstock::store::Store::open_to_read(&appliance.data.join("store")).unwrap();
+    let reading = store.reading().unwrap();
+    let collect = || appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap()).state;
+    match collect() {
+        JobState::Failed { error, next_step } => {
+            assert!(error.contains("nothing was removed") && next_step.contains("restore"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(reading);
+    assert!(matches!(collect(), JobState::Done { .. }));
+}
