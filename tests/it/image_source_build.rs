@@ -69,7 +69,11 @@ pub fn decode(
     bytes: impl Read + std::io::Seek + Send + 'static,
     workers: usize,
 ) -> Result<Whole, SourceError> {
-    let mut source = Source::open(bytes)?;
+    gather(&mut Source::open(bytes)?, workers)
+}
+
+/// The same for a source that is open.
+pub fn gather(source: &mut Source, workers: usize) -> Result<Whole, SourceError> {
     let promised = source.size();
     let (mut hash, mut next, mut holes) = (Sha256::new(), 0, 0);
     let decoded = source.decode(workers, &mut |piece| {

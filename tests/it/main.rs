@@ -9,6 +9,7 @@ mod image_source;
 mod image_source_build;
 mod image_source_cli;
 mod image_source_damage;
+mod image_source_encrypted;
 mod media;
 mod netboot;
 mod restore;

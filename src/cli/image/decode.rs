@@ -21,12 +21,15 @@ pub struct Decode {
     file: PathBuf,
     /// File or block device to write
     out: PathBuf,
+    /// File with the password of an encrypted image; a newline at its end does not count
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
 }
 
 impl Decode {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let of_file = || self.file.display().to_string();
-        let mut image = Image::open(&self.file).with_context(of_file)?;
+        let mut image = Image::open(&self.file, self.password_file.as_deref()).with_context(of_file)?;
         match fs::metadata(&self.out) {
             Ok(found) if found.is_dir() => {
                 bail!("{}: this is a folder; name a file in it", self.out.display())

@@ -11,13 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::image::source::{DecodeError, Decoded, Foreign, Piece, Source, SourceError};
+use crate::value::Secret;
 
 /// What is tested for zeros, and left out of a sparse file, in one step.
 const HOLE: usize = 32 << 10;
+
+/// Bytes of a password file.
+const MOST_PASSWORD: u64 = 4096;
 
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -30,8 +34,9 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Opens the image at `path`.
-    pub fn open(path: &Path) -> anyhow::Result<Image> {
+    /// Opens the image at `path`, with the password in another file if there is one.
+    pub fn open(path: &Path, password_file: Option<&Path>) -> anyhow::Result<Image> {
+        let password = password_file.map(read_password).transpose()?;
         let metadata = fs::metadata(path)?;
         if metadata.is_dir() && path.join("Info.plist").is_file() {
             return Err(SourceError::Unsupported(Foreign::SparseBundle).into());
@@ -44,7 +49,8 @@ impl Image {
             .seek(SeekFrom::End(0))
             .context("an image must be a file or disk that can be read anywhere")?;
         let read = Arc::new(AtomicU64::new(0));
-        let source = Source::open(Watched { file, position: 0, read: Arc::clone(&read) })?;
+        let watched = Watched { file, position: 0, read: Arc::clone(&read) };
+        let source = Source::open_with(watched, password.as_ref())?;
         Ok(Image { source, length, read })
     }
 
@@ -78,6 +84,20 @@ impl Image {
         bar.finish_and_clear();
         result
     }
+}
+
+/// The password in a file, without the newline that editors put at its end.
+fn read_password(path: &Path) -> anyhow::Result<Secret> {
+    let of_file = || format!("the password file {}", path.display());
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST_PASSWORD + 1).read_to_string(&mut text))
+        .with_context(of_file)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    ensure!(!password.is_empty(), "{}: it is empty", of_file());
+    ensure!(text.len() as u64 <= MOST_PASSWORD, "{}: it is longer than any password", of_file());
+    Ok(Secret::new(password))
 }
 
 fn progress(length: u64) -> ProgressBar {
@@ -187,6 +207,20 @@ pub(super) fn nameless() -> anyhow::Result<File> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_password_is_what_the_file_holds_without_its_last_newline() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        for (text, password) in [("a b", "a b"), (" x \n", " x "), ("é\r\n", "é"), ("two\n\n", "two\n")] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read_password(&path).unwrap().expose(), password);
+        }
+        for text in ["", "\n", &"a".repeat(5000)] {
+            fs::write(&path, text).unwrap();
+            assert!(read_password(&path).unwrap_err().to_string().contains("password file"));
+        }
+    }
 
     #[test]
     fn zeros_within_data_become_holes_and_the_bytes_stay_right() {

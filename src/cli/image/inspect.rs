@@ -19,7 +19,7 @@ use crate::value::ByteSize;
 pub struct Inspect {
     /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
     file: PathBuf,
-    /// File with the password of an encrypted image; this version refuses encrypted images and says how to convert them
+    /// File with the password of an encrypted image; a newline at its end does not count
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Print one JSON object; sizes and starts are in bytes
@@ -75,8 +75,8 @@ struct Sums {
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let of_file = || self.file.display().to_string();
-        let (mut report, wrong) = look(&self.file).with_context(of_file)?;
-        if self.password_file.is_some() {
+        let (mut report, wrong) = look(&self.file, self.password_file.as_deref()).with_context(of_file)?;
+        if self.password_file.is_some() && !report.encrypted {
             report.warnings.push("the image is not encrypted: the password was not used".to_owned());
         }
         if self.json {
@@ -92,11 +92,12 @@ impl Inspect {
 }
 
 /// Reads everything. A wrong checksum comes beside the report: the rest of it is what helps to understand why.
-fn look(path: &Path) -> anyhow::Result<(Report, Option<SourceError>)> {
-    let mut image = Image::open(path)?;
+fn look(path: &Path, password: Option<&Path>) -> anyhow::Result<(Report, Option<SourceError>)> {
+    let mut image = Image::open(path, password)?;
     let format = image.source.format().to_string();
     let codecs = image.source.codecs();
     let warnings = image.source.warnings().to_vec();
+    let encrypted = image.source.is_encrypted();
     let streamed = image.source.size().is_none();
     let mut wrong = None;
     let (checksums, mut reader) = if streamed {
@@ -118,7 +119,7 @@ fn look(path: &Path) -> anyhow::Result<(Report, Option<SourceError>)> {
     let mut report = Report {
         format,
         codecs,
-        encrypted: false,
+        encrypted,
         virtual_size: reader.size(),
         partition_scheme: String::new(),
         partitions: Vec::new(),
@@ -177,7 +178,8 @@ fn print(path: &Path, report: &Report) {
         Sums { ok: false, .. } => "WRONG",
     };
     println!("{}", path.display());
-    println!("  format      {} ({})", report.format, report.codecs.join(", "));
+    let encrypted = if report.encrypted { ", encrypted" } else { "" };
+    println!("  format      {} ({}){encrypted}", report.format, report.codecs.join(", "));
     println!("  size        {} ({} bytes)", ByteSize(report.virtual_size), report.virtual_size);
     println!("  checksums   {sums}");
     println!("  partitions  {}", report.partition_scheme);

@@ -14,7 +14,7 @@ pub(super) const TAIL: usize = 512;
 /// A format that is known and not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// `encrcdsa` or `cdsaencr`.
+    /// `encrcdsa` where it cannot be read (inside a compressed file), or `cdsaencr`, its version 1.
     EncryptedDmg,
     /// `.sparseimage`.
     SparseImage,
@@ -62,7 +62,7 @@ impl Foreign {
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {
-            Foreign::EncryptedDmg => "an encrypted disk image (encrcdsa)",
+            Foreign::EncryptedDmg => "an encrypted disk image",
             Foreign::SparseImage => "a sparse image (.sparseimage)",
             Foreign::SparseBundle => "a sparse bundle (.sparsebundle)",
             Foreign::SegmentedUdif => "one segment of a disk image in several files (.dmgpart)",
@@ -114,8 +114,10 @@ impl Foreign {
             Foreign::AppleArchive | Foreign::AppleEncryptedArchive => {
                 "on a Mac, unpack it with `aa extract` or `aea decrypt` and give the disk image in it"
             }
-            Foreign::Qcow2 | Foreign::Vmdk | Foreign::Vhd => {
-                "convert it with `qemu-img convert -O raw IN OUT.img`"
+            Foreign::Qcow2 | Foreign::Vmdk => "convert it with `qemu-img convert -O raw IN OUT.img`",
+            // Without its name, qemu-img takes a .vhd of fixed size for a raw image.
+            Foreign::Vhd => {
+                "convert it with `qemu-img convert -f vpc -O raw IN OUT.img` (a .vhdx: `-f vhdx`)"
             }
             Foreign::Udif => "give the .dmg itself; it is compressed already",
         }
@@ -127,6 +129,7 @@ impl Foreign {
 pub(super) enum Detected {
     Udif,
     Raw,
+    Encrypted,
     Stream(Compression),
     Foreign(Foreign),
     Unknown,
@@ -134,7 +137,7 @@ pub(super) enum Detected {
 
 /// Magic at the front: offset, bytes, format.
 const FRONT: [(usize, &[u8], Detected); 24] = [
-    (0, b"encrcdsa", Detected::Foreign(Foreign::EncryptedDmg)),
+    (0, b"encrcdsa", Detected::Encrypted),
     (0, b"sprs", Detected::Foreign(Foreign::SparseImage)),
     (0, b"shdw", Detected::Foreign(Foreign::Asif)),
     (0, b"partclone-image", Detected::Foreign(Foreign::Partclone)),
@@ -188,6 +191,10 @@ pub(super) fn detect(head: &[u8], tail: &[u8]) -> Detected {
     if tail.ends_with(b"cdsaencr") {
         return Detected::Foreign(Foreign::EncryptedDmg);
     }
+    // A VHD of fixed size is raw up to this footer (Virtual Hard Disk specification 1.0).
+    if tail.len() == TAIL && tail.starts_with(b"conectix") {
+        return Detected::Foreign(Foreign::Vhd);
+    }
     let head = Fields(head);
     if let Some((.., format)) = FRONT.iter().find(|(at, magic, _)| head.has(*at, magic)) {
         return *format;
@@ -201,6 +208,7 @@ pub(super) fn detect(head: &[u8], tail: &[u8]) -> Detected {
         && !head.has(1024, b"H+")
         && !head.has(512, b"EFI PART")
         && !head.has(512, b"PM")
+        && !head.has(2048, b"PM")
     {
         return Detected::Foreign(Foreign::Iso);
     }
@@ -235,11 +243,18 @@ mod tests {
         assert_eq!(detect(&with(510, b"\x55\xaa"), &tail), Detected::Udif);
         assert_eq!(detect(&with(0, b"PK\x03\x04"), &tail), Detected::Udif);
         assert_eq!(detect(&[], b"cdsaencr"), Detected::Foreign(Foreign::EncryptedDmg));
+        tail[..8].copy_from_slice(b"conectix");
+        assert_eq!(detect(&with(510, b"\x55\xaa"), &tail), Detected::Foreign(Foreign::Vhd));
     }
 
     #[test]
     fn a_disc_is_an_iso_and_text_is_nothing() {
         assert_eq!(detect(&with(32769, b"CD001"), &[]), Detected::Foreign(Foreign::Iso));
+        for (at, magic) in [(512, &b"PM"[..]), (2048, b"PM"), (1024, b"H+"), (512, b"EFI PART")] {
+            let mut hybrid = with(32769, b"CD001");
+            hybrid[at..at + magic.len()].copy_from_slice(magic);
+            assert_eq!(detect(&hybrid, &[]), Detected::Raw, "{magic:?} at {at}");
+        }
         assert_eq!(detect(b"hello", b"hello"), Detected::Unknown);
         assert_eq!(detect(&[], &[]), Detected::Unknown);
     }

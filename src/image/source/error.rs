@@ -20,6 +20,21 @@ pub enum SourceError {
     /// A format that is known by name and not read by this version.
     #[error("this is {}, which this version does not read: {}", .0.name(), .0.advice())]
     Unsupported(Foreign),
+    /// An encrypted image, and nobody said its password.
+    #[error(
+        "this is an encrypted disk image (encrcdsa), which needs its password: `rootstock image inspect` and \
+         `rootstock image decode` take it by --password-file; the library takes the file that `decode` writes"
+    )]
+    PasswordNeeded,
+    /// The password opens none of the keys.
+    #[error("the password does not open this encrypted image; check it, and the case of its letters")]
+    WrongPassword,
+    /// An encrypted image whose keys are not for passwords.
+    #[error(
+        "this encrypted disk image opens by a certificate only, which this version does not read: on a Mac, \
+         `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` writes a plain one"
+    )]
+    NoPasswordKey,
     /// A compressed file that holds something else than the bytes of a disk.
     #[error("the compressed file holds {}: unpack it first, then {}", .0.name(), .0.advice())]
     Inside(Foreign),

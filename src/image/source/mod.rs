@@ -3,11 +3,12 @@
 //! | format | recognised by | read |
 //! |---|---|---|
 //! | UDIF (`.dmg`) | `koly` in the last 512 bytes | in every codec, in parallel, checksums verified |
+//! | encrypted (`encrcdsa` v2) | its magic | what is inside, by its password |
 //! | raw | partition table or file system at the front | as it is |
 //! | raw in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `udif` · `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `udif` · `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
@@ -15,6 +16,7 @@ mod adc;
 mod codec;
 mod crc;
 mod detect;
+mod encrypted;
 mod error;
 mod extent;
 mod pipeline;
@@ -31,12 +33,14 @@ pub use self::reader::Reader;
 
 use self::codec::Codec;
 use self::detect::{Detected, HEAD, TAIL};
+use self::encrypted::Decrypted;
 use self::extent::{ExtentMap, Filling};
 use self::pipeline::Sums;
 use self::stream::Compression;
 use self::udif::{Check, Udif};
 use crate::image::partition;
 use crate::image::volume;
+use crate::value::Secret;
 
 /// What a source reads from: a file, or anything like one.
 pub trait Input: Read + Seek + Send {}
@@ -121,6 +125,7 @@ pub struct Decoded {
 pub struct Source {
     input: Box<dyn Input>,
     body: Body,
+    encrypted: bool,
 }
 
 enum Body {
@@ -133,23 +138,32 @@ impl Source {
     /// Recognises the file and reads its headers.
     ///
     /// # Errors
-    /// The file is not read by this version, cut off, damaged, or no image.
+    /// The file is not read by this version, cut off, damaged, encrypted, or no image.
     pub fn open(input: impl Read + Seek + Send + 'static) -> Result<Source, SourceError> {
+        Source::open_with(input, None)
+    }
+
+    /// The same, with the password of the image if it is an encrypted one.
+    ///
+    /// # Errors
+    /// As for [`Source::open`]; the password is wrong.
+    pub fn open_with(
+        input: impl Read + Seek + Send + 'static,
+        password: Option<&Secret>,
+    ) -> Result<Source, SourceError> {
         let mut input: Box<dyn Input> = Box::new(input);
-        let size = input.seek(SeekFrom::End(0)).map_err(SourceError::read(0))?;
-        let mut head = Vec::new();
-        read_into(input.as_mut(), 0, size.min(HEAD as u64) as usize, &mut head)?;
-        let mut tail = Vec::new();
-        read_into(
-            input.as_mut(),
-            size.saturating_sub(TAIL as u64),
-            size.min(TAIL as u64) as usize,
-            &mut tail,
-        )?;
-        let body = match detect::detect(&head, &tail) {
+        let (mut size, mut detected, mut head) = recognise(input.as_mut())?;
+        let encrypted = detected == Detected::Encrypted;
+        if encrypted {
+            input = Box::new(Decrypted::open(input, size, password)?);
+            (size, detected, head) = recognise(input.as_mut())?;
+        }
+        let body = match detected {
             Detected::Udif => Body::Udif(Box::new(Udif::open(input.as_mut(), size)?)),
             Detected::Stream(compression) => Body::Stream { compression, sums: compression.has_sums(&head) },
             Detected::Foreign(foreign) => return Err(SourceError::Unsupported(foreign)),
+            // hdiutil does not encrypt twice, and a chain of any length must not be followed.
+            Detected::Encrypted => return Err(SourceError::Unsupported(Foreign::EncryptedDmg)),
             Detected::Unknown => {
                 return Err(SourceError::Unknown { head: hex(&head[..head.len().min(16)]), size });
             }
@@ -158,7 +172,12 @@ impl Source {
                 Body::Raw(ExtentMap::plain(size))
             }
         };
-        Ok(Source { input, body })
+        Ok(Source { input, body, encrypted })
+    }
+
+    /// Whether the file is encrypted as a whole. A FileVault volume in it is not meant.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     /// What the file is.
@@ -271,6 +290,15 @@ fn piece(ready: &pipeline::Ready) -> Piece<'_> {
         Filling::Zero => Piece::Zero { offset, length },
         Filling::Unallocated => Piece::Unallocated { offset, length },
     }
+}
+
+/// Length of a file, what it is, and its first bytes.
+fn recognise(input: &mut dyn Input) -> Result<(u64, Detected, Vec<u8>), SourceError> {
+    let size = input.seek(SeekFrom::End(0)).map_err(SourceError::read(0))?;
+    let head = read_exact_at(input, 0, size.min(HEAD as u64) as usize)?;
+    let tail = size.min(TAIL as u64);
+    let tail = read_exact_at(input, size - tail, tail as usize)?;
+    Ok((size, detect::detect(&head, &tail), head))
 }
 
 /// A raw image carries no sums; what its partition table and file system say of their own length is all that tells a

@@ -58,7 +58,9 @@ pub(super) fn read(volume: &mut Window<'_>) -> io::Result<Option<Facts>> {
     }))
 }
 
-/// Sizes and places, if they make sense; the count of clusters decides between FAT12, 16 and 32 (section 3.5).
+/// Sizes and places, if they make sense. The count of clusters decides between FAT12 and 16 (section 3.5). That it
+/// decides on FAT32 too is not what formatters keep to on small volumes, EFI partitions among them: as Linux and macOS
+/// have it, FAT32 is what has no 16-bit length of its FATs.
 fn geometry(boot: Fields<'_>) -> Option<Geometry> {
     let jump = boot.u8(0) == 0xe9 || boot.u8(0) == 0xeb && boot.u8(2) == 0x90;
     let (sector, each) = (u64::from(boot.le16(11)), u64::from(boot.u8(13)));
@@ -80,8 +82,8 @@ fn geometry(boot: Fields<'_>) -> Option<Geometry> {
     let root_bytes = (u64::from(boot.le16(17)) * 32).next_multiple_of(sector);
     let data_at = root_at + root_bytes;
     let clusters = (total * sector).checked_sub(data_at)? / (sector * each);
-    // Fewer are FAT12: floppies.
-    (clusters >= 4085 && wide == (clusters >= 65525)).then_some(Geometry {
+    let fits = if wide { clusters > 0 && fat_bytes > 0 } else { (4085..65525).contains(&clusters) };
+    fits.then_some(Geometry {
         sector,
         cluster: sector * each,
         fat_at,
@@ -149,4 +151,42 @@ fn label_in(folder: &[u8]) -> Option<String> {
         .take_while(|entry| entry[0] != 0)
         .find(|entry| entry[0] != 0xe5 && entry[11] & VOLUME_LABEL != 0 && entry[11] & LONG_NAME != LONG_NAME)
         .map(|entry| text(&entry[..11]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// A volume of `sectors`, one a cluster, whose one FAT has entries of 4 bytes where `wide`, else of 2.
+    fn volume(sectors: u16, wide: bool) -> Vec<u8> {
+        let fat = (u32::from(sectors) * if wide { 4 } else { 2 }).div_ceil(512) as u16;
+        let mut bytes = vec![0; usize::from(sectors) * 512];
+        bytes[..3].copy_from_slice(&[0xeb, 0x58, 0x90]);
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(11, &512_u16.to_le_bytes());
+        put(13, &[1, 1, 0, 1]);
+        put(19, &sectors.to_le_bytes());
+        put(if wide { 36 } else { 22 }, &fat.to_le_bytes());
+        put(if wide { 71 } else { 43 }, b"EFI        ");
+        put(510, b"\x55\xaa");
+        // The media entry, the end mark, and one cluster in use.
+        put(512, &[0xff; 12]);
+        bytes
+    }
+
+    #[test]
+    fn a_small_volume_with_a_long_fat_is_fat32_as_its_formatter_meant_it() {
+        for (sectors, wide, kind) in
+            [(4000, true, Some(Kind::Fat32)), (5000, false, Some(Kind::Fat16)), (4000, false, None)]
+        {
+            let bytes = volume(sectors, wide);
+            let facts = read(&mut Window::new(&mut Cursor::new(&bytes), 0, bytes.len() as u64)).unwrap();
+            assert_eq!(facts.as_ref().map(|facts| facts.kind), kind, "{sectors} sectors");
+            if wide {
+                let facts = facts.unwrap();
+                assert_eq!((facts.label.as_deref(), facts.used), (Some("EFI"), Some(512)));
+            }
+        }
+    }
 }
