@@ -346,6 +346,9 @@ pub enum ReportEvent {
     Progress(Progress),
     /// Lines for the run's log, secrets masked.
     Log {
+        /// Number of the first line within the assignment, from 0: lines that are sent again are taken in once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<u64>,
         /// Lines without line ends.
         lines: Vec<String>,
     },

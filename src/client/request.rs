@@ -15,6 +15,9 @@ use super::error::{Cause, ClientError, io_cause};
 use super::{Client, LONGEST_ANSWER};
 use crate::api::runner::Problem;
 
+/// From this length on a body is sent only after the appliance said that it will take it in (RFC 9110 section 10.1.1): it
+/// takes shorter ones in whole before it refuses, so that the refusal is always read.
+const ASKED_BODY: usize = 1 << 20;
 /// Longest explanation of a refusal that is read.
 const LONGEST_PROBLEM: u64 = 64 << 10;
 
@@ -278,6 +281,9 @@ impl Client {
         }
         if let Some((first, last)) = ask.range {
             request = request.header(header::RANGE, format!("bytes={first}-{last}"));
+        }
+        if ask.body.is_some_and(|(_, bytes)| bytes.len() > ASKED_BODY) {
+            request = request.header(header::EXPECT, "100-continue");
         }
         let sent = match ask.body {
             Some((content_type, bytes)) => request

@@ -26,7 +26,7 @@ use sqlx::{Sqlite, Transaction};
 pub use client::MOST_EVENTS;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};
-pub use run::{Append, Ended, EventBody, EventRow, NewRun, RunRow, Started};
+pub use run::{Append, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");

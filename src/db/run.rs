@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::device::device_name;
-use super::{Db, DbError, StoredVersion, from_json, from_word, json, next_number, number, word};
+use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
 use crate::value::Digest;
@@ -59,6 +59,19 @@ pub struct RunRow {
     pub progress: Option<Progress>,
     /// One line, when it has ended.
     pub message: Option<String>,
+    /// How far its log is.
+    pub logged: Logged,
+}
+
+/// How far the log of a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Action that the last lines are of.
+    pub action: u32,
+    /// Number of its line that comes next.
+    pub next: u64,
+    /// Bytes of the whole log.
+    pub bytes: u64,
 }
 
 /// One recorded event.
@@ -103,6 +116,8 @@ pub struct Append {
     pub progress: Option<Progress>,
     /// Set when the run ends with these events.
     pub ended: Option<Ended>,
+    /// Set when lines of the log are among the events, or are counted from the start again.
+    pub logged: Option<Logged>,
     /// Receipt of an assignment, with the key that it was checked with.
     pub receipt: Option<(u32, SignedReceipt, String)>,
 }
@@ -179,6 +194,15 @@ impl Db {
             .bind(append.progress.as_ref().map(json))
             .execute(&mut *tx)
             .await?;
+        if let Some(logged) = &append.logged {
+            sqlx::query("UPDATE run SET log_action = $2, log_next = $3, log_bytes = $4 WHERE id = $1")
+                .bind(run)
+                .bind(i64::from(logged.action))
+                .bind(big(logged.next))
+                .bind(big(logged.bytes))
+                .execute(&mut *tx)
+                .await?;
+        }
         if let Some((assignment, signed, key)) = &append.receipt {
             sqlx::query(
                 "INSERT INTO receipt (run, assignment, receipt, signature, public_key) VALUES ($1, $2, $3, $4, $5)
@@ -269,7 +293,7 @@ impl Db {
     pub async fn run(&self, run: i64) -> Result<Option<RunRow>, DbError> {
         let row = sqlx::query(
             "SELECT r.id, r.sequence, r.revision, r.device, d.facts, r.outcome, r.step, r.steps, r.started_ms, r.ended_ms,
-                    r.deployment, r.receipt_key, r.progress, r.message
+                    r.deployment, r.receipt_key, r.progress, r.message, r.log_action, r.log_next, r.log_bytes
              FROM run r JOIN device d ON d.id = r.device WHERE r.id = $1",
         )
         .bind(run)
@@ -283,6 +307,11 @@ impl Db {
             receipt_key: row.try_get(11)?,
             progress: progress.map(|text| from_json("progress", &text)).transpose()?,
             message: row.try_get(13)?,
+            logged: Logged {
+                action: number("action", row.try_get(14)?)?,
+                next: number("line number", row.try_get(15)?)?,
+                bytes: number("length of a log", row.try_get(16)?)?,
+            },
         }))
     }
 

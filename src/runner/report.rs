@@ -31,6 +31,8 @@ pub struct Reporter {
 
 #[derive(Default)]
 struct Waiting {
+    /// Number of the oldest line: the appliance takes in each number once.
+    first: u64,
     lines: VecDeque<String>,
     dropped: usize,
 }
@@ -71,6 +73,7 @@ impl Reporter {
             waiting.lines.extend(lines);
             let surplus = waiting.lines.len().saturating_sub(MOST_WAITING);
             waiting.lines.drain(..surplus);
+            waiting.first += surplus as u64;
             waiting.dropped += surplus;
         }
         self.send_lines();
@@ -82,10 +85,11 @@ impl Reporter {
     /// See [`Interrupted`].
     pub fn finish(&self, link: &Link, end: ReportEvent) -> Result<(), Interrupted> {
         let what = "Reporting to the appliance";
-        while let Some(lines) = self.next_batch() {
-            let event = ReportEvent::Log { lines: lines.clone() };
+        while let Some((first, lines)) = self.next_batch() {
+            let end = first + lines.len() as u64;
+            let event = ReportEvent::Log { first: Some(first), lines };
             link.persist(what, || self.send(event.clone()))?;
-            self.taken(lines.len());
+            self.taken(end);
         }
         link.persist(what, || self.send(end.clone())).map(drop)
     }
@@ -119,24 +123,26 @@ impl Reporter {
     }
 
     fn send_lines(&self) {
-        while let Some(lines) = self.next_batch() {
-            let count = lines.len();
-            if !self.try_send(ReportEvent::Log { lines }) {
+        while let Some((first, lines)) = self.next_batch() {
+            let end = first + lines.len() as u64;
+            if !self.try_send(ReportEvent::Log { first: Some(first), lines }) {
                 return;
             }
-            self.taken(count);
+            self.taken(end);
         }
     }
 
-    /// The oldest lines that go into one report; they stay until they are taken.
-    fn next_batch(&self) -> Option<Vec<String>> {
+    /// The oldest lines that go into one report, and the number of the first; they stay until they are taken.
+    fn next_batch(&self) -> Option<(u64, Vec<String>)> {
         let mut waiting = self.waiting();
         if waiting.dropped > 0 {
             let note = format!(
                 "({} older lines were dropped while the appliance was not reachable)",
                 waiting.dropped
             );
+            // It stands for those lines and has the number of the last of them.
             waiting.lines.push_front(note);
+            waiting.first = waiting.first.saturating_sub(1);
             waiting.dropped = 0;
         }
         let mut bytes = 0;
@@ -146,15 +152,47 @@ impl Reporter {
         };
         let batch: Vec<String> = waiting.lines.iter().take_while(fits).cloned().collect();
         match (batch.is_empty(), waiting.lines.front()) {
-            (false, _) => Some(batch),
-            (true, Some(long)) => Some(vec![long.clone()]),
+            (false, _) => Some((waiting.first, batch)),
+            (true, Some(long)) => Some((waiting.first, vec![long.clone()])),
             (true, None) => None,
         }
     }
 
-    fn taken(&self, count: usize) {
+    /// Lines before number `end` arrived; another thread may have said so already.
+    fn taken(&self, end: u64) {
         let mut waiting = self.waiting();
-        let count = count.min(waiting.lines.len());
-        waiting.lines.drain(..count);
+        let count = end.saturating_sub(waiting.first).min(waiting.lines.len() as u64);
+        waiting.lines.drain(..count as usize);
+        waiting.first += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Secret;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn lines_keep_their_number_until_they_are_taken_and_are_taken_once() {
+        let ticket = RunTicket { run: 1, token: Secret::new("t"), sequence: "Lab Mac".into(), steps: 1 };
+        let folder = tempfile::tempdir().unwrap();
+        let (news, _shown) = channel();
+        // Nobody answers, so all lines wait.
+        let reporter = Reporter::new(&Client::unix(folder.path().join("absent")), &ticket, 1, news);
+        let lines = |from: usize, to: usize| (from..to).map(|n| n.to_string()).collect::<Vec<_>>();
+        reporter.log(lines(0, 3));
+        assert_eq!(reporter.next_batch(), Some((0, lines(0, 3))));
+        reporter.log(lines(3, 5));
+        assert_eq!(reporter.next_batch(), Some((0, lines(0, 5))));
+        // Two threads sent overlapping batches, and both were told that they arrived.
+        reporter.taken(3);
+        reporter.taken(5);
+        reporter.taken(3);
+        assert_eq!(reporter.next_batch(), None);
+        reporter.log(lines(5, 5 + MOST_WAITING + 7));
+        let (first, batch) = reporter.next_batch().unwrap();
+        assert!(batch[0].contains("7 older lines were dropped"), "{}", batch[0]);
+        assert_eq!((first, batch[1].as_str()), (11, "12"), "the line after the note has its own number");
     }
 }

@@ -14,6 +14,9 @@ use super::name::{READ_ONLY, VariableName};
 use super::template::{ExpandError, LONGEST, Piece, Template};
 use crate::value::{MacAddr, Model, Serial};
 
+/// What people are shown of a secret.
+pub const MASK: &str = "••••••••";
+
 /// Value of a variable.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Value {
@@ -32,7 +35,7 @@ impl Value {
 
     /// What people are shown.
     pub fn shown(&self) -> &str {
-        if self.secret { "••••••••" } else { &self.text }
+        if self.secret { MASK } else { &self.text }
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { all: 4096, peer: 512 }
+        Bounds { all: 2048, peer: 256 }
     }
 }
 

@@ -15,7 +15,7 @@ use super::receipt;
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Db, DbError, Ended, EventBody};
+use crate::db::{Append, Db, DbError, Ended, EventBody, Logged};
 use crate::sequence::run::event::{Event, Recorded};
 use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
 use crate::value::MacAddr;
@@ -28,6 +28,8 @@ const MOST_DECISIONS: usize = 100_000;
 const PROGRESS_AGE_MS: i64 = 5_000;
 /// Rows that the log of one run may have.
 const MOST_ROWS: i64 = 20_000;
+/// Bytes that the log of one run may have.
+const MOST_LOG: u64 = 64 << 20;
 
 /// All runs. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +54,7 @@ struct Machine {
     /// Number of the last row.
     last: i64,
     receipt_key: String,
+    logged: Logged,
     saved_ms: i64,
     /// Set when the rows went on without us: everything here is stale.
     lost: bool,
@@ -137,7 +140,8 @@ impl Runs {
         };
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
-        let machine = Machine { run, last, receipt_key: row.receipt_key, saved_ms: 0, lost: false };
+        let machine =
+            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, saved_ms: 0, lost: false };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
@@ -162,6 +166,7 @@ impl Runs {
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
                 Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
                 Decision::Finished { outcome, message } => {
+                    let message = machine.run.masked(&message);
                     return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
                 }
             }
@@ -176,7 +181,9 @@ impl Runs {
         let number = report.number;
         match report.event {
             ReportEvent::Progress(progress) => self.progress(&held, &mut machine, number, progress).await?,
-            ReportEvent::Log { lines } => self.log(&held, &mut machine, lines).await?,
+            ReportEvent::Log { first, lines } => {
+                self.log(&held, &mut machine, (number, first), lines).await?;
+            }
             ReportEvent::Done(done) => self.done(&held, &mut machine, number, *done).await?,
             ReportEvent::Failed(failure) => {
                 let event = Event::Failed { number, failure: wire::failure_in(failure) };
@@ -293,9 +300,22 @@ impl Runs {
         Ok(())
     }
 
-    async fn log(&self, held: &Held, machine: &mut Machine, lines: Vec<String>) -> Result<(), RunError> {
-        if lines.is_empty() || machine.run.outcome().is_some() || machine.last >= MOST_ROWS {
+    async fn log(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        (action, first): (u32, Option<u64>),
+        mut lines: Vec<String>,
+    ) -> Result<(), RunError> {
+        let mut logged = unheard(machine.logged, action, first, &mut lines);
+        let full = machine.last >= MOST_ROWS || logged.bytes >= MOST_LOG;
+        if lines.is_empty() || machine.run.outcome().is_some() || full {
             return Ok(());
+        }
+        logged.bytes += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
+        if logged.bytes >= MOST_LOG || machine.last + 1 >= MOST_ROWS {
+            logged.bytes = MOST_LOG;
+            lines = vec!["(the log of this run is full; later lines are not kept)".to_owned()];
         }
         let progress = held.seen.borrow().progress.clone();
         let append = Append {
@@ -303,10 +323,12 @@ impl Runs {
             first: machine.last + 1,
             step: machine.run.step_number(),
             progress,
+            logged: Some(logged),
             ..Append::default()
         };
         self.append(held, machine, &append).await?;
         machine.last += 1;
+        machine.logged = logged;
         held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));
         Ok(())
     }
@@ -325,9 +347,12 @@ impl Runs {
         let now = now_ms();
         let after = machine.run.clone().apply(&event, now)?;
         let kind = event.kind();
+        // A runner that was started anew counts its lines from the start.
+        let anew = matches!(event, Event::Reconnected { .. });
+        let logged = anew.then_some(Logged { action: 0, next: 0, ..machine.logged });
         let ended = after.outcome().map(|outcome| Ended {
             outcome: wire::outcome(outcome),
-            message: after.message().unwrap_or_default().to_owned(),
+            message: after.masked(after.message().unwrap_or_default()),
         });
         let body = serde_json::to_string(&Recorded { at_ms: now, event })
             .map_err(|source| RunError::Unreadable { run: held.id, number: machine.last + 1, source })?;
@@ -337,11 +362,13 @@ impl Runs {
             step: after.step_number(),
             progress: None,
             ended,
+            logged,
             receipt,
         };
         self.append(held, machine, &append).await?;
         machine.last += 1;
         machine.run = after;
+        machine.logged = logged.unwrap_or(machine.logged);
         held.seen.send_modify(|seen| {
             seen.change = change_of(machine.last).max(seen.change + 1);
             seen.progress = None;
@@ -360,6 +387,7 @@ impl Runs {
             Outcome::Failed => "failed",
             Outcome::Cancelled => "was cancelled",
         };
+        let message = run.masked(message);
         let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
         tracing::info!(run = held.id, "{line}");
         self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
@@ -376,6 +404,23 @@ impl Runs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes away the lines that came before: their answer got lost. A runner of an older version does not number them.
+fn unheard(logged: Logged, action: u32, first: Option<u64>, lines: &mut Vec<String>) -> Logged {
+    let Some(first) = first else { return logged };
+    let next = match action.cmp(&logged.action) {
+        std::cmp::Ordering::Less => u64::MAX,
+        std::cmp::Ordering::Equal => logged.next,
+        std::cmp::Ordering::Greater => 0,
+    };
+    let known = next.saturating_sub(first).min(lines.len() as u64);
+    lines.drain(..known as usize);
+    let end = first.saturating_add(known).saturating_add(lines.len() as u64);
+    match lines.is_empty() {
+        true => logged,
+        false => Logged { action, next: end.min(i64::MAX as u64), ..logged },
     }
 }
 

@@ -46,7 +46,11 @@ fn scroll(page: &Page, height: u16) -> u16 {
 }
 
 fn head_line(state: &State, width: u16) -> String {
-    let left = format!(" Rootstock  {}", state.appliance);
+    // An appliance without a name of its own is called like the product.
+    let left = match state.appliance.as_str() {
+        "Rootstock" => " Rootstock".to_owned(),
+        name => format!(" Rootstock  {name}"),
+    };
     let machine = state.machine.as_ref().map(|machine| {
         let model = machine.model.as_ref().map_or("unknown model", |model| model.as_str());
         let serial = machine.serial.as_ref().map_or("no serial number", |serial| serial.as_str());

@@ -4,6 +4,7 @@ use super::act::Assignment;
 use super::event::{Failure, PinnedImage};
 use super::{Outcome, Run, State, StepRecord};
 use crate::sequence::model::{Sequence, Step};
+use crate::sequence::variable::MASK;
 
 impl Run {
     /// The sequence that it is pinned to.
@@ -55,6 +56,18 @@ impl Run {
     pub fn failure(&self) -> Option<&Failure> {
         let failed = self.outcome() == Some(Outcome::Failed);
         self.steps.iter().rev().find_map(|record| record.failure.as_ref()).filter(|_| failed)
+    }
+
+    /// A text without the values of secret variables: the runner masks what it reports, and an expanded text in an error is
+    /// nobody's intention.
+    pub fn masked(&self, text: &str) -> String {
+        let all = self.variables.all();
+        let secrets = all.values().filter(|value| value.secret);
+        let lines = secrets.flat_map(|value| std::iter::once(value.text.as_str()).chain(value.text.lines()));
+        let mut parts: Vec<&str> = lines.map(str::trim_end).filter(|part| !part.is_empty()).collect();
+        // Longest first, so that one inside another leaves nothing over.
+        parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+        parts.iter().fold(text.to_owned(), |text, part| text.replace(part, MASK))
     }
 
     /// When it was started.

@@ -55,7 +55,7 @@ pub fn check_hello(hello: &Hello) -> Result<(), Refusal> {
 /// Looks at a report before it is taken in.
 pub fn check_report(report: &Report) -> Result<(), Refusal> {
     match &report.event {
-        ReportEvent::Log { lines } => {
+        ReportEvent::Log { lines, .. } => {
             most("lines", lines.len(), 2000)?;
             lines.iter().try_for_each(|line| longest("lines", line, LONGEST_LOG_LINE))
         }
@@ -168,9 +168,9 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_report_is_bounded() {
         let refused = |event| check_report(&Report { number: 1, event }).is_err();
-        assert!(refused(ReportEvent::Log { lines: vec![String::new(); 2001] }));
-        assert!(refused(ReportEvent::Log { lines: vec!["x".repeat(LONGEST_LOG_LINE + 1)] }));
+        assert!(refused(ReportEvent::Log { first: None, lines: vec![String::new(); 2001] }));
+        assert!(refused(ReportEvent::Log { first: None, lines: vec!["x".repeat(LONGEST_LOG_LINE + 1)] }));
         assert!(refused(ReportEvent::Progress(Progress { phase: "x".repeat(300), ..Progress::default() })));
-        assert!(!refused(ReportEvent::Log { lines: vec!["x".repeat(LONGEST_LOG_LINE)] }));
+        assert!(!refused(ReportEvent::Log { first: None, lines: vec!["x".repeat(LONGEST_LOG_LINE)] }));
     }
 }

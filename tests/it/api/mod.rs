@@ -2,6 +2,7 @@
 
 pub mod appliance;
 mod bounds;
+mod cli;
 mod daemon;
 mod library;
 mod openapi;

@@ -2,8 +2,6 @@
 
 use rootstock::api::admin::{self, StepState};
 use rootstock::api::runner::*;
-use rootstock::image::chunk::Frame;
-use rootstock::image::manifest::{Locations, SignedManifest};
 use rootstock::value::Secret;
 use tempfile::tempdir;
 
@@ -24,13 +22,14 @@ fn a_mac_says_hello_runs_the_sequence_and_is_known_afterwards() {
     assert_eq!((format.number, format.step, format.steps), (1, 1, 3));
     let progress = Progress { phase: "formatting".into(), done: 5, total: 10, ..Progress::default() };
     work.try_report(1, ReportEvent::Progress(progress.clone())).unwrap();
-    work.try_report(1, ReportEvent::Log { lines: vec!["one".into(), "two".into()] }).unwrap();
+    work.try_report(1, ReportEvent::Log { first: None, lines: vec!["one".into(), "two".into()] }).unwrap();
     let seen = appliance.run(run);
     assert_eq!((seen.progress, seen.at.as_deref()), (Some(progress), Some("Format and Partition Disk")));
     work.formatted();
 
     let (number, manifest) = work.apply();
-    apply_as_a_runner_does(&work, &mac, manifest);
+    let (image, locations) = work.locations(&mac, manifest);
+    work.check_chunks(&image, &locations);
     let receipt = mac.receipt(run, number, manifest);
     work.done(number, Done { receipt: Some(receipt.clone()), ..Done::default() });
     let restart = work.act();
@@ -47,21 +46,6 @@ fn a_mac_says_hello_runs_the_sequence_and_is_known_afterwards() {
     assert!(again.welcome.why_empty.unwrap().contains("known to the appliance"));
     let client: admin::Client = appliance.admin().get(&format!("/api/v1/clients/{MAC}")).unwrap();
     assert_eq!(client.devices, [mac.welcome.device]);
-}
-
-/// Manifest, locations, one frame by range: signed and named as they must be.
-fn apply_as_a_runner_does(work: &Work<'_>, mac: &Mac, manifest: rootstock::value::Digest) {
-    let client = work.client();
-    let signed = client.download(&format!("/runner/v1/manifests/{manifest}"), 1 << 20).unwrap();
-    let keys = [mac.welcome.manifest_keys[0].parse().unwrap()];
-    let image = SignedManifest::from_bytes(signed).unwrap().verify(manifest, &keys).unwrap();
-    let table = client.download(&format!("/runner/v1/manifests/{manifest}/locations"), 1 << 20).unwrap();
-    let locations = Locations::decode(&table, image.digests().count() as u64).unwrap();
-    let place = locations.entries()[1];
-    let pack = locations.packs()[place.pack as usize];
-    let range = place.offset..place.offset + u64::from(place.length);
-    let frame = client.bytes(&format!("/runner/v1/packs/{pack}"), range).unwrap();
-    Frame(&frame).open(*image.digests().nth(1).unwrap()).unwrap();
 }
 
 #[test]
@@ -254,4 +238,108 @@ fn a_refusal_that_needs_no_body_is_read_by_a_client_that_still_sends_one() {
             assert_eq!(refused(client.post::<_, serde_json::Value>("/nothing/here", &body)).0, 404);
         }
     }
+    // Longer bodies are not sent before the appliance wants them.
+    let stranger = appliance.network(Some(&Secret::new("0".repeat(64))));
+    let long = "x".repeat(3 << 20);
+    for _ in 0..20 {
+        assert_eq!(refused(stranger.post::<_, serde_json::Value>("/api/v1/sequences", &long)).0, 401);
+    }
+    let comment = format!("# {}\n{}", "x".repeat(2 << 20), super::appliance::SEQUENCE);
+    let token = std::fs::read_to_string(appliance.data.join("keys/admin.token")).unwrap();
+    for client in [appliance.admin(), appliance.network(Some(&Secret::new(token.trim())))] {
+        let body = admin::SequenceText { yaml: comment.clone() };
+        // Taken in whole: the image that it applies is what is missing.
+        match client.post::<_, admin::SavedSequence>("/api/v1/sequences", &body) {
+            Ok(saved) => assert_eq!(saved.name, "Lab Mac"),
+            Err(error) => assert_eq!(refused::<admin::SavedSequence>(Err(error)).0, 422),
+        }
+    }
+}
+
+/// Lines of the log as the admin sees them.
+fn log(appliance: &Appliance, run: i64) -> Vec<String> {
+    let path = format!("/api/v1/runs/{run}/events");
+    let events: Vec<admin::RunEvent> = appliance.admin().get(&path).unwrap();
+    let lines = events.into_iter().filter(|event| event.kind == "log");
+    lines.flat_map(|event| event.detail.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn log_lines_that_are_sent_again_are_kept_once_and_those_of_a_new_runner_count_anew() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let appliance = Appliance::start(&data);
+    appliance.with_sequence(&folder);
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let mut work = Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    let number = work.act().number;
+    let say = |work: &Work<'_>, number, first, lines: &[&str]| {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        work.try_report(number, ReportEvent::Log { first: Some(first), lines }).unwrap();
+    };
+    say(&work, number, 0, &["one", "two"]);
+    say(&work, number, 0, &["one", "two"]);
+    say(&work, number, 1, &["two", "three"]);
+    let (ticket, run) = (work.ticket.clone(), work.ticket.run);
+    appliance.stop();
+    let appliance = Appliance::start(&data);
+    work = Work { appliance: &appliance, ticket };
+    say(&work, number, 2, &["three", "four"]);
+    work.formatted();
+    let second = work.act().number;
+    say(&work, second, 0, &["five"]);
+    say(&work, number, 0, &["one", "two"]);
+    assert_eq!(log(&appliance, run), ["one", "two", "three", "four", "five"]);
+    let again = Mac::boot(&appliance, "C02SPINE0001");
+    let work = Work { appliance: &appliance, ticket: again.welcome.run.unwrap() };
+    say(&work, second, 0, &["anew"]);
+    assert_eq!(log(&appliance, run).last().unwrap(), "anew");
+}
+
+#[test]
+fn the_value_of_a_secret_variable_is_in_no_answer_to_people() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.apply(
+        "name: Secretive
+steps:
+  - set_variables: [{name: Key, value: hunter2, secret: true}]
+  - execute_script: {script: '#!/bin/sh'}
+",
+    );
+    appliance.deploy("Secretive", Purpose::Available);
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let work = Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    let assignment = work.act();
+    let Action::ExecuteScript { environment, secrets, .. } = &assignment.action else { panic!() };
+    assert!(environment.iter().any(|(_, value)| value == "hunter2"), "the runner must have it");
+    assert_eq!(secrets[0].expose(), "hunter2");
+    // A runner that forgets to mask.
+    let careless = |text: &str| format!("the key is hunter2 {text}");
+    work.try_report(1, ReportEvent::Log { first: None, lines: vec![careless("in the log")] }).unwrap();
+    let progress = Progress { phase: careless("at work"), ..Progress::default() };
+    work.try_report(1, ReportEvent::Progress(progress)).unwrap();
+    let path = format!("/api/v1/runs/{}", work.ticket.run);
+    let running = json(&appliance.admin(), &path).to_string();
+    assert!(running.contains("at work") && !running.contains("hunter2"), "{running}");
+    let failure = Failure {
+        cause: careless("cause"),
+        evidence: careless("evidence"),
+        next_step: careless("next"),
+        exit_code: Some(1),
+    };
+    work.try_report(1, ReportEvent::Failed(failure)).unwrap();
+    let Next::Finished { message, .. } = work.try_next().unwrap() else { panic!() };
+    assert!(!message.contains("hunter2"), "{message}");
+    for path in [path.clone(), format!("{path}/events"), "/api/v1/runs".into(), "/api/v1/devices/1".into()] {
+        let text = json(&appliance.admin(), &path).to_string();
+        assert!(!text.contains("hunter2"), "{path}: {text}");
+    }
+    let shown = json(&appliance.admin(), &path);
+    assert!(shown["failure"]["evidence"].as_str().unwrap().ends_with("evidence"), "{shown}");
+    let data = appliance.data.clone();
+    appliance.stop();
+    let appliance = Appliance::start(&data);
+    let client = json(&appliance.admin(), &format!("/api/v1/clients/{MAC}")).to_string();
+    assert!(client.contains("Secretive failed") && !client.contains("hunter2"), "{client}");
 }

@@ -7,8 +7,9 @@ use axum::extract::State;
 use serde::Deserialize;
 
 use crate::api::admin::{Run, RunEvent, RunStep, RunSummary};
-use crate::api::runner::Problem;
+use crate::api::runner::{Failure, Problem, Progress};
 use crate::db::{EventBody, EventRow};
+use crate::sequence;
 use crate::sequence::run::event::{Event, Recorded};
 use crate::server::app::App;
 use crate::server::http::error::Refusal;
@@ -79,12 +80,16 @@ pub async fn events(
     Path(run): Path<i64>,
     Query(after): Query<After>,
 ) -> Result<Answer<Vec<RunEvent>>, Refusal> {
-    let names: Vec<String> = app
-        .runs
-        .watch(run, 0, Duration::ZERO, |run, _| run.steps().map(|(step, _)| step.name.clone()).collect())
-        .await?;
     let rows = app.db.events(run, i64::from(after.after), MOST_EVENTS).await?;
-    Ok(Answer(rows.iter().map(|row| event(row, &names)).collect()))
+    let events = app.runs.watch(run, 0, Duration::ZERO, |run, _| {
+        let names: Vec<String> = run.steps().map(|(step, _)| step.name.clone()).collect();
+        let shown = |row| {
+            let event = event(row, &names);
+            RunEvent { detail: run.masked(&event.detail), ..event }
+        };
+        rows.iter().map(shown).collect()
+    });
+    Ok(Answer(events.await?))
 }
 
 /// Stop a run; what was done to the disk stays.
@@ -108,7 +113,9 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
             let images = run.images().iter().map(|image| format!("{} {}", image.name, image.version));
             (
                 seen.change,
-                seen.progress.clone(),
+                seen.progress
+                    .clone()
+                    .map(|progress| Progress { phase: run.masked(&progress.phase), ..progress }),
                 run.assignment().map(|assignment| assignment.name.clone()),
                 run.steps()
                     .map(|(step, record)| RunStep {
@@ -118,8 +125,8 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
                         ended_ms: record.ended_ms,
                     })
                     .collect(),
-                run.message().map(str::to_owned),
-                run.failure().map(wire::failure_out),
+                run.message().map(|message| run.masked(message)),
+                run.failure().map(|failure| masked(run, wire::failure_out(failure))),
                 images.collect(),
             )
         })
@@ -127,6 +134,15 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
     let summary = app.db.run(id).await?.ok_or(RunError::Absent(id))?.summary;
     let receipts = app.db.receipts(id).await?;
     Ok(Run { summary, change, progress, at, step_list, message, failure, images, receipts })
+}
+
+fn masked(run: &sequence::run::Run, failure: Failure) -> Failure {
+    Failure {
+        cause: run.masked(&failure.cause),
+        evidence: run.masked(&failure.evidence),
+        next_step: run.masked(&failure.next_step),
+        ..failure
+    }
 }
 
 /// Recorded values of secret variables stay here: people are shown the event's own line.
