@@ -156,7 +156,7 @@ fn what_is_no_image_is_refused_with_its_name_and_advice() {
     fs::write(bundle.join("Info.plist"), "<plist/>").unwrap();
     for (path, name, advice) in [
         (put("a.dmg", b"encrcdsa\0\0\0\x02"), "encrypted", "--password-file"),
-        (put("a.sparseimage", b"sprs\0\0\0\x03"), "sparse image", "hdiutil convert"),
+        (put("a.sparseimage", b"sprs\0\0\0\x03"), "sparse image", "download it again"),
         (put("a.qcow2", b"QFI\xfb\0\0\0\x03"), "qcow2", "qemu-img convert"),
         (put("a.pkg", b"xar!\0\x1c"), "xar", "installed"),
         (put("a.img", b"partclone-image0002"), "partclone", "partclone.restore"),

@@ -17,7 +17,7 @@ use crate::value::ByteSize;
 /// The arguments of `decode`.
 #[derive(Args)]
 pub struct Decode {
-    /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    /// The image: .dmg, .sparseimage, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
     file: PathBuf,
     /// File or block device to write
     out: PathBuf,

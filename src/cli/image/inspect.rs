@@ -17,7 +17,7 @@ use crate::value::ByteSize;
 /// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
-    /// The image: .dmg, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    /// The image: .dmg, .sparseimage, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
     file: PathBuf,
     /// File with the password of an encrypted image; a newline at its end does not count
     #[arg(long, value_name = "FILE")]
@@ -30,7 +30,7 @@ pub struct Inspect {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
-    /// `udif`, `raw`, `raw.gz`, `raw.xz`, `raw.zst`, `raw.bz2`.
+    /// `udif`, `sparseimage`, `raw`, `raw.gz`, `raw.xz`, `raw.zst`, `raw.bz2`.
     format: String,
     codecs: Vec<&'static str>,
     /// Whether the image file is encrypted. A FileVault volume in it is a warning.

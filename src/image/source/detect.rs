@@ -16,7 +16,7 @@ pub(super) const TAIL: usize = 512;
 pub enum Foreign {
     /// `encrcdsa` where it cannot be read (inside a compressed file), or `cdsaencr`, its version 1.
     EncryptedDmg,
-    /// `.sparseimage`.
+    /// `.sparseimage` where it cannot be read: inside a compressed file.
     SparseImage,
     /// `.sparsebundle`, a folder.
     SparseBundle,
@@ -93,7 +93,7 @@ impl Foreign {
                 "on a Mac, `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` asks for the password and \
                  writes a plain one"
             }
-            Foreign::SparseImage | Foreign::SparseBundle | Foreign::Asif => {
+            Foreign::SparseBundle | Foreign::Asif => {
                 "on a Mac, convert it with `hdiutil convert IN -format UDZO -o OUT.dmg`"
             }
             Foreign::SegmentedUdif => {
@@ -119,6 +119,7 @@ impl Foreign {
             Foreign::Vhd => {
                 "convert it with `qemu-img convert -f vpc -O raw IN OUT.img` (a .vhdx: `-f vhdx`)"
             }
+            Foreign::SparseImage => "give the .sparseimage itself",
             Foreign::Udif => "give the .dmg itself; it is compressed already",
         }
     }
@@ -130,6 +131,7 @@ pub(super) enum Detected {
     Udif,
     Raw,
     Encrypted,
+    Sparse,
     Stream(Compression),
     Foreign(Foreign),
     Unknown,
@@ -138,7 +140,7 @@ pub(super) enum Detected {
 /// Magic at the front: offset, bytes, format.
 const FRONT: [(usize, &[u8], Detected); 24] = [
     (0, b"encrcdsa", Detected::Encrypted),
-    (0, b"sprs", Detected::Foreign(Foreign::SparseImage)),
+    (0, b"sprs", Detected::Sparse),
     (0, b"shdw", Detected::Foreign(Foreign::Asif)),
     (0, b"partclone-image", Detected::Foreign(Foreign::Partclone)),
     (0, b"PK\x03\x04", Detected::Foreign(Foreign::Zip)),

@@ -274,7 +274,7 @@ impl Wrapped {
         field(48, "the IV length of a key of an encrypted image", &|length| length == 8)?;
         field(84, "the key length around the keys of an encrypted image", &|bits| bits == 192)?;
         field(88, "the cipher around the keys of an encrypted image", &|kind| kind == TRIPLE_DES)?;
-        let fits = |length: u32| length as usize <= MOST_WRAPPED && length % 8 == 0;
+        let fits = |length: u32| length as usize <= MOST_WRAPPED && length.is_multiple_of(8);
         let length = field(100, "the length of the keys of an encrypted image", &fits)? as usize;
         Ok(Wrapped {
             iterations,

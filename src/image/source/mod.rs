@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | UDIF (`.dmg`) | `koly` in the last 512 bytes | in every codec, in parallel, checksums verified |
 //! | encrypted (`encrcdsa` v2) | its magic | what is inside, by its password |
+//! | sparse image (`.sparseimage`) | `sprs` | as it is; bands that were never written are free |
 //! | raw | partition table or file system at the front | as it is |
 //! | raw in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `udif` · `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `udif` · `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
@@ -21,6 +22,7 @@ mod error;
 mod extent;
 mod pipeline;
 mod reader;
+mod sparse;
 mod stream;
 mod udif;
 
@@ -52,6 +54,8 @@ impl<T: Read + Seek + Send + ?Sized> Input for T {}
 pub enum Format {
     /// Apple's disk image format.
     Udif,
+    /// Apple's growing disk image in one file.
+    SparseImage,
     /// The bytes of the disk or volume as they are.
     Raw,
     /// Raw, gzip-compressed.
@@ -68,6 +72,7 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Format::Udif => "udif",
+            Format::SparseImage => "sparseimage",
             Format::Raw => "raw",
             Format::RawGz => "raw.gz",
             Format::RawXz => "raw.xz",
@@ -130,6 +135,7 @@ pub struct Source {
 
 enum Body {
     Raw(ExtentMap),
+    Sparse(ExtentMap),
     Udif(Box<Udif>),
     Stream { compression: Compression, sums: bool },
 }
@@ -160,6 +166,7 @@ impl Source {
         }
         let body = match detected {
             Detected::Udif => Body::Udif(Box::new(Udif::open(input.as_mut(), size)?)),
+            Detected::Sparse => Body::Sparse(sparse::open(input.as_mut(), size)?),
             Detected::Stream(compression) => Body::Stream { compression, sums: compression.has_sums(&head) },
             Detected::Foreign(foreign) => return Err(SourceError::Unsupported(foreign)),
             // hdiutil does not encrypt twice, and a chain of any length must not be followed.
@@ -184,6 +191,7 @@ impl Source {
     pub fn format(&self) -> Format {
         match self.body {
             Body::Raw(_) => Format::Raw,
+            Body::Sparse(_) => Format::SparseImage,
             Body::Udif(_) => Format::Udif,
             Body::Stream { compression: Compression::Gzip, .. } => Format::RawGz,
             Body::Stream { compression: Compression::Xz, .. } => Format::RawXz,
@@ -196,7 +204,7 @@ impl Source {
     /// not. A packed UDIF image may hold single runs that are stored as they are; they are not named.
     pub fn codecs(&self) -> Vec<&'static str> {
         match &self.body {
-            Body::Raw(_) => vec![Codec::Raw.name()],
+            Body::Raw(_) | Body::Sparse(_) => vec![Codec::Raw.name()],
             Body::Stream { compression, .. } => vec![compression.name()],
             Body::Udif(udif) => match udif.codecs.as_slice() {
                 [Codec::Raw, packed @ ..] | packed if !packed.is_empty() => {
@@ -210,7 +218,7 @@ impl Source {
     /// Bytes of the decoded image, where the file says it.
     pub fn size(&self) -> Option<u64> {
         match &self.body {
-            Body::Raw(map) => Some(map.size()),
+            Body::Raw(map) | Body::Sparse(map) => Some(map.size()),
             Body::Udif(udif) => Some(udif.map.size()),
             Body::Stream { .. } => None,
         }
@@ -220,7 +228,7 @@ impl Source {
     pub fn warnings(&self) -> &[String] {
         match &self.body {
             Body::Udif(udif) => &udif.warnings,
-            Body::Raw(_) | Body::Stream { .. } => &[],
+            Body::Raw(_) | Body::Sparse(_) | Body::Stream { .. } => &[],
         }
     }
 
@@ -237,7 +245,7 @@ impl Source {
     ) -> Result<Decoded, DecodeError<E>> {
         let input = self.input.as_mut();
         match &self.body {
-            Body::Raw(map) => {
+            Body::Raw(map) | Body::Sparse(map) => {
                 let sums = Sums { decoded: false, stored: false };
                 pipeline::run(input, map.pieces(), sums, 1, &mut |ready| {
                     sink(piece(ready)).map_err(DecodeError::Sink)
@@ -275,7 +283,7 @@ impl Source {
     /// A compressed stream is only read from front to back.
     pub fn into_reader(self) -> Result<Reader, SourceError> {
         let format = match self.body {
-            Body::Raw(map) => return Ok(Reader::new(self.input, map)),
+            Body::Raw(map) | Body::Sparse(map) => return Ok(Reader::new(self.input, map)),
             Body::Udif(udif) => return Ok(Reader::new(self.input, udif.map)),
             Body::Stream { compression, .. } => compression.name(),
         };

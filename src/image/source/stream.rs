@@ -136,6 +136,7 @@ fn check_content(block: &[u8], compression: Compression) -> Result<(), SourceErr
     match detect::detect(&block[..block.len().min(HEAD)], &[]) {
         Detected::Raw | Detected::Udif => Ok(()),
         Detected::Stream(_) => Err(SourceError::Inside(Foreign::Compressed)),
+        Detected::Sparse => Err(SourceError::Inside(Foreign::SparseImage)),
         Detected::Encrypted => Err(SourceError::Inside(Foreign::EncryptedDmg)),
         Detected::Foreign(foreign) => Err(SourceError::Inside(foreign)),
         Detected::Unknown => Err(SourceError::UnknownInside {
