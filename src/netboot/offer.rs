@@ -107,6 +107,11 @@ pub enum Silence {
     /// INFORM, or REQUEST on port 4011, from a client that has no address.
     #[error("it names no address to answer to")]
     NoAddress,
+    /// A broadcast came by an interface without address: nothing that a client could answer to.
+    #[error(
+        "the interface that it came by has no IPv4 address; give it one, or set the address to advertise"
+    )]
+    NoOwnAddress,
     /// INFORM without BSDP option 1.
     #[error("INFORM without a BSDP message type")]
     NoBsdpType,
@@ -138,6 +143,10 @@ pub fn answer(
 ) -> Result<Answer, Unanswered> {
     let unanswered = |client| move |reason| Unanswered { client, reason };
     let kind = readable_kind(packet).map_err(unanswered(None))?;
+    let is_boot_client = bsdp::Request::is_claimed_by(packet) || Client::claimed_by(packet).is_some();
+    if is_boot_client && site.server.is_unspecified() {
+        return Err(unanswered(None)(Silence::NoOwnAddress));
+    }
     if door == Door::Dhcp && bsdp::Request::is_claimed_by(packet) {
         let request = bsdp::Request::read(packet)
             .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, Exchange::Discover)))(reason.into()))?;
@@ -342,7 +351,8 @@ impl Bsdp<'_> {
         let address = self.address()?;
         let sets = self.candidates();
         let set = match self.request.selected {
-            None => sets.first().copied(),
+            // What a LIST without filter would call the default.
+            None => sets.iter().copied().find(|set| set.passes(&[])),
             Some(id) => sets.iter().copied().find(|set| set.id == id),
         };
         let confirmed = set.and_then(|set| Some((set, set.boot_file(&self.request.arch)?)));
@@ -352,8 +362,11 @@ impl Bsdp<'_> {
             let reply = self.reply(chosen, address).option(code::VENDOR, bsdp::failed());
             return Ok(self.send(Exchange::Select, reply, address, detail, None));
         };
-        let mut reply =
-            self.reply(chosen, address).next_server(set.load_balance.unwrap_or(chosen)).file(file);
+        let reply = self.reply(chosen, address).file(file);
+        let mut reply = match set.load_balance {
+            Some(other) => reply.other_server(other),
+            None => reply.next_server(chosen),
+        };
         if let Some(root) = self.root_path(set, chosen) {
             reply = reply.option(code::ROOT_PATH, root);
         }
@@ -378,11 +391,12 @@ impl Bsdp<'_> {
         system.escape_debug().to_string()
     }
 
-    /// Where the client is: ciaddr, else option 50, else where the packet came from.
+    /// Where the client is: ciaddr, else option 50, else where the packet came from, unless a relay sent it.
     fn address(&self) -> Result<Ipv4Addr, Silence> {
+        let is_direct = self.packet.giaddr.is_unspecified();
         self.packet
             .client_address()
-            .or(Some(*self.from.ip()).filter(|ip| !ip.is_unspecified()))
+            .or(Some(*self.from.ip()).filter(|ip| is_direct && !ip.is_unspecified()))
             .ok_or(Silence::NoAddress)
     }
 
@@ -416,5 +430,7 @@ fn machine_name(mac: MacAddr) -> String {
     format!("NetBoot-{a:02x}{b:02x}{c:02x}")
 }
 
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod tests;

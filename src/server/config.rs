@@ -359,7 +359,7 @@ impl TftpFragment {
         // RFC 2348 allows 8 to 65464; below 512 no boot loader asks. 1428 fits a 1500 byte frame with IP options and a tunnel's header.
         let max_block_size = self.max_block_size.unwrap_or(1428);
         let max_window = self.max_window.unwrap_or(64);
-        let max_transfers = self.max_transfers.unwrap_or(256);
+        let max_transfers = self.max_transfers.unwrap_or(384);
         Ok(Tftp {
             max_block_size: within("tftp.max-block-size", max_block_size, 512, 65464, "512 to 65464 bytes")?,
             max_window: within("tftp.max-window", max_window, 1, 256, "1 to 256 blocks")?,

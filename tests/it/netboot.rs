@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootstock::api::timeline::{ClientEvent, Stage};
+use rootstock::netboot::bsdp::{NotBsdp, Request};
 use rootstock::netboot::dhcp::{MessageType, Packet};
 use rootstock::server::netboot::{BindError, Counters, Ports, Settings, Sockets, run};
 use tokio::runtime::Runtime;
@@ -346,14 +347,71 @@ fn a_request_repeated_before_its_answer_opens_one_transfer() {
     }
 }
 
+/// A client at 127.0.0.`address` that has read `blocks` blocks of the loader and then waits.
+fn reader(served: &Served, address: u8, blocks: u16) -> (UdpSocket, SocketAddr) {
+    let client = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, address), 0)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.send_to(b"\0\x01ipxe/snponly.efi\0octet\0", served.tftp).unwrap();
+    let mut buffer = [0; 2000];
+    let (_, mut transfer) = client.recv_from(&mut buffer).unwrap();
+    for block in 1..=blocks {
+        let [high, low] = block.to_be_bytes();
+        client.send_to(&[0, 4, high, low], transfer).unwrap();
+        transfer = client.recv_from(&mut buffer).unwrap().1;
+    }
+    (client, transfer)
+}
+
 #[test]
 fn more_transfers_than_allowed_are_refused_with_the_reason() {
     let served = serve(|settings| settings.tftp_transfers = 1);
-    let (first, mut buffer) = (socket(), [0; 2000]);
-    first.send_to(b"\0\x01ipxe/snponly.efi\0octet\0", served.tftp).unwrap();
-    first.recv_from(&mut buffer).unwrap();
+    let _first = reader(&served, 2, 1);
     let refused = fetch(served.tftp, "ipxe/snponly.efi", &[], |_| true).unwrap_err();
-    assert!(refused.contains("1 transfers are running"), "{refused}");
+    assert!(refused.contains("1 transfers are running, ask again"), "{refused}");
+}
+
+#[test]
+fn one_address_cannot_hold_all_transfers() {
+    let served = serve(|settings| settings.tftp_transfers = 3);
+    let _readers = [reader(&served, 2, 1), reader(&served, 2, 1)];
+    let client = UdpSocket::bind("127.0.0.2:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.send_to(b"\0\x01ipxe/snponly.efi\0octet\0", served.tftp).unwrap();
+    let mut buffer = [0; 2000];
+    let (length, _) = client.recv_from(&mut buffer).unwrap();
+    let told = String::from_utf8_lossy(&buffer[4..length]);
+    assert!(buffer[1] == 5 && told.contains("2 transfers are running for this address"), "{told}");
+    assert!(fetch(served.tftp, "ipxe/snponly.efi", &[], |_| true).is_ok(), "another address is served");
+}
+
+#[test]
+fn a_flood_of_requests_that_nobody_answers_keeps_no_client_out() {
+    let served = serve(|settings| {
+        settings.tftp_transfers = 6;
+        settings.tftp.retry = Duration::from_secs(30);
+    });
+    let (client, transfer) = reader(&served, 2, 1);
+    // Forged sources never answer; each gets its first block, so that its place is surely taken.
+    let forged: Vec<_> = (0..40).map(|source| reader(&served, 10 + source, 0)).collect();
+    assert!(fetch(served.tftp, "ipxe/snponly.efi", &[], |_| true).unwrap() == pattern(100_000));
+    client.send_to(&[0, 4, 0, 2], transfer).unwrap();
+    let mut buffer = [0; 2000];
+    let (_, from) = client.recv_from(&mut buffer).unwrap();
+    assert_eq!((from, &buffer[..4]), (transfer, &[0, 3, 0, 3][..]), "the reader was not displaced");
+    drop(forged);
+}
+
+#[test]
+fn a_request_repeated_within_a_transfer_does_not_disturb_it() {
+    let served = serve(|settings| settings.tftp.retry = Duration::from_secs(30));
+    let (client, transfer) = reader(&served, 1, 2);
+    // A copy that the network delayed, and behind it the next ACK.
+    client.send_to(b"\0\x01ipxe/snponly.efi\0octet\0", served.tftp).unwrap();
+    assert!(fetch(served.tftp, "ipxe/snponly.efi", &[], |_| true).is_ok(), "the copy has been read by now");
+    client.send_to(&[0, 4, 0, 3], transfer).unwrap();
+    let mut buffer = [0; 2000];
+    let (_, from) = client.recv_from(&mut buffer).unwrap();
+    assert_eq!((from, &buffer[..4]), (transfer, &[0, 3, 0, 4][..]));
 }
 
 #[test]
@@ -442,4 +500,44 @@ fn an_interface_that_is_not_there_is_named_with_those_that_are() {
     settings.interfaces = vec!["lo".into(), "eth99".into()];
     let error = Runtime::new().unwrap().block_on(async { Sockets::bind(&settings) }).unwrap_err().to_string();
     assert!(error.contains("no interface `eth99`") && error.contains("lo"), "{error}");
+}
+
+/// Names tell what each vector must do; the folder beside the checkout holds more of them than the fixtures.
+#[test]
+fn every_bsdp_vector_is_read_or_refused_as_its_name_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = std::env::var_os("ROOTSTOCK_SHARED").map_or_else(|| root.join("../shared"), Into::into);
+    let mut seen = 0;
+    for folder in [root.join("tests/fixtures/bsdp"), shared.join("vectors/bsdp")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+            let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+            let bytes = || (0..digits.len()).step_by(2).map(byte).collect::<Vec<_>>();
+            let read = |class: &[u8], body: &[u8]| {
+                let bytes = request(LOCAL, &[(53, &[8]), (60, class), (43, body)]);
+                Request::read(&Packet::parse(&bytes).unwrap())
+            };
+            let list = [1, 1, 1, 2, 2, 1, 1];
+            let parts: Vec<_> = name.split(['-', '.']).collect();
+            match parts[..] {
+                [.., "txt"] | ["README"] | ["image" | "imagelist" | "macnc", ..] => continue,
+                ["opt60", "apple", "bad", ..] => {
+                    assert!(matches!(read(&bytes(), &list), Err(NotBsdp::Class(_))), "{name}");
+                }
+                ["opt60", ..] => assert!(read(&bytes(), &list).is_ok(), "{name}"),
+                ["opt43", .., "diskless", "hex"] => {
+                    assert!(matches!(read(IMAC, &bytes()), Err(NotBsdp::Truncated { .. })), "{name}");
+                }
+                ["opt43", "client", ..] => assert!(read(IMAC, &bytes()).is_ok(), "{name}"),
+                // A server's body parses; what it lacks to be a request is the version.
+                ["opt43", ..] => assert_eq!(read(IMAC, &bytes()), Err(NotBsdp::NoVersion), "{name}"),
+                ["full", ..] => assert!(Packet::parse(&bytes()).is_ok(), "{name}"),
+                _ => panic!("{name}: what must it do?"),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen} vectors");
 }

@@ -75,14 +75,4 @@ pub fn failed() -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selection_is_confirmed_with_image_and_machine_name() {
-        let note = include_str!("../../../tests/fixtures/bsdp/full-ack-list-osx1011-server.hex");
-        assert!(note.contains("7=0x82000447"));
-        let body = select(ImageId::from(0x8200_0447), "NetBoot001");
-        assert_eq!(body, b"\x01\x01\x02\x08\x04\x82\x00\x04\x47\x82\x0aNetBoot001");
-    }
-}
+mod vectors;

@@ -151,7 +151,8 @@ impl Request {
                 let words = value.as_chunks::<2>().0.iter();
                 self.filter.extend(words.map(|word| Attributes(u16::from_be_bytes(*word))));
             }
-            code::MAX_MESSAGE_SIZE => self.max_size = Some(word()?),
+            // Of another length it counts as absent, as in Apple's server; option 57 holds then.
+            code::MAX_MESSAGE_SIZE => self.max_size = word().ok(),
             _ => {}
         }
         Ok(())

@@ -108,12 +108,18 @@ impl Reply {
         self
     }
 
-    /// Names the server that has the boot file, in `siaddr` and as text in `sname`: some clients read one, some the
-    /// other, and firmware resolves no names.
-    pub fn next_server(mut self, address: Ipv4Addr) -> Reply {
-        self.header[20..24].copy_from_slice(&address.octets());
+    /// Names this server as the one that has the boot file, in `siaddr` and as text in `sname`: some clients read one,
+    /// some the other, and firmware resolves no names.
+    pub fn next_server(self, address: Ipv4Addr) -> Reply {
+        let mut reply = self.other_server(address);
         let name = address.to_string();
-        self.header[44..44 + name.len()].copy_from_slice(name.as_bytes());
+        reply.header[44..44 + name.len()].copy_from_slice(name.as_bytes());
+        reply
+    }
+
+    /// Names another server as the one that has the boot file: `sname`, which is the answering server's, stays empty.
+    pub fn other_server(mut self, address: Ipv4Addr) -> Reply {
+        self.header[20..24].copy_from_slice(&address.octets());
         self
     }
 

@@ -6,12 +6,12 @@ use super::*;
 use crate::netboot::fixture;
 use crate::netboot::pxe::Architecture;
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 7);
-const MAC: &str = "80:e6:50:09:ed:a2";
-const IMAC: &[u8] = b"AAPLBSDPC/i386/iMac14,2";
-const LIST: &[u8] = &[1, 1, 1, 2, 2, 1, 1];
+pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 7);
+pub(super) const MAC: &str = "80:e6:50:09:ed:a2";
+pub(super) const IMAC: &[u8] = b"AAPLBSDPC/i386/iMac14,2";
+pub(super) const LIST: &[u8] = &[1, 1, 1, 2, 2, 1, 1];
 
-fn set(folder: &str, name: &str, kind: u8, index: u16, more: &str) -> BootSet {
+pub(super) fn set(folder: &str, name: &str, kind: u8, index: u16, more: &str) -> BootSet {
     let plist = format!(
         "<plist version=\"1.0\"><dict><key>Name</key><string>{name}</string><key>Index</key><integer>{index}</integer>
          <key>Kind</key><integer>{kind}</integer><key>IsInstall</key><true/><key>BootFile</key><string>booter</string>
@@ -26,7 +26,7 @@ fn loaders() -> Loaders {
     Loaders { bios: file("ipxe/undionly.kpxe"), x64: file("ipxe/snponly.efi"), ..Loaders::default() }
 }
 
-fn ask_at(
+pub(super) fn ask_at(
     bytes: &[u8],
     door: Door,
     from: &str,
@@ -45,15 +45,15 @@ fn ask_at(
     answer(&Packet::parse(bytes).unwrap(), door, from.parse().unwrap(), &site)
 }
 
-fn ask(bytes: &[u8], sets: &[BootSet]) -> Result<Answer, Unanswered> {
+pub(super) fn ask(bytes: &[u8], sets: &[BootSet]) -> Result<Answer, Unanswered> {
     ask_at(bytes, Door::Dhcp, "10.0.1.93:68", sets, 0)
 }
 
-fn reason(result: Result<Answer, Unanswered>) -> Silence {
+pub(super) fn reason(result: Result<Answer, Unanswered>) -> Silence {
     result.unwrap_err().reason
 }
 
-fn selection(server: Ipv4Addr, image: u32) -> Vec<u8> {
+pub(super) fn selection(server: Ipv4Addr, image: u32) -> Vec<u8> {
     let body = [&[1, 1, 2, 2, 2, 1, 1, 3, 4][..], &server.octets(), &[8, 4], &image.to_be_bytes()].concat();
     fixture::request(8, IMAC, &[&body])
 }
@@ -214,13 +214,13 @@ fn packets_for_another_server_or_of_no_boot_client_are_left_alone() {
     assert_eq!(ordinary, Unanswered { client: None, reason: Silence::NotABootClient });
 }
 
-fn pxe(kind: u8, class: &[u8], arch: u8, more: &[(u8, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn pxe(kind: u8, class: &[u8], arch: u8, more: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut options = vec![(53, vec![kind]), (60, class.to_vec()), (93, vec![0, arch]), (97, vec![7; 17])];
     options.extend(more.iter().cloned());
     fixture::packet([0; 4], &options)
 }
 
-const PXE: &[u8] = b"PXEClient:Arch:00007:UNDI:003000";
+pub(super) const PXE: &[u8] = b"PXEClient:Arch:00007:UNDI:003000";
 
 #[test]
 fn uefi_pxe_is_invited_to_port_4011_and_told_its_loader_there() {

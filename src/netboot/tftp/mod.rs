@@ -10,12 +10,14 @@
 //! | 5 | ERROR: code(2) message NUL |
 //! | 6 | OACK: {option NUL value NUL} |
 //!
-//! Owns: packets, option negotiation, which path is meant, what to send when. Must not know: files, sockets, clock.
+//! Owns: packets, option negotiation, who may open a transfer, which path is meant, what to send when. Must not know: files, sockets, clock.
 
+mod admission;
 mod packet;
 mod path;
 mod transfer;
 
+pub use admission::{Admission, Crowded, Running, admit, share};
 pub use packet::{
     ErrorCode, FromClient, Malformed, Mode, ReadRequest, Refusal, data_head, error, netascii, read_opening,
 };

@@ -93,7 +93,7 @@ async fn look(context: &Arc<Context>) -> Arc<Catalog> {
 fn own_addresses(server: Ipv4Addr) -> Vec<Ipv4Addr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let addresses = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
-    std::iter::once(server).chain(addresses).collect()
+    std::iter::once(server).chain(addresses).filter(|address| !address.is_unspecified()).collect()
 }
 
 async fn send(told: Answer, arrived: &Arrived, socket: &Datagrams, context: &Context) {
@@ -117,7 +117,20 @@ async fn send(told: Answer, arrived: &Arrived, socket: &Datagrams, context: &Con
 fn log_silence(silence: Unanswered, arrived: &Arrived, context: &Context) {
     let Unanswered { client, reason } = silence;
     let from = arrived.from;
+    // Claims to be a boot client's and is broken: treated like any malformed packet.
+    if let Silence::Bsdp(_) | Silence::Pxe(_) = &reason {
+        context.clients.malformed("boot client's", *from.ip(), &reason);
+        if let Some((mac, exchange)) = client {
+            context.clients.tell(mac, exchange.into(), false, format!("unanswered: {reason}"));
+        }
+        return;
+    }
     match client {
+        None if matches!(reason, Silence::NoOwnAddress) => {
+            if context.clients.may_complain(Ipv4Addr::UNSPECIFIED, "own address").is_some() {
+                warn!(%from, interface = arrived.interface, "left a boot client unanswered: {reason}");
+            }
+        }
         None => debug!(%from, "left a packet from {from} unanswered: {reason}"),
         // What every boot client sends to its DHCP server is no fault.
         Some((mac, exchange)) => {

@@ -52,7 +52,7 @@ pub struct Settings {
     pub kernel_arguments: String,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
-    /// TFTP transfers at one time. Each takes a thread and at most 128 KiB.
+    /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
     pub tftp_transfers: usize,
     /// HTTP connections at one time.
     pub http_connections: usize,
@@ -85,7 +85,7 @@ impl Settings {
             // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
             kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
             tftp: Limits::default(),
-            tftp_transfers: 128,
+            tftp_transfers: 384,
             http_connections: 512,
         }
     }

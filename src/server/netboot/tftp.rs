@@ -2,30 +2,76 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use socket2::SockRef;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::clients::now;
 use super::socket::{Arrived, Datagrams};
 use super::transfer::{self, Outcome};
 use super::{Context, clients};
 use crate::api::timeline::Stage;
-use crate::netboot::tftp::{ErrorCode, LONGEST_REQUEST, ReadRequest, error, read_opening};
+use crate::netboot::tftp::{
+    Admission, ErrorCode, LONGEST_REQUEST, ReadRequest, Running, admit, error, read_opening,
+};
+
+/// Stack of a transfer's thread; its buffers are on the heap.
+const STACK: usize = 256 * 1024;
+/// How long the loop waits for the place of a transfer that it has ended.
+const HANDOVER: Duration = Duration::from_millis(250);
 
 /// Transfers that are running, by the client's address and port.
-type Running = Arc<Mutex<HashMap<SocketAddrV4, Arc<Transfer>>>>;
+type Register = Arc<Mutex<HashMap<SocketAddrV4, Arc<Transfer>>>>;
 
-struct Transfer {
-    request: ReadRequest,
-    /// The client has answered; a request repeated before that is the same one, sent again by an impatient client.
-    begun: AtomicBool,
+/// What the loop and the transfer's thread share.
+pub(super) struct Transfer {
+    pub request: ReadRequest,
+    /// Connected: packets of others never reach it, and a client that closed its port is noticed at once.
+    pub socket: UdpSocket,
+    opened: Instant,
+    /// Microseconds from `opened` to the client's last packet, plus one; 0 before the first.
+    heard: AtomicU64,
     stop: CancellationToken,
+}
+
+impl Transfer {
+    /// A socket whose port is the transfer's id (RFC 1350 section 4).
+    fn open(request: ReadRequest, arrived: &Arrived, stop: CancellationToken) -> io::Result<Transfer> {
+        let socket = UdpSocket::bind((arrived.local, 0))?;
+        socket.connect(arrived.from)?;
+        socket.set_read_timeout(Some(transfer::TICK))?;
+        Ok(Transfer { request, socket, opened: now(), heard: AtomicU64::new(0), stop })
+    }
+
+    /// The client has sent something.
+    pub(super) fn was_heard(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.opened).as_micros();
+        self.heard.store(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Ends the transfer and wakes its thread, which waits for a packet.
+    fn end(&self) {
+        self.stop.cancel();
+        // Fails when the client's port is closed: the thread has been woken by that already.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Read);
+    }
+
+    fn seen(&self, from: SocketAddrV4) -> Running<'_> {
+        let heard = self.heard.load(Ordering::Relaxed).checked_sub(1);
+        let heard = heard.map(|since| self.opened + Duration::from_micros(since));
+        Running { from, request: &self.request, opened: self.opened, heard }
+    }
 }
 
 pub(super) async fn serve(
@@ -35,7 +81,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let service = Service {
         places: Arc::new(Semaphore::new(context.settings.tftp_transfers)),
-        running: Running::default(),
+        running: Register::default(),
         tracker: TaskTracker::new(),
         context,
         stop: stop.clone(),
@@ -46,7 +92,7 @@ pub(super) async fn serve(
             Ok(arrived) if !arrived.is_by(&service.context.settings.interfaces) => {
                 debug!(from = %arrived.from, "ignored a packet of an interface that is not served");
             }
-            Ok(arrived) => service.open(&buffer[..arrived.length], arrived),
+            Ok(arrived) => service.open(&buffer[..arrived.length], arrived).await,
             Err(error) => {
                 warn!(%error, "a TFTP packet could not be received: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -60,14 +106,15 @@ pub(super) async fn serve(
 
 struct Service {
     places: Arc<Semaphore>,
-    running: Running,
+    running: Register,
+    /// Counts the threads, so that the end can wait for them.
     tracker: TaskTracker,
     context: Arc<Context>,
     stop: CancellationToken,
 }
 
 impl Service {
-    fn open(&self, bytes: &[u8], arrived: Arrived) {
+    async fn open(&self, bytes: &[u8], arrived: Arrived) {
         let from = arrived.from;
         if from.port() == 0
             || from.ip().is_broadcast()
@@ -86,48 +133,72 @@ impl Service {
                 return tell(&self.context, *from.ip(), false, format!("TFTP request refused: {refusal}"));
             }
         };
-        if !self.replaces(from, &request) {
-            return debug!(%from, "a TFTP request was repeated before its answer arrived");
-        }
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let most = self.context.settings.tftp_transfers;
-            let reason = format!("{most} transfers are running, ask again later");
-            refuse(&arrived, ErrorCode::Undefined, &reason);
-            if self.context.clients.may_complain(Ipv4Addr::UNSPECIFIED, "TFTP transfers").is_some() {
-                warn!(%from, "refused a TFTP request: {reason}");
+        match self.admit(from, &request) {
+            Admission::Repeated => debug!(%from, "a TFTP request was repeated while it is being served"),
+            Admission::Open { .. } => match self.place().await {
+                Some(place) => self.start(request, arrived, place),
+                None => debug!(%from, "a TFTP request found no place in time; the client will repeat it"),
+            },
+            Admission::Refused(crowded) => {
+                refuse(&arrived, ErrorCode::Undefined, &crowded);
+                if self.context.clients.may_complain(*from.ip(), "TFTP transfers").is_some() {
+                    warn!(%from, "refused a TFTP request of {from}: {crowded}");
+                }
+                tell(&self.context, *from.ip(), false, format!("TFTP request refused: {crowded}"));
             }
-            return tell(&self.context, *from.ip(), false, format!("TFTP request refused: {reason}"));
+        }
+    }
+
+    /// Decides about a request, and ends the transfer that gives way to it.
+    fn admit(&self, from: SocketAddrV4, request: &ReadRequest) -> Admission {
+        let mut running = held(&self.running);
+        let seen: Vec<_> = running.iter().map(|(from, transfer)| transfer.seen(*from)).collect();
+        let told = admit(from, request, &seen, self.context.settings.tftp_transfers, now());
+        if let Admission::Open { ends: Some(other) } = told
+            && let Some(transfer) = running.remove(&other)
+        {
+            transfer.end();
+        }
+        told
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = tokio::time::timeout(HANDOVER, self.places.clone().acquire_owned()).await;
+        place.ok()?.ok()
+    }
+
+    /// Starts a thread. Not one of the runtime's: those look at the boot folder for DHCP, and must not be used up here.
+    fn start(&self, request: ReadRequest, arrived: Arrived, place: OwnedSemaphorePermit) {
+        let from = arrived.from;
+        let transfer = match Transfer::open(request, &arrived, self.stop.child_token()) {
+            Ok(transfer) => Arc::new(transfer),
+            Err(error) => return warn!(%from, %error, "no TFTP socket towards {from}: {error}"),
         };
-        let stop = self.stop.child_token();
-        let transfer = Arc::new(Transfer { request, begun: AtomicBool::new(false), stop });
-        self.running().insert(from, transfer.clone());
-        let (context, running) = (self.context.clone(), self.running.clone());
-        self.tracker.spawn_blocking(move || {
-            let ended = transfer::run(&transfer.request, &arrived, &context, &transfer.begun, &transfer.stop);
-            let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-            if running.get(&from).is_some_and(|current| Arc::ptr_eq(current, &transfer)) {
-                running.remove(&from);
-            }
-            drop(running);
+        held(&self.running).insert(from, transfer.clone());
+        let (context, running, counted) = (self.context.clone(), self.running.clone(), self.tracker.token());
+        let own = transfer.clone();
+        let run = move || {
+            let ended = transfer::run(&own, &context);
+            leave(&running, from, &own);
             report(&context, from, ended);
-            drop(place);
-        });
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddrV4, Arc<Transfer>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a request opens a transfer. A client that asks anew from the same port has given up what it was
-    /// reading: that transfer is stopped.
-    fn replaces(&self, from: SocketAddrV4, request: &ReadRequest) -> bool {
-        let running = self.running();
-        let Some(current) = running.get(&from) else { return true };
-        if current.request == *request && !current.begun.load(Ordering::Relaxed) {
-            return false;
+            drop((place, counted));
+        };
+        if let Err(error) = std::thread::Builder::new().name("tftp".into()).stack_size(STACK).spawn(run) {
+            leave(&self.running, from, &transfer);
+            warn!(%from, %error, "no thread for the TFTP transfer of {from}: {error}");
         }
-        current.stop.cancel();
-        true
+    }
+}
+
+fn held(running: &Register) -> std::sync::MutexGuard<'_, HashMap<SocketAddrV4, Arc<Transfer>>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a transfer off the register, unless another has taken its entry.
+fn leave(running: &Register, from: SocketAddrV4, transfer: &Arc<Transfer>) {
+    let mut running = held(running);
+    if running.get(&from).is_some_and(|current| Arc::ptr_eq(current, transfer)) {
+        running.remove(&from);
     }
 }
 

@@ -4,25 +4,24 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::SockRef;
-use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::clients::now;
-use super::socket::Arrived;
+use super::{Context, tftp};
 use crate::netboot::tftp::{
     BadPath, BootPath, End, ErrorCode, FromClient, Mode, ReadRequest, Step, Transfer, data_head, error,
     netascii,
 };
 
 /// How long a receive blocks: the coarsest that deadlines and stopping may be.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 /// Bytes read from a file at once.
-const READ: usize = 64 * 1024;
+const READ: usize = 128 * 1024;
 /// Longest file that is sent as netascii: it is converted in memory.
 const LONGEST_TEXT: u64 = 4 << 20;
 
@@ -73,24 +72,12 @@ impl Failure {
 }
 
 /// Runs a transfer to its end. Blocks the thread.
-pub(super) fn run(
-    request: &ReadRequest,
-    arrived: &Arrived,
-    context: &Context,
-    begun: &AtomicBool,
-    stop: &CancellationToken,
-) -> Outcome {
-    let socket = match open_socket(arrived) {
-        Ok(socket) => socket,
-        Err(error) => {
-            let detail = format!("no socket towards {}: {error}", arrived.from);
-            return Outcome { good: false, detail, bytes: 0 };
-        }
-    };
+pub(super) fn run(own: &tftp::Transfer, context: &Context) -> Outcome {
+    let (request, socket) = (&own.request, &own.socket);
     let mut bytes = 0;
     let result = open(request, context).and_then(|(path, blocks, size)| {
         let (transfer, step) = Transfer::begin(request, size, &context.settings.tftp, now());
-        let mut drive = Drive { path, blocks, transfer, socket: &socket, begun, stop };
+        let mut drive = Drive { path, blocks, transfer, own, socket, offloads: true };
         let end = drive.finish(step);
         bytes = drive.transfer.arrived();
         end.map(|()| drive.summary(size))
@@ -109,15 +96,6 @@ pub(super) fn run(
             Outcome { good: false, detail: failure.to_string(), bytes }
         }
     }
-}
-
-/// A socket whose port is this transfer's id (RFC 1350 section 4). Connected: packets of others never reach it, and
-/// a client that closed its port is noticed at once.
-fn open_socket(arrived: &Arrived) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((arrived.local, 0))?;
-    socket.connect(arrived.from)?;
-    socket.set_read_timeout(Some(TICK))?;
-    Ok(socket)
 }
 
 fn open(request: &ReadRequest, context: &Context) -> Result<(BootPath, Blocks, u64), Failure> {
@@ -179,9 +157,10 @@ struct Drive<'a> {
     path: BootPath,
     blocks: Blocks,
     transfer: Transfer,
+    own: &'a tftp::Transfer,
     socket: &'a UdpSocket,
-    begun: &'a AtomicBool,
-    stop: &'a CancellationToken,
+    /// Whether the system cuts what it is given into datagrams (UDP_SEGMENT), until it has refused to.
+    offloads: bool,
 }
 
 impl Drive<'_> {
@@ -195,14 +174,20 @@ impl Drive<'_> {
                 Step::End(End::Complete) => return Ok(()),
                 Step::End(end) => return Err(Failure::Ended { path: self.path.clone(), end }),
             }
-            step = match self.socket.recv(&mut buffer) {
+            let received = self.socket.recv(&mut buffer);
+            if self.own.is_stopped() {
+                let (path, arrived) = (self.path.clone(), self.transfer.arrived());
+                return Err(Failure::Stopped { path, arrived });
+            }
+            step = match received {
                 Ok(length) => {
-                    self.begun.store(true, Ordering::Relaxed);
+                    let now = now();
+                    self.own.was_heard(now);
                     // Garbage is passed over, and must not keep the deadline from coming.
                     match FromClient::read(&buffer[..length])
-                        .map(|packet| self.transfer.on_packet(packet, now()))
+                        .map(|packet| self.transfer.on_packet(packet, now))
                     {
-                        Ok(Step::Wait) | Err(_) => self.transfer.on_time(now()),
+                        Ok(Step::Wait) | Err(_) => self.transfer.on_time(now),
                         Ok(step) => step,
                     }
                 }
@@ -214,7 +199,6 @@ impl Drive<'_> {
     fn nothing_received(&mut self, error: io::Error) -> Result<Step, Failure> {
         let (path, arrived) = (self.path.clone(), self.transfer.arrived());
         match error.kind() {
-            _ if self.stop.is_cancelled() => Err(Failure::Stopped { path, arrived }),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
                 Ok(self.transfer.on_time(now()))
             }
@@ -223,20 +207,62 @@ impl Drive<'_> {
         }
     }
 
+    /// Sends a window, in as few system calls as the system allows.
     fn send(&mut self, first: u64, count: u16) -> Result<(), Failure> {
-        for block in first..first + u64::from(count) {
-            let (offset, length) = self.transfer.extent(block);
-            let left = self.transfer.size().saturating_sub(offset);
-            let bytes = match self.blocks.get(offset, length.into(), left) {
-                Ok(bytes) => bytes,
-                Err(source) => return Err(Failure::Read { path: self.path.clone(), source }),
-            };
-            // The wire carries the low 16 bits: block 65536 is 0.
-            let head = data_head(block as u16);
-            let sent = SockRef::from(self.socket).send_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)]);
-            self.sent(sent)?;
+        let end = first + u64::from(count);
+        let mut next = first;
+        while next < end {
+            let most = if self.offloads { self.most_at_once() } else { 1 };
+            let batch = most.min(end - next);
+            if !self.send_batch(next, batch)? {
+                self.offloads = false;
+                continue;
+            }
+            next += batch;
         }
         Ok(())
+    }
+
+    /// Blocks that go into one system call: one IP packet's worth before it is cut, at most 64 pieces (udp(7)).
+    fn most_at_once(&self) -> u64 {
+        const LARGEST: u64 = 65_507;
+        (LARGEST / (u64::from(self.transfer.block_size()) + 4)).clamp(1, 64)
+    }
+
+    /// Sends blocks at once; false when the system cannot cut them, for example because one exceeds the MTU.
+    fn send_batch(&mut self, first: u64, count: u64) -> Result<bool, Failure> {
+        let (offset, _) = self.transfer.extent(first);
+        let (last, rest) = self.transfer.extent(first + count - 1);
+        let length = usize::try_from(last - offset).unwrap_or(usize::MAX).saturating_add(rest.into());
+        let left = self.transfer.size().saturating_sub(offset);
+        let bytes = match self.blocks.get(offset, length, left) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(Failure::Read { path: self.path.clone(), source }),
+        };
+        // The wire carries the low 16 bits: block 65536 is 0.
+        let head = |block: u64| data_head(block as u16);
+        if count == 1 {
+            let head = head(first);
+            let sent = SockRef::from(self.socket).send_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)]);
+            return self.sent(sent).map(|()| true);
+        }
+        let block_size = self.transfer.block_size();
+        let heads: Vec<[u8; 4]> = (first..first + count).map(head).collect();
+        // An empty last block has a head and nothing else.
+        let bodies = bytes.chunks(block_size.into()).chain(std::iter::once(&[][..]));
+        let slices: Vec<IoSlice<'_>> = heads
+            .iter()
+            .zip(bodies)
+            .flat_map(|(head, body)| [IoSlice::new(head), IoSlice::new(body)])
+            .collect();
+        let piece = block_size + 4;
+        let cut = [ControlMessage::UdpGsoSegments(&piece)];
+        match sendmsg::<()>(self.socket.as_raw_fd(), &slices, &cut, MsgFlags::empty(), None) {
+            Err(nix::Error::EINVAL | nix::Error::EIO | nix::Error::EMSGSIZE | nix::Error::EOPNOTSUPP) => {
+                Ok(false)
+            }
+            sent => self.sent(sent.map_err(io::Error::from)).map(|()| true),
+        }
     }
 
     /// A packet that the system could not take is a lost packet; the transfer sends it again.
