@@ -223,7 +223,7 @@ def bench_restore(folder, rounds):
             restore,
             {
                 "zstd|dd": f"rm -f {out}; zstd -q -dc {packed} | dd of={out} bs=1M iflag=fullblock conv=sparse 2>/dev/null",
-                "partclone": f"rm -f {out}; zstd -q -dc {cloned}.zst | partclone.restore -q -C -s - -O {out} -L {folder}/partclone.log",
+                "partclone": f"rm -f {out}; truncate -s {part['size']} {out}; zstd -q -dc {cloned}.zst | partclone.restore -q -C -s - -O {out} -L {folder}/partclone.log",
             },
             rounds,
             1.5,
