@@ -98,7 +98,7 @@ fn timestamp(since_1970: Duration) -> u64 {
 fn from_timestamp(timestamp: u64) -> Duration {
     let seconds = timestamp >> 32;
     let since_1900 = if seconds < TO_UNIX { seconds + (1 << 32) } else { seconds };
-    let nanos = (timestamp & 0xffff_ffff) * 1_000_000_000 >> 32;
+    let nanos = ((timestamp & 0xffff_ffff) * 1_000_000_000) >> 32;
     Duration::new(since_1900 - TO_UNIX, nanos as u32)
 }
 
