@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::sequence::model::VolumeFormat;
 use crate::value::{Digest, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
@@ -286,32 +287,6 @@ pub enum PartitionSize {
     Percent(u8),
     /// Bytes, rounded down to whole MiB.
     Bytes(u64),
-}
-
-/// File systems that Format and Partition Disk can make (task-sequences section 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VolumeFormat {
-    /// APFS container with one volume.
-    #[serde(rename = "apfs")]
-    Apfs,
-    /// HFS+ without journal.
-    #[serde(rename = "hfs+")]
-    Hfs,
-    /// HFS+ with journal.
-    #[serde(rename = "hfs+ journaled")]
-    HfsJournaled,
-    /// HFSX, case-sensitive, with journal.
-    #[serde(rename = "hfs+ case-sensitive")]
-    HfsCaseSensitive,
-    /// exFAT.
-    #[serde(rename = "exfat")]
-    ExFat,
-    /// FAT32.
-    #[serde(rename = "fat32")]
-    Fat32,
-    /// No file system: the partition is made, its first MiB cleared.
-    #[serde(rename = "raw")]
-    Raw,
 }
 
 /// Where an image goes.

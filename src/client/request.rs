@@ -92,44 +92,6 @@ impl Client {
         })
     }
 
-    /// `PUT` of text as it stands, `content_type` naming what it is.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub fn put_text<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        content_type: &'static str,
-        text: &str,
-    ) -> Result<T, ClientError> {
-        self.json(Ask {
-            method: "PUT",
-            path,
-            body: Some((content_type, text.as_bytes())),
-            range: None,
-            fresh: false,
-        })
-    }
-
-    /// `POST` of text as it stands. Sent once.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub fn post_text<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        content_type: &'static str,
-        text: &str,
-    ) -> Result<T, ClientError> {
-        self.json(Ask {
-            method: "POST",
-            path,
-            body: Some((content_type, text.as_bytes())),
-            range: None,
-            fresh: false,
-        })
-    }
-
     /// `DELETE`; the answer's body, if any, is not looked at.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ pub struct Partition {
     pub variable: Option<VariableName>,
 }
 
-/// File systems that can be made.
+/// File systems that Format and Partition Disk can make (task-sequences section 2). The runner is told the same words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VolumeFormat {
     /// APFS container with one volume.
@@ -145,7 +145,7 @@ pub enum VolumeFormat {
     /// FAT32.
     #[serde(rename = "fat32")]
     Fat32,
-    /// No file system: an image will bring one.
+    /// No file system, the partition's first MiB is cleared: an image will bring one.
     #[serde(rename = "raw")]
     Raw,
 }

@@ -3,10 +3,9 @@
 use crate::api::admin;
 use crate::api::runner::{
     Action, Assignment, BootMethod, Destination, DeviceFacts, Done, Failure, Next, Outcome, PartitionRequest,
-    PartitionSize, VolumeFormat,
+    PartitionSize,
 };
 use crate::sequence::check::Finding;
-use crate::sequence::model;
 use crate::sequence::quantity;
 use crate::sequence::run;
 use crate::sequence::run::act::{Act, NewPartition, Target};
@@ -113,7 +112,7 @@ fn action(act: &Act) -> Action {
 fn partition(partition: NewPartition) -> PartitionRequest {
     PartitionRequest {
         name: partition.name,
-        format: format(partition.format),
+        format: partition.format,
         size: match partition.size {
             // The engine refuses more than 100.
             quantity::PartitionSize::Percent(percent) => {
@@ -128,17 +127,5 @@ fn destination(target: Target) -> Destination {
     match target {
         Target::Node(node) => Destination::Node(node),
         Target::Partition { disk, partition } => Destination::Partition { disk, partition },
-    }
-}
-
-fn format(format: model::VolumeFormat) -> VolumeFormat {
-    match format {
-        model::VolumeFormat::Apfs => VolumeFormat::Apfs,
-        model::VolumeFormat::Hfs => VolumeFormat::Hfs,
-        model::VolumeFormat::HfsJournaled => VolumeFormat::HfsJournaled,
-        model::VolumeFormat::HfsCaseSensitive => VolumeFormat::HfsCaseSensitive,
-        model::VolumeFormat::ExFat => VolumeFormat::ExFat,
-        model::VolumeFormat::Fat32 => VolumeFormat::Fat32,
-        model::VolumeFormat::Raw => VolumeFormat::Raw,
     }
 }
