@@ -112,8 +112,8 @@ pub fn unix(path: &Path) -> Result<UnixListener, ListenError> {
 
 /// Names and addresses that the server certificate holds: what is configured, and what the machine has now.
 pub fn names(config: &Config) -> Vec<String> {
-    let mut names: BTreeSet<String> = config.names.iter().cloned().collect();
-    names.extend(config.address.map(|address| address.to_string()));
+    let mut names: BTreeSet<String> = config.network.names.iter().cloned().collect();
+    names.extend(config.network.address.map(|address| address.to_string()));
     names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
     names.extend(interfaces().into_iter().filter_map(|(_, address)| Some(address?.to_string())));
     names.extend(host_name());
@@ -131,7 +131,7 @@ pub fn address() -> Option<Ipv4Addr> {
 /// Every configured interface must exist.
 pub fn check_interfaces(config: &Config) -> Result<(), ListenError> {
     let have: BTreeSet<String> = interfaces().into_iter().map(|(name, _)| name).collect();
-    match config.interfaces.iter().find(|name| !have.contains(*name)) {
+    match config.network.interfaces.iter().find(|name| !have.contains(*name)) {
         None => Ok(()),
         Some(name) => {
             let have: Vec<_> = have.into_iter().collect();

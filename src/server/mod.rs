@@ -131,8 +131,8 @@ impl Server {
         let admin_token = admin_token(&data.keys())?;
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
-        let workers = config.import_workers.unwrap_or_else(cores);
-        let library = Arc::new(Library::open(&data.store(), &data.keys(), workers, config.keep_free)?);
+        let workers = config.library.workers.unwrap_or_else(cores);
+        let library = Arc::new(Library::open(&data.store(), &data.keys(), workers, config.library.keep_free)?);
         let https = listen::https(config.ports.https)?;
         let https_address = https.local_addr().map_err(lost("https"))?;
         let path = config.socket.clone().unwrap_or_else(|| data.socket());
@@ -141,7 +141,7 @@ impl Server {
             Listener { service: "https".to_owned(), address: https_address.to_string() },
             Listener { service: "socket".to_owned(), address: path.display().to_string() },
         ];
-        let boot = if config.boot_services {
+        let boot = if config.network.boot_services {
             let settings = boot_settings(&config, data.boot(), https_address.port());
             let sockets = netboot::Sockets::bind(&settings)?;
             listeners.extend(boot_listeners(&sockets));
@@ -322,8 +322,8 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
             tftp: config.ports.tftp,
             http: config.ports.http,
         },
-        interfaces: config.interfaces.clone(),
-        advertise: config.address,
+        interfaces: config.network.interfaces.clone(),
+        advertise: config.network.address,
         https_port,
         tftp: Limits {
             block_size: config.tftp.max_block_size,

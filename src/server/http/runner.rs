@@ -49,9 +49,9 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         token: token::digest(session.expose()),
         expires_ms: now + SESSION_MS,
     };
-    let known = match app.db.hello(&said, app.config.newcomers, now).await? {
+    let known = match app.db.hello(&said, app.config.runner.newcomers, now).await? {
         Greeted::Device(known) => known,
-        Greeted::Full(full) => return Err(crowded(app.config.newcomers, full)),
+        Greeted::Full(full) => return Err(crowded(app.config.runner.newcomers, full)),
     };
     let name = device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
@@ -60,7 +60,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
     let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
     let why_empty = why_empty(&deployments, &mac, &name);
     let offers: Vec<_> =
-        offers(deployments, &mac, app.config.countdown).into_iter().map(|offered| offered.offer).collect();
+        offers(deployments, &mac, app.config.runner.countdown).into_iter().map(|offered| offered.offer).collect();
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
         device: known.device,

@@ -90,7 +90,7 @@ pub async fn ticket(app: &App, run: i64, receipt_key: &str) -> Result<Option<Run
 async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) -> Result<Offered, Refusal> {
     let succeeded = app.db.succeeded_deployments(session.device).await?;
     let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
-    offers(app.db.deployments().await?, &mac, app.config.countdown)
+    offers(app.db.deployments().await?, &mac, app.config.runner.countdown)
         .into_iter()
         .find(|offered| offered.offer.deployment == deployment)
         .ok_or_else(|| {

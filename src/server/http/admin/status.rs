@@ -22,7 +22,7 @@ pub async fn status(State(app): State<App>) -> Result<Answer<Status>, Refusal> {
         now_ms: now,
         uptime: u64::try_from((now - app.started_ms) / 1000).unwrap_or(0),
         data: app.data.display().to_string(),
-        address: app.config.address.or_else(listen::address).map(|address| address.to_string()),
+        address: app.config.network.address.or_else(listen::address).map(|address| address.to_string()),
         listeners: app.listeners.clone(),
         ca_fingerprint: app.ca_fingerprint.clone(),
         active_runs: u32::try_from(active).unwrap_or(u32::MAX),

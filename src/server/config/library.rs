@@ -1,0 +1,63 @@
+//! `[library]`: what imports may use.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::rule::within;
+use crate::value::ByteSize;
+
+/// `[library]` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LibraryFragment {
+    /// Threads that an import uses.
+    pub workers: Option<u32>,
+    /// Free space that an import leaves on the disk of the library.
+    pub keep_free: Option<String>,
+}
+
+/// `[library]` in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// Threads that an import uses; none: one a core.
+    pub workers: Option<usize>,
+    /// Bytes that an import leaves free on the library's disk.
+    pub keep_free: u64,
+}
+
+impl LibraryFragment {
+    /// This section, and `earlier` where this one is silent.
+    pub(super) fn or(self, earlier: LibraryFragment) -> LibraryFragment {
+        LibraryFragment {
+            workers: self.workers.or(earlier.workers),
+            keep_free: self.keep_free.or(earlier.keep_free),
+        }
+    }
+
+    pub(super) fn validate(self) -> Result<Library, ConfigError> {
+        let keep_free = match self.keep_free {
+            None => 1 << 30,
+            Some(text) => text.parse::<ByteSize>().map(|size| size.0).map_err(|_| ConfigError::Value {
+                key: "library.keep-free",
+                value: format!("`{text}`"),
+                rule: "a size, as in \"5 GiB\"",
+            })?,
+        };
+        let workers =
+            self.workers.map(|n| within("library.workers", n, 1, 256, "1 to 256 threads")).transpose()?;
+        Ok(Library { workers: workers.map(|n| n as usize), keep_free })
+    }
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[library]")?;
+        match self.workers {
+            Some(workers) => writeln!(f, "workers = {workers}")?,
+            None => writeln!(f, "# workers: one a core")?,
+        }
+        writeln!(f, "keep-free = \"{}B\"", self.keep_free)
+    }
+}
