@@ -132,7 +132,8 @@ impl Server {
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
         let workers = config.library.workers.unwrap_or_else(cores);
-        let library = Arc::new(Library::open(&data.store(), &data.keys(), workers, config.library.keep_free)?);
+        let library =
+            Arc::new(Library::open(&data.store(), &data.keys(), workers, config.library.keep_free)?);
         let https = listen::https(config.ports.https)?;
         let https_address = https.local_addr().map_err(lost("https"))?;
         let path = config.socket.clone().unwrap_or_else(|| data.socket());
@@ -190,9 +191,9 @@ impl Server {
             Ok(())
         });
         if let Some((sockets, settings)) = boot {
-            let (timeline, stop) = (app.timeline.sender(), stop.clone());
+            let (db, timeline, stop) = (app.db.clone(), app.timeline.sender(), stop.clone());
             services.spawn(async move {
-                netboot::run(sockets, settings, timeline, Arc::default(), stop)
+                netboot::run(sockets, settings, db, timeline, Arc::default(), stop)
                     .await
                     .map_err(lost("the boot services"))
             });

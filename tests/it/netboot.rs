@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootstock::api::timeline::{ClientEvent, Stage};
+use rootstock::db::Db;
 use rootstock::netboot::bsdp::{NotBsdp, Request};
 use rootstock::netboot::dhcp::{MessageType, Packet};
 use rootstock::server::netboot::{BindError, Counters, Ports, Settings, Sockets, run};
@@ -54,7 +55,8 @@ fn serve(change: impl FnOnce(&mut Settings)) -> Served {
     let sockets = runtime.block_on(async { Sockets::bind(&settings) }).unwrap();
     let (dhcp, proxy) = (sockets.dhcp_address().unwrap(), sockets.proxy_address().unwrap());
     let (tftp, http) = (sockets.tftp_address().unwrap(), sockets.http_address().unwrap());
-    let task = runtime.spawn(run(sockets, settings, sender, counters.clone(), stop.clone()));
+    let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
+    let task = runtime.spawn(run(sockets, settings, db, sender, counters.clone(), stop.clone()));
     Served { runtime, stop, task: Some(task), events, counters, folder, dhcp, proxy, tftp, http }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootstock::api::timeline::ClientEvent;
+use rootstock::db::Db;
 use rootstock::server::netboot::{Counters, Settings, Sockets, run};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -53,7 +54,9 @@ pub fn serve(lab: &Lab, machine: &str, change: impl FnOnce(&mut Settings)) -> Se
     let (sender, events) = mpsc::channel(1000);
     let stop = CancellationToken::new();
     let sockets = lab.inside(machine, || runtime.block_on(async { Sockets::bind(&settings) })).unwrap();
-    let task = runtime.spawn(run(sockets, settings, sender, Arc::new(Counters::default()), stop.clone()));
+    let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
+    let counters = Arc::new(Counters::default());
+    let task = runtime.spawn(run(sockets, settings, db, sender, counters, stop.clone()));
     Served { runtime, stop, task: Some(task), events, folder }
 }
 

@@ -59,8 +59,10 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
     let succeeded = app.db.succeeded_deployments(known.device).await?;
     let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
     let why_empty = why_empty(&deployments, &mac, &name);
-    let offers: Vec<_> =
-        offers(deployments, &mac, app.config.runner.countdown).into_iter().map(|offered| offered.offer).collect();
+    let offers: Vec<_> = offers(deployments, &mac, app.config.runner.countdown)
+        .into_iter()
+        .map(|offered| offered.offer)
+        .collect();
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
         device: known.device,

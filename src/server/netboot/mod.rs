@@ -28,6 +28,7 @@ pub use folder::BootFolder;
 pub use socket::{BindError, Sockets};
 
 use crate::api::timeline::ClientEvent;
+use crate::db::Db;
 use crate::netboot::offer::Door;
 use crate::netboot::tftp::Limits;
 
@@ -94,6 +95,9 @@ impl Settings {
 /// What every service needs.
 struct Context {
     settings: Settings,
+    /// What must be known after a restart: bindings, leases.
+    #[expect(dead_code, reason = "bindings and leases come next")]
+    db: Db,
     /// The port that plain HTTP really has.
     http_port: u16,
     folder: BootFolder,
@@ -104,6 +108,7 @@ struct Context {
 pub async fn run(
     sockets: Sockets,
     settings: Settings,
+    db: Db,
     timeline: mpsc::Sender<ClientEvent>,
     counters: Arc<Counters>,
     stop: CancellationToken,
@@ -113,6 +118,7 @@ pub async fn run(
         folder: BootFolder::new(settings.boot.clone()),
         clients: clients::Clients::new(timeline, counters),
         settings,
+        db,
     });
     let Sockets { dhcp, proxy, tftp, http } = sockets;
     let mut services = JoinSet::new();
