@@ -1,11 +1,12 @@
 //! Plain values of the domain: parse strictly, print canonically, compare.
 //!
-//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, secrets.
+//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, secrets; what is known of each Mac model ([`model`]).
 //! Must not know: protocols, files, clock.
 
 mod digest;
 mod identity;
 mod mac;
+pub mod model;
 mod secret;
 mod size;
 
