@@ -137,27 +137,37 @@ impl Reply {
 
     /// Bytes that the options take so far, without End.
     pub fn options_length(&self) -> usize {
-        self.options.iter().map(|(_, value)| value.len() + 2 * value.len().div_ceil(255).max(1)).sum()
+        options_length(&self.options)
     }
 
     /// The datagram: padded with zeros to 300 bytes when shorter, never further.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SHORTEST.max(HEADER + self.options_length() + 1));
-        bytes.extend(self.header);
-        bytes.extend(COOKIE);
-        for (code, value) in &self.options {
-            if value.is_empty() {
-                bytes.extend([*code, 0]);
-            }
-            for piece in value.chunks(255) {
-                bytes.extend([*code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
-                bytes.extend(piece);
-            }
-        }
-        bytes.push(code::END);
-        bytes.resize(bytes.len().max(SHORTEST), 0);
-        bytes
+        encode(&self.header, &self.options)
     }
+}
+
+/// Bytes that options take, without End.
+pub(super) fn options_length(options: &[(u8, Vec<u8>)]) -> usize {
+    options.iter().map(|(_, value)| value.len() + 2 * value.len().div_ceil(255).max(1)).sum()
+}
+
+/// Header, cookie, options, End, padding.
+pub(super) fn encode(header: &[u8; 236], options: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SHORTEST.max(HEADER + options_length(options) + 1));
+    bytes.extend(header);
+    bytes.extend(COOKIE);
+    for (code, value) in options {
+        if value.is_empty() {
+            bytes.extend([*code, 0]);
+        }
+        for piece in value.chunks(255) {
+            bytes.extend([*code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
+            bytes.extend(piece);
+        }
+    }
+    bytes.push(code::END);
+    bytes.resize(bytes.len().max(SHORTEST), 0);
+    bytes
 }
 
 #[cfg(test)]
