@@ -1,11 +1,12 @@
 //! The JSON that crosses the network, as types: nothing here knows a handler, a row or a socket.
 //!
 //! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`)
-//! * [`timeline`]: what one client did, from DISCOVER to the receipt
+//! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
 pub mod admin;
+pub mod conclusion;
 pub mod runner;
 pub mod timeline;

@@ -153,7 +153,7 @@ fn list_clients(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         say_json(&clients)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["ADDRESS", "SERIAL", "LAST HEARD", "EVENTS", "WHAT"]);
+    let mut table = Table::new(["ADDRESS", "SERIAL", "LAST HEARD", "EVENTS", "STATE", "WHAT"]);
     for client in &clients {
         let last = &client.last;
         table.row([
@@ -161,6 +161,7 @@ fn list_clients(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
             text(&client.serial),
             stamp(last.at_ms),
             client.events.to_string(),
+            client.conclusion.as_ref().map_or("-", |conclusion| conclusion.state.in_words()).to_owned(),
             in_words(last),
         ]);
     }
@@ -180,6 +181,12 @@ fn show_client(verb: ShowClient, appliance: &Appliance) -> anyhow::Result<ExitCo
     }
     for event in &client.events {
         say(format!("{}  {}", stamp(event.at_ms), in_words(event)))?;
+    }
+    if let Some(conclusion) = &client.conclusion {
+        say(format!("\n{}: {}", conclusion.state.in_words(), printable(&conclusion.text)))?;
+        if !conclusion.next_step.is_empty() {
+            say(format!("next: {}", printable(&conclusion.next_step)))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod device;
 pub mod image;
 pub mod media;
+pub mod model;
 mod output;
 mod progress;
 pub mod run;
@@ -76,6 +77,8 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
+    /// What a Mac is, and how it can be imaged: N key, USB stick, or Apple's tools
+    Model(model::Show),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -92,6 +95,7 @@ impl Command {
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Media(command) => command.run(),
+            Command::Model(verb) => model::model(verb),
             Command::Status(verb) => status::status(verb, before),
         }
     }

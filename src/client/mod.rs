@@ -11,14 +11,19 @@
 //! | `request` | the requests |
 //! | `frames` | frames of a restore, from packs on the appliance |
 //! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
+//! | `tftp`, `plain` | boot files as firmware and iPXE fetch them |
+//! | `certificate` | how long a certificate is valid |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
+pub mod certificate;
 mod clock;
 pub mod dhcp;
 mod error;
 mod frames;
+pub mod plain;
 mod request;
 mod socket;
+pub mod tftp;
 mod tls;
 
 use std::path::PathBuf;

@@ -82,9 +82,23 @@ impl Db {
                     last: event(row)?,
                     events: number("number of events", row.try_get(5)?)?,
                     serial: serial_of(row.try_get(6)?)?,
+                    conclusion: None,
                 })
             })
             .collect()
+    }
+
+    /// The newest events of every client, by client, oldest first.
+    pub async fn last_events(&self, of_each: i64) -> Result<Vec<ClientEvent>, DbError> {
+        let rows = sqlx::query(
+            "SELECT mac, at_ms, stage, answered, detail FROM
+               (SELECT *, ROW_NUMBER() OVER (PARTITION BY mac ORDER BY id DESC) AS place FROM client_event)
+             WHERE place <= $1 ORDER BY mac, id",
+        )
+        .bind(of_each)
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(event).collect()
     }
 
     /// Number of clients heard since a time.
@@ -106,7 +120,12 @@ impl Db {
         .await?;
         let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
         let devices = self.devices_with(mac).await?;
-        Ok((!events.is_empty() || !devices.is_empty()).then_some(Client { mac, devices, events }))
+        Ok((!events.is_empty() || !devices.is_empty()).then_some(Client {
+            mac,
+            devices,
+            events,
+            conclusion: None,
+        }))
     }
 }
 
@@ -145,6 +164,8 @@ mod tests {
         db.add_client_events(&many[300..]).await.unwrap();
         let client = db.client(many[0].mac).await.unwrap().unwrap();
         assert_eq!(client.events, many[20..]);
+        let last = db.last_events(2).await.unwrap();
+        assert_eq!(last, [many[518].clone(), many[519].clone(), at(2, 0)]);
         let all = db.clients().await.unwrap();
         assert_eq!(all.iter().map(|client| client.events).collect::<Vec<_>>(), [500, 1]);
         assert!(db.client(MacAddr::new([9; 6])).await.unwrap().is_none());

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::RunSummary;
+use crate::api::conclusion::Conclusion;
 use crate::api::runner::{BootMethod, DiskFacts};
 use crate::api::timeline::ClientEvent;
 use crate::value::{MacAddr, Model, Serial};
@@ -68,6 +69,9 @@ pub struct ClientSummary {
     /// Serial number of the device that was seen with this address last.
     #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
     pub serial: Option<Serial>,
+    /// What its last events say about its way.
+    #[serde(default)]
+    pub conclusion: Option<Conclusion>,
 }
 
 /// One network client with its timeline.
@@ -81,4 +85,7 @@ pub struct Client {
     pub devices: Vec<i64>,
     /// Oldest first; the appliance keeps the newest 500 of a client.
     pub events: Vec<ClientEvent>,
+    /// What they say about its way: how far it came, where it stopped, what to look at.
+    #[serde(default)]
+    pub conclusion: Option<Conclusion>,
 }
