@@ -10,9 +10,12 @@
 mod connection;
 pub mod deploy;
 pub mod device;
+mod finding;
 pub mod image;
+mod interfaces;
 pub mod media;
 pub mod model;
+pub mod netboot;
 mod output;
 mod progress;
 pub mod run;
@@ -77,6 +80,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
+    /// The way of a Mac through the network, walked from here
+    #[command(subcommand)]
+    Netboot(netboot::Command),
     /// What a Mac is, and how it can be imaged: N key, USB stick, or Apple's tools
     Model(model::Show),
     /// How the appliance stands
@@ -95,6 +101,7 @@ impl Command {
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Media(command) => command.run(),
+            Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),
             Command::Status(verb) => status::status(verb, before),
         }

@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 /// Tries of one packet before the server counts as silent.
 const TRIES: u32 = 4;
 /// Wait for an answer before the last packet is repeated.
@@ -112,7 +114,12 @@ enum FromServer<'a> {
 /// See [`TftpError`].
 pub fn fetch(server: SocketAddrV4, wish: Wish<'_>) -> Result<Fetched, TftpError> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
-        .and_then(|socket| socket.set_read_timeout(Some(RETRY)).map(|()| socket))
+        .and_then(|socket| {
+            // Without a peer, ip(7) keeps "nothing listens there" (ICMP) from a socket unless it asks for it.
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+            socket.set_read_timeout(Some(RETRY))?;
+            Ok(socket)
+        })
         .map_err(|source| TftpError::Socket { server, source })?;
     let asked = now();
     let mut transfer = Transfer::begin(server, wish, socket)?;
@@ -440,7 +447,10 @@ mod tests {
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("a/booter is not here\\u{1b} (TFTP error 1)"), "{told}");
         let mute = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(matches!(fetch(v4(&mute), WISH), Err(TftpError::Silent { .. })));
+        let silent = v4(&mute);
+        assert!(matches!(fetch(silent, WISH), Err(TftpError::Silent { .. })));
+        drop(mute);
+        assert!(matches!(fetch(silent, WISH), Err(TftpError::Closed(_))));
     }
 
     #[test]

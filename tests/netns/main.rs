@@ -5,4 +5,5 @@
 mod clients;
 mod discovery;
 mod lab;
+mod probe;
 mod served;

@@ -20,6 +20,7 @@
 mod image;
 mod list;
 mod request;
+pub mod told;
 
 pub use image::{Attributes, BadImageId, ImageId};
 pub use list::{List, Written, room_for_lists};
