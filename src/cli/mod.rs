@@ -10,6 +10,7 @@
 mod connection;
 pub mod deploy;
 pub mod device;
+pub mod doctor;
 mod finding;
 pub mod image;
 mod interfaces;
@@ -85,6 +86,11 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     Netboot(netboot::Command),
     /// What a Mac is, and how it can be imaged: N key, USB stick, or Apple's tools
     Model(model::Show),
+    /// Look for what keeps Macs from starting: ports, network, firewall, boot files, certificates
+    #[command(after_help = "\
+Run it as root on the appliance, beside the running daemon. Each line is ok, warning or FAILS, with what to do; exit code 1 when \
+something fails.")]
+    Doctor(Online<doctor::Doctor>),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -103,6 +109,7 @@ impl Command {
             Command::Media(command) => command.run(),
             Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),
+            Command::Doctor(verb) => doctor::doctor(verb, before),
             Command::Status(verb) => status::status(verb, before),
         }
     }

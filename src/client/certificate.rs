@@ -3,10 +3,16 @@
 //! Owns: the few fields of X.509 on the way to the validity (RFC 5280 section 4.1), and asking a server for its
 //! certificate. Must not know: whether it is to be trusted; that is `tls`.
 
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection};
+
+use super::clock::host_and_port;
+use super::{ClientError, https_base, tls};
 
 /// Seconds since 1970 UTC between which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +45,40 @@ pub fn validity_in_pem(pem: &[u8]) -> Result<Validity, BadCertificate> {
     validity(&certificate).ok_or(BadCertificate)
 }
 
+/// The validity of the certificate that the appliance at `base` shows, once it has been trusted.
+///
+/// # Errors
+/// No connection, no trust, or a certificate that cannot be read.
+pub fn of_server(base: &str, ca_pem: &[u8], limit: Duration) -> Result<Validity, ClientError> {
+    let base = https_base(base)?;
+    let bad = |why: String| ClientError::BadAddress { address: base.clone(), why };
+    let (host, port) = host_and_port(base.trim_start_matches("https://"));
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(error.to_string()))?;
+    let config = ClientConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(error.to_string()))?
+        .with_root_certificates(tls::root_store(ca_pem)?)
+        .with_no_client_auth();
+    let shown = || -> std::io::Result<Option<Validity>> {
+        let address = (host, port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let mut socket = TcpStream::connect_timeout(&address, limit)?;
+        socket.set_read_timeout(Some(limit))?;
+        socket.set_write_timeout(Some(limit))?;
+        let mut connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(connection.peer_certificates().and_then(|chain| validity(chain.first()?)))
+    };
+    match shown() {
+        Ok(Some(validity)) => Ok(validity),
+        Ok(None) => Err(bad(BadCertificate.to_string())),
+        Err(error) => Err(bad(error.to_string())),
+    }
+}
+
 /// The validity of a certificate in DER.
-pub(super) fn validity(der: &[u8]) -> Option<Validity> {
+fn validity(der: &[u8]) -> Option<Validity> {
     const SEQUENCE: u8 = 0x30;
     let (certificate, _) = element(der, SEQUENCE)?;
     let (mut rest, _) = element(certificate, SEQUENCE)?;

@@ -74,7 +74,7 @@ pub fn appliance_time(base: &str, ca_pem: &[u8], limit: Duration) -> Result<Syst
     date_in(&head).ok_or(ClockError::NoDate(base))
 }
 
-fn host_and_port(authority: &str) -> (&str, u16) {
+pub(super) fn host_and_port(authority: &str) -> (&str, u16) {
     let split = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let (host, port) = split.unwrap_or((authority, 443));
     (host.trim_start_matches('[').trim_end_matches(']'), port)
