@@ -42,6 +42,7 @@ pub mod code {
     pub const SERVER_ID: u8 = 54;
     pub const MAX_MESSAGE_SIZE: u8 = 57;
     pub const CLASS_ID: u8 = 60;
+    pub const SERVER_NAME: u8 = 66;
     pub const BOOT_FILE: u8 = 67;
     pub const USER_CLASS: u8 = 77;
     pub const RELAY_AGENT: u8 = 82;
