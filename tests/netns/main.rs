@@ -4,6 +4,7 @@
 
 mod clients;
 mod discovery;
+mod doctor;
 mod lab;
 mod probe;
 mod served;

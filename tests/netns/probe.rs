@@ -37,7 +37,8 @@ fn lab() -> (Lab, Served) {
     (lab, served)
 }
 
-fn dnsmasq(lab: &Lab, machine: &str) -> Running {
+/// The site's DHCP server.
+pub fn dnsmasq(lab: &Lab, machine: &str) -> Running {
     let arguments = [
         "--no-daemon",
         "--conf-file=/dev/null",
