@@ -13,6 +13,7 @@ mod device;
 mod image;
 mod run;
 mod sequence;
+mod standing;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use run::{Append, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};
+pub use standing::MacStanding;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");
 

@@ -35,6 +35,27 @@ pub struct Site<'a> {
     pub bindings: &'a BindingTable,
     /// What the site wants done.
     pub policy: &'a Policy,
+    /// Whether anything is deployed to the Mac that asks.
+    pub deployed: Deployed,
+}
+
+/// Whether anything is deployed to the Mac that asks: known at the edge before it boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deployed {
+    /// Something is, or nobody knows.
+    #[default]
+    Something,
+    /// Nothing is.
+    Nothing(Then),
+}
+
+/// What becomes of a Mac to which nothing is deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It boots, and the wizard says so.
+    Boot,
+    /// It is not offered our boot environment.
+    Ignore,
 }
 
 /// What the site can choose about BSDP.
@@ -170,6 +191,19 @@ pub enum Silence {
         /// Model identifier.
         system: String,
     },
+    /// The only sets for this Mac are our own, and it cannot run them.
+    #[error(
+        "{system} cannot run the boot environment: {obstacle}; `rootstock model {system}` tells how to image it"
+    )]
+    CannotRun {
+        /// Model identifier.
+        system: &'static str,
+        /// Why.
+        obstacle: &'static str,
+    },
+    /// The only sets for this Mac are our own, and `without-deployment` is `ignore`.
+    #[error("nothing is deployed to it, and `without-deployment` in [boot] is `ignore`")]
+    NothingDeployed,
     /// No loader for this architecture.
     #[error("no loader for {0} in the boot folder; `rootstock media boot` makes the one for 64-bit UEFI")]
     NoLoader(String),
@@ -305,6 +339,8 @@ impl fmt::Display for HttpBase {
 
 #[cfg(test)]
 mod bound;
+#[cfg(test)]
+mod deployed;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

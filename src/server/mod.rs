@@ -5,7 +5,7 @@
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
 //! * `gate`: how many connections are open
 //! * `library`: the image library on disk; `images`: image versions between library and database
-//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
 //! * `jobs`, `timeline`: long work, records of clients
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
 //!
@@ -28,6 +28,7 @@ pub mod receipt;
 pub mod runs;
 pub mod timeline;
 pub mod token;
+pub mod verdict;
 mod wire;
 
 use std::future::Future;
@@ -333,6 +334,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         advertise: config.network.address,
         https_port,
         bsdp: config.bsdp.policy.clone(),
+        without_deployment: config.boot.without_deployment,
         tftp: Limits {
             block_size: config.tftp.max_block_size,
             window: config.tftp.max_window,

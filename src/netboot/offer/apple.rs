@@ -10,11 +10,18 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{Answer, Exchange, HttpBase, Silence, Site, Unanswered, address_asked_for, echo_relay, name};
+use super::{
+    Answer, Deployed, Exchange, HttpBase, Silence, Site, Then, Unanswered, address_asked_for, echo_relay,
+    name,
+};
 use crate::netboot::bsdp::{self, Binding, Change, Confirmation};
 use crate::netboot::dhcp::{CLIENT_PORT, Destination, MessageType, Packet, Reply, SERVER_PORT, code};
 use crate::netboot::nbi::{BootSet, RootPath};
-use crate::value::MacAddr;
+use crate::value::{MacAddr, model};
+
+/// The set that `rootstock media boot` makes. What our boot environment needs is asked of Macs for this one only; Apple's own
+/// sets say themselves whom they are for.
+const OUR_SET: &str = "rootstock.nbi";
 
 /// Longest packet that a list may take, whatever the client says (bootpd's own cap for INFORM).
 const LONGEST_LIST: u16 = 8192;
@@ -94,13 +101,40 @@ impl Bsdp<'_> {
         address_asked_for(packet, kind, Some(&request.system))
     }
 
+    /// Sets that admit this client.
+    fn admitting(&self) -> impl Iterator<Item = &BootSet> {
+        let Self { request, site, .. } = self;
+        site.sets.iter().filter(|set| set.allows(&request.arch, &request.system, request.mac))
+    }
+
     /// Sets that this client may start, in the server's order.
     fn candidates(&self) -> Vec<&BootSet> {
-        let Self { request, site, .. } = self;
-        let mut sets: Vec<&BootSet> =
-            site.sets.iter().filter(|set| set.allows(&request.arch, &request.system, request.mac)).collect();
+        let mut sets: Vec<&BootSet> = self.admitting().filter(|set| self.left_out(set).is_none()).collect();
         sets.sort_by_key(|set| set.rank());
         sets
+    }
+
+    /// Why a set is not for this Mac although it admits it. An unknown model is given the benefit of the doubt.
+    fn left_out(&self, set: &BootSet) -> Option<Silence> {
+        if set.folder != OUR_SET {
+            return None;
+        }
+        let known = model::by_identifier(&self.request.system);
+        if let Some((system, obstacle)) = known.and_then(|known| Some((known.identifier, known.obstacle()?)))
+        {
+            return Some(Silence::CannotRun { system, obstacle });
+        }
+        (self.site.deployed == Deployed::Nothing(Then::Ignore)).then_some(Silence::NothingDeployed)
+    }
+
+    /// What the timeline says beside an offer of our own set.
+    fn remark(&self, set: &BootSet) -> &'static str {
+        match self.site.deployed {
+            Deployed::Nothing(Then::Boot) if set.folder == OUR_SET => {
+                "; nothing is deployed to it, the wizard will say so"
+            }
+            _ => "",
+        }
     }
 
     fn binding(&self) -> Option<&Binding> {
@@ -108,6 +142,9 @@ impl Bsdp<'_> {
     }
 
     fn nothing(&self) -> Silence {
+        if let Some(why) = self.admitting().find_map(|set| self.left_out(set)) {
+            return why;
+        }
         let visible = |text: &str| text.escape_debug().to_string();
         Silence::NothingToOffer { arch: visible(&self.request.arch), system: visible(&self.request.system) }
     }
@@ -136,6 +173,7 @@ impl Bsdp<'_> {
         if let Some(set) = bound {
             detail.push_str(&format!(", bound to {}", set.name));
         }
+        detail.push_str(self.remark(default));
         if written.left_out > 0 {
             let room = format!("; {} left out, the client takes no longer packet", written.left_out);
             detail.push_str(&room);
@@ -167,7 +205,13 @@ impl Bsdp<'_> {
             let reply = reply.option(code::VENDOR, bsdp::failed());
             return Ok(self.to_client(Exchange::Select, reply, address, detail));
         };
-        let detail = format!("SELECT of {}: {} ({}), boot file {file}", self.who(), set.name, set.id);
+        let detail = format!(
+            "SELECT of {}: {} ({}), boot file {file}{}",
+            self.who(),
+            set.name,
+            set.id,
+            self.remark(set)
+        );
         let change = Change::Bind {
             mac: self.request.mac,
             system: self.request.system.clone(),

@@ -177,6 +177,7 @@ fn section_5_a_server_without_address_says_nothing_and_why() {
         loaders: &Loaders::default(),
         bindings: &BindingTable::default(),
         policy: &Policy::default(),
+        deployed: Deployed::Something,
     };
     for bytes in [list(&[LIST]), selection(Ipv4Addr::UNSPECIFIED, 0), pxe(1, PXE, 7, &[])] {
         let told =

@@ -65,6 +65,16 @@ pub(super) fn ask_of(
     bindings: &BindingTable,
     policy: &Policy,
 ) -> Result<Answer, Unanswered> {
+    ask_with(bytes, door, from, sets, (bindings, policy, Deployed::Something))
+}
+
+pub(super) fn ask_with(
+    bytes: &[u8],
+    door: Door,
+    from: &str,
+    sets: &[BootSet],
+    (bindings, policy, deployed): (&BindingTable, &Policy, Deployed),
+) -> Result<Answer, Unanswered> {
     let site = Site {
         server: SERVER,
         own: &[SERVER, Ipv4Addr::LOCALHOST],
@@ -74,6 +84,7 @@ pub(super) fn ask_of(
         loaders: &loaders(),
         bindings,
         policy,
+        deployed,
     };
     answer(&Packet::parse(bytes).unwrap(), door, from.parse().unwrap(), &site)
 }

@@ -3,6 +3,7 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod boot;
 mod bsdp;
 mod library;
 mod network;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::network::{Network, NetworkFragment};
@@ -36,6 +38,8 @@ pub struct Fragment {
     pub network: NetworkFragment,
     /// `[ports]`
     pub ports: PortsFragment,
+    /// `[boot]`
+    pub boot: BootFragment,
     /// `[bsdp]`
     pub bsdp: BsdpFragment,
     /// `[tftp]`
@@ -59,6 +63,8 @@ pub struct Config {
     pub ports: Ports,
     /// How Macs that hold N are answered.
     pub bsdp: Bsdp,
+    /// Which Macs are started.
+    pub boot: Boot,
     /// TFTP limits.
     pub tftp: Tftp,
     /// How Macs that boot are taken in.
@@ -146,6 +152,7 @@ impl Fragment {
             socket: self.socket.or(earlier.socket),
             network: self.network.or(earlier.network),
             ports: self.ports.or(earlier.ports),
+            boot: self.boot.or(earlier.boot),
             bsdp: self.bsdp.or(earlier.bsdp),
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
@@ -166,6 +173,7 @@ impl Fragment {
             socket,
             network: self.network.validate()?,
             ports: self.ports.validate()?,
+            boot: self.boot.validate()?,
             bsdp: self.bsdp.validate()?,
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
@@ -177,13 +185,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, bsdp, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, boot, bsdp, tftp, runner, library } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{bsdp}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{tftp}\n{runner}\n{library}")
     }
 }
 
@@ -229,6 +237,7 @@ mod tests {
             ("[network]\naddress = '0.0.0.0'", "`network.address` is `0.0.0.0`"),
             ("[library]\nkeep-free = 'much'", "`library.keep-free` is `much`"),
             ("[ports]\nhttp = 443", "`ports.http` and `ports.https` are both 443"),
+            ("[boot]\nwithout-deployment = 'no'", "`boot.without-deployment` is `no`"),
             ("[bsdp]\nbinding-days = 4000", "`bsdp.binding-days` is `4000`: 0 (for ever) to 3650 days"),
             ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
             ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),

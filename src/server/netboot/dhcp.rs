@@ -20,7 +20,7 @@ use crate::api::timeline::Stage;
 use crate::netboot::bsdp::{self, Change};
 use crate::netboot::dhcp::Packet;
 use crate::netboot::intake::{Buckets, Intake, LANE, Lane, Rate};
-use crate::netboot::offer::{Answer, Door, Exchange, Silence, Site, Unanswered, answer};
+use crate::netboot::offer::{Answer, Deployed, Door, Exchange, Silence, Site, Unanswered, answer};
 use crate::netboot::pxe;
 use crate::value::MacAddr;
 
@@ -172,7 +172,8 @@ async fn one(
     {
         context.clients.learn(address, mac);
     }
-    match decide(&packet, door, arrived, facts, context) {
+    let deployed = deployed_to(&packet, lane, context).await;
+    match decide(&packet, door, arrived, (facts, deployed), context) {
         Ok(mut answer) => {
             let change = answer.change.take();
             let told = Told { answer, arrived: *arrived, lane, socket: socket.clone() };
@@ -189,11 +190,23 @@ async fn one(
     }
 }
 
+/// Whether anything is deployed to the Mac that asks. A flood is answered without looking: it may as well boot.
+async fn deployed_to(packet: &Packet<'_>, lane: Lane, context: &Context) -> Deployed {
+    let Some(mac) = packet.mac().filter(|_| lane != Lane::Surplus && bsdp::Request::is_claimed_by(packet))
+    else {
+        return Deployed::Something;
+    };
+    match context.verdicts.something_is_deployed_to(mac).await {
+        true => Deployed::Something,
+        false => Deployed::Nothing(context.settings.without_deployment),
+    }
+}
+
 fn decide(
     packet: &Packet<'_>,
     door: Door,
     arrived: &Arrived,
-    facts: &Facts,
+    (facts, deployed): (&Facts, Deployed),
     context: &Context,
 ) -> Result<Answer, Unanswered> {
     let server = context.settings.advertise.unwrap_or(arrived.local);
@@ -214,6 +227,7 @@ fn decide(
         loaders: &facts.catalog.loaders,
         bindings: &context.bindings.read(),
         policy: &context.settings.bsdp,
+        deployed,
     };
     answer(packet, door, arrived.from, &site)
 }

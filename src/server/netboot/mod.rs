@@ -33,9 +33,10 @@ pub use clients::Counters;
 pub use folder::BootFolder;
 pub use socket::{BindError, Sockets};
 
+use super::verdict::Verdicts;
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
-use crate::netboot::offer::{Door, Policy};
+use crate::netboot::offer::{Door, Policy, Then};
 use crate::netboot::tftp::Limits;
 
 /// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
@@ -59,6 +60,8 @@ pub struct Settings {
     pub kernel_arguments: String,
     /// What the site chose about BSDP.
     pub bsdp: Policy,
+    /// What becomes of a Mac to which nothing is deployed.
+    pub without_deployment: Then,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
     /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
@@ -94,6 +97,7 @@ impl Settings {
             // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
             kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
             bsdp: Policy::default(),
+            without_deployment: Then::Boot,
             tftp: Limits::default(),
             tftp_transfers: 384,
             http_connections: 512,
@@ -107,6 +111,8 @@ struct Context {
     /// What must be known after a restart: leases.
     #[expect(dead_code, reason = "leases come next")]
     db: Db,
+    /// Whether anything is deployed to a Mac.
+    verdicts: Verdicts,
     /// Which Mac took which image.
     bindings: Arc<Bindings>,
     /// Changes of bindings on their way to the disk, with the answers that wait for them.
@@ -145,6 +151,7 @@ pub async fn run(
         clients: clients::Clients::new(timeline, counters),
         lookout: facts::Lookout::default(),
         settings,
+        verdicts: Verdicts::new(db.clone()),
         db,
         bindings,
         record,
