@@ -120,3 +120,79 @@ impl Verdicts {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::admin::Deployment;
+    use crate::api::runner::Purpose;
+
+    const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+
+    fn to(collection: &str, more: &str) -> DeploymentRow {
+        DeploymentRow {
+            deployment: Deployment {
+                id: 1,
+                sequence: "a".to_owned(),
+                collection: collection.to_owned(),
+                purpose: Purpose::Available,
+                created_ms: 0,
+            },
+            revision: 1,
+            yaml: format!("name: a\n{more}steps: [{{restart: }}]\n"),
+        }
+    }
+
+    fn standing(any_known: bool, any_unknown: bool, has_run: bool) -> MacStanding {
+        MacStanding { mac: MAC, any_known, any_unknown, has_run }
+    }
+
+    #[test]
+    fn an_address_that_was_never_seen_is_an_unknown_macs() {
+        let something = |rows: &[DeploymentRow]| Table::of(rows, Vec::new()).something_for(MAC);
+        assert!(something(&[to("Unknown Macs", "")]) && something(&[to("All Macs", "")]));
+        assert!(!something(&[]) && !something(&[to("Mars", "")]));
+        assert!(!something(&[to("All Macs", "disabled: true\n")]), "a disabled sequence is not offered");
+    }
+
+    #[test]
+    fn a_known_mac_is_judged_as_known_and_an_adapter_of_several_as_any_of_them() {
+        let unknown_only = [to("Unknown Macs", "")];
+        for (standing, something) in [
+            (standing(true, false, false), false),
+            (standing(false, true, false), true),
+            (standing(true, true, false), true),
+            (standing(true, false, true), true),
+        ] {
+            assert_eq!(
+                Table::of(&unknown_only, vec![standing]).something_for(MAC),
+                something,
+                "{standing:?}"
+            );
+        }
+        assert!(Table::of(&[], vec![standing(true, false, true)]).something_for(MAC), "its run goes on");
+    }
+
+    #[tokio::test]
+    async fn one_look_answers_for_a_second_and_before_the_first_nobody_is_turned_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let verdicts = Verdicts::new(db.clone());
+        verdicts.0.looking.store(true, Ordering::Release);
+        assert!(verdicts.something_is_deployed_to(MAC).await, "somebody else is looking for the first time");
+        verdicts.0.looking.store(false, Ordering::Release);
+        // A slow machine may take longer than a packet waits; then the look that goes on is waited for here.
+        while verdicts.something_is_deployed_to(MAC).await {
+            tokio::task::yield_now().await;
+        }
+        let first = verdicts.last().unwrap().1;
+        for last in 0..100 {
+            verdicts.something_is_deployed_to(MacAddr::new([2, 0, 0, 0, 1, last])).await;
+        }
+        let (at, now) = verdicts.last().unwrap();
+        assert!(
+            Arc::ptr_eq(&first, &now) || at.elapsed() < FRESH,
+            "a hundred packets, at most one look a second"
+        );
+    }
+}

@@ -20,7 +20,7 @@ const NBI: &str = "<plist version=\"1.0\"><dict><key>Name</key><string>Rootstock
 const LOCAL: [u8; 4] = [127, 0, 0, 1];
 
 /// A data folder with one boot set.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempdir().unwrap();
     let set = folder.path().join("data/boot/rootstock.nbi");
     fs::create_dir_all(set.join("i386")).unwrap();
@@ -30,7 +30,7 @@ fn folder() -> TempDir {
 }
 
 /// An INFORM of a Mac with this last byte in its address.
-fn send(port: u16, mac: u8, system: &str, vendor: &[u8]) -> UdpSocket {
+pub fn send(port: u16, mac: u8, system: &str, vendor: &[u8]) -> UdpSocket {
     let class = format!("AAPLBSDPC/i386/{system}");
     let mut bytes = vec![0; 240];
     bytes[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, mac]);
@@ -49,14 +49,14 @@ fn send(port: u16, mac: u8, system: &str, vendor: &[u8]) -> UdpSocket {
 }
 
 /// The option 43 of the answer.
-fn ask(port: u16, mac: u8, system: &str, vendor: &[u8]) -> Vec<u8> {
+pub fn ask(port: u16, mac: u8, system: &str, vendor: &[u8]) -> Vec<u8> {
     let mut buffer = [0; 2000];
     let length = send(port, mac, system, vendor).recv(&mut buffer).unwrap();
     Packet::parse(&buffer[..length]).unwrap().option(43).unwrap().into_owned()
 }
 
-const LIST: &[u8] = &[1, 1, 1, 2, 2, 1, 1];
-const SELECT: &[u8] = &[1, 1, 2, 2, 2, 1, 1, 3, 4, 127, 0, 0, 1, 8, 4, 0x81, 0, 0, 1];
+pub const LIST: &[u8] = &[1, 1, 1, 2, 2, 1, 1];
+pub const SELECT: &[u8] = &[1, 1, 2, 2, 2, 1, 1, 3, 4, 127, 0, 0, 1, 8, 4, 0x81, 0, 0, 1];
 /// BSDP option 8 with the set's id.
 const MARKED: &[u8] = &[8, 4, 0x81, 0, 0, 1];
 
@@ -64,7 +64,7 @@ fn is_marked(list: &[u8]) -> bool {
     list[13..].starts_with(MARKED)
 }
 
-fn dhcp_port(client: &Client) -> u16 {
+pub fn dhcp_port(client: &Client) -> u16 {
     let status: Status = client.get("/api/v1/status").unwrap();
     let dhcp = status.listeners.iter().find(|listener| listener.service == "dhcp").unwrap();
     dhcp.address.rsplit(':').next().unwrap().parse().unwrap()

@@ -8,3 +8,4 @@ mod daemon;
 mod library;
 mod openapi;
 mod run;
+mod verdict;
