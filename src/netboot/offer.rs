@@ -355,7 +355,7 @@ impl Bsdp<'_> {
             None => sets.iter().copied().find(|set| set.passes(&[])),
             Some(id) => sets.iter().copied().find(|set| set.id == id),
         };
-        let confirmed = set.and_then(|set| Some((set, set.boot_file(&self.request.arch)?)));
+        let confirmed = set.and_then(|set| Some((set, set.boot_file(&self.request.arch, &self.request.system)?)));
         let Some((set, file)) = confirmed else {
             let wanted = self.request.selected.map_or("the default image".to_owned(), |id| id.to_string());
             let detail = format!("SELECT of {}: {wanted} is not offered to it, FAILED", self.who());
@@ -378,6 +378,7 @@ impl Bsdp<'_> {
     fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
         Some(match set.root.as_ref()? {
             RootPath::Elsewhere(path) => path.clone(),
+            RootPath::OursByNfs(path) => format!("nfs:{}:{path}", set.load_balance.unwrap_or(server)),
             RootPath::Ours(path) => {
                 let base = HttpBase(set.load_balance.unwrap_or(server), self.site.http_port);
                 format!("{base}/boot/{path}")

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
+use super::nbi::Shelf;
 use super::runs::Runs;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -28,6 +29,8 @@ pub struct Appliance {
     pub db: Db,
     /// Packs and manifests.
     pub library: Arc<Library>,
+    /// Boot sets.
+    pub shelf: Shelf,
     /// Runs at work.
     pub runs: Runs,
     /// Imports and other long work.

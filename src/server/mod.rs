@@ -5,6 +5,7 @@
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
 //! * `gate`: how many connections are open
 //! * `library`: the image library on disk; `images`: image versions between library and database
+//! * `nbi`: boot sets, taken in and changed
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine
 //! * `jobs`, `timeline`: long work, records of clients
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
@@ -22,6 +23,7 @@ pub mod images;
 pub mod jobs;
 pub mod library;
 pub mod listen;
+pub mod nbi;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
@@ -91,6 +93,9 @@ pub enum ServerError {
     /// The library.
     #[error(transparent)]
     Library(#[from] library::LibraryError),
+    /// Boot sets.
+    #[error(transparent)]
+    Nbi(#[from] nbi::NbiError),
     /// The admin token.
     #[error("the admin token {} cannot be made or read", path.display())]
     Token {
@@ -150,12 +155,15 @@ impl Server {
         } else {
             None
         };
+        let folder = netboot::BootFolder::with_rules(data.boot(), config.nbi.rules());
+        let shelf = nbi::Shelf::open(folder, config.library.keep_free)?;
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone()),
             db,
             library,
+            shelf,
             jobs: Jobs::default(),
             timeline,
             ca_fingerprint: authority.fingerprint(),
@@ -332,6 +340,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
             ..Limits::default()
         },
         tftp_transfers: config.tftp.max_transfers as usize,
+        nbi: config.nbi.rules(),
         ..defaults
     }
 }

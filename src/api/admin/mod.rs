@@ -32,6 +32,11 @@
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `GET /api/v1/clients` | | `[`[`ClientSummary`]`]`, last seen first |
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
+//! | `GET /api/v1/nbi` | | `[`[`NbiSummary`]`]`, by folder |
+//! | `POST /api/v1/nbi` `?folder=X.nbi&…` [`ImportNbi`] | tar | 201 [`Nbi`] |
+//! | `GET /api/v1/nbi/{folder}` | | [`Nbi`] |
+//! | `PUT /api/v1/nbi/{folder}/overrides` | [`NbiOverrides`] | [`Nbi`] |
+//! | `DELETE /api/v1/nbi/{folder}` | | 204 |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -45,6 +50,7 @@
 
 mod device;
 mod library;
+mod nbi;
 mod run;
 mod sequence;
 
@@ -53,6 +59,7 @@ pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
     JobState, Library, VerifyImage,
 };
+pub use nbi::{ImportNbi, Nbi, NbiBootFile, NbiFacts, NbiFile, NbiOverrides, NbiState, NbiSummary};
 pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,

@@ -4,6 +4,7 @@
 mod device;
 mod image;
 mod job;
+mod nbi;
 mod run;
 mod sequence;
 mod status;
@@ -55,6 +56,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::show))
         .routes(routes!(device::clients))
         .routes(routes!(device::client))
+        .routes(routes!(nbi::list, nbi::import))
+        .routes(routes!(nbi::show, nbi::delete))
+        .routes(routes!(nbi::edit))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
