@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod device;
 pub mod image;
 pub mod media;
+pub mod nbi;
 mod output;
 mod progress;
 pub mod run;
@@ -76,6 +77,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
+    /// Boot sets: .nbi folders that Macs see in their picker
+    #[command(subcommand)]
+    Nbi(nbi::Command),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -92,6 +96,7 @@ impl Command {
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Media(command) => command.run(),
+            Command::Nbi(command) => command.run(before),
             Command::Status(verb) => status::status(verb, before),
         }
     }

@@ -126,9 +126,9 @@ pub struct ImportNbi {
     pub default: Option<bool>,
     /// Overrides whether it is enabled.
     pub enabled: Option<bool>,
-    /// Overrides the models that may have it, with commas between them.
+    /// Overrides the models that may have it, with spaces between them.
     pub models: Option<String>,
-    /// Overrides the addresses that may have it, with commas between them.
+    /// Overrides the addresses that may have it, with spaces between them.
     pub macs: Option<String>,
     /// Overrides what the kernel mounts.
     pub root_path: Option<String>,

@@ -92,9 +92,7 @@ pub async fn delete(State(app): State<App>, Path(folder): Path<String>) -> Resul
 }
 
 fn read(request: ImportNbi) -> Result<(String, NbiOverrides), Refusal> {
-    let words = |list: String| {
-        list.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
-    };
+    let words = |list: String| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let macs = request.macs.map(|list| {
         words(list)
             .into_iter()
