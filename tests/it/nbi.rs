@@ -84,7 +84,8 @@ fn zip_of(files: &[(&str, Vec<u8>)], prefix: &str) -> Vec<u8> {
 /// An HFS+ volume with the files in a folder of its root.
 fn volume_of(files: &[(&str, Vec<u8>)], folder: &str) -> Vec<u8> {
     let mut device = MemoryBackend::new(16 << 20);
-    let options = FormatOpts { volume_name: "Sets".into(), ..FormatOpts::default() };
+    let mut options = FormatOpts::default();
+    options.volume_name = "Sets".into();
     let mut volume = HfsPlus::format(&mut device, &options).unwrap();
     for path in ["", "/i386", "/i386/x86_64"] {
         volume.create_dir(&mut device, &format!("/{folder}{path}"), 0o755, 0, 0, 0).unwrap();

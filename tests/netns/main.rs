@@ -5,4 +5,7 @@
 mod clients;
 mod discovery;
 mod lab;
+mod nbi;
+#[path = "../it/nbi_set.rs"]
+mod nbi_set;
 mod served;

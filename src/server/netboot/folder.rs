@@ -211,6 +211,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::netboot::nbi::INFO as PLIST;
 
     const INFO: &str = "<plist version=\"1.0\"><dict><key>Name</key><string>Rootstock</string><key>Index</key>
         <integer>1</integer><key>Kind</key><integer>1</integer><key>BootFile</key><string>booter</string>
@@ -251,6 +252,64 @@ mod tests {
         make_set(root.path(), "c.nbi", "no plist");
         fs::create_dir(root.path().join("d.nbi")).unwrap();
         assert_eq!(names(&BootFolder::new(root.path().into())), ["a.nbi"]);
+    }
+
+    fn states(folder: &BootFolder) -> Vec<NbiState> {
+        folder.catalog().shelf.iter().map(|set| set.state.clone()).collect()
+    }
+
+    fn with_settle(root: &Path, settle: std::time::Duration) -> BootFolder {
+        BootFolder::with_rules(root.into(), Rules { settle, nfs: None })
+    }
+
+    #[test]
+    fn a_set_whose_files_have_just_changed_is_waited_for_unless_an_import_put_it_there() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let folder = with_settle(root.path(), std::time::Duration::from_secs(3600));
+        assert!(matches!(states(&folder)[..], [NbiState::Waiting { .. }]), "{:?}", states(&folder));
+        assert!(names(&folder).is_empty());
+        fs::write(root.path().join("a.nbi/rootstock.toml"), "imported = true").unwrap();
+        assert_eq!(states(&folder), [NbiState::Offered]);
+        // Somebody copies over it.
+        let later = || fs::write(root.path().join("a.nbi/i386/booter"), "another booter");
+        let clock = std::time::Instant::now();
+        while states(&folder) == [NbiState::Offered] {
+            assert!(clock.elapsed().as_secs() < 60, "the change is not seen");
+            later().unwrap();
+        }
+        assert!(matches!(states(&folder)[..], [NbiState::Waiting { .. }]), "{:?}", states(&folder));
+    }
+
+    #[test]
+    fn a_set_that_has_become_quiet_is_offered_though_nothing_changed_since() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let folder = with_settle(root.path(), std::time::Duration::from_millis(300));
+        let clock = std::time::Instant::now();
+        while names(&folder).is_empty() {
+            assert!(clock.elapsed().as_secs() < 60, "{:?}", states(&folder));
+            std::thread::yield_now();
+        }
+        assert_eq!(states(&folder), [NbiState::Offered]);
+    }
+
+    #[test]
+    fn a_booter_that_is_growing_is_not_offered_before_its_end_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let booter = root.path().join("a.nbi/i386/booter");
+        // Apple's fat EFI head: one program of 64 bytes at 28.
+        let mut bytes = vec![0xb9, 0xfa, 0xf1, 0x0e];
+        for word in [1_u32, 0x0100_0007, 3, 28, 64, 0] {
+            bytes.extend(word.to_le_bytes());
+        }
+        let folder = BootFolder::new(root.path().into());
+        for length in [28, 60, 91, 92] {
+            bytes.resize(length, 1);
+            fs::write(&booter, &bytes).unwrap();
+            assert_eq!(names(&folder).len(), usize::from(length == 92), "{length}: {:?}", states(&folder));
+        }
     }
 
     #[test]
