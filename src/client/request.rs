@@ -8,8 +8,8 @@ use std::thread;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::{Body, SendBody};
 use ureq::http::{Method, Request, Response, header};
+use ureq::{Body, SendBody};
 
 use super::error::{Cause, ClientError, io_cause};
 use super::{Client, LONGEST_ANSWER};

@@ -355,7 +355,8 @@ impl Bsdp<'_> {
             None => sets.iter().copied().find(|set| set.passes(&[])),
             Some(id) => sets.iter().copied().find(|set| set.id == id),
         };
-        let confirmed = set.and_then(|set| Some((set, set.boot_file(&self.request.arch, &self.request.system)?)));
+        let confirmed =
+            set.and_then(|set| Some((set, set.boot_file(&self.request.arch, &self.request.system)?)));
         let Some((set, file)) = confirmed else {
             let wanted = self.request.selected.map_or("the default image".to_owned(), |id| id.to_string());
             let detail = format!("SELECT of {}: {wanted} is not offered to it, FAILED", self.who());

@@ -46,7 +46,10 @@ impl Made<'_> {
             ("NetInstall.dmg", disk(3 << 20)),
             ("i386/PlatformSupport.plist", b"<plist><dict/></plist>".to_vec()),
             ("i386/booter", booter()),
-            ("i386/com.apple.Boot.plist", b"<plist><dict><key>Kernel Flags</key><string/></dict></plist>".to_vec()),
+            (
+                "i386/com.apple.Boot.plist",
+                b"<plist><dict><key>Kernel Flags</key><string/></dict></plist>".to_vec(),
+            ),
             ("i386/x86_64/kernelcache", pattern(300_000, 3)),
         ]
     }

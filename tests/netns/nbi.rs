@@ -57,7 +57,8 @@ fn images(list: &[u8]) -> Vec<(u32, String)> {
             let (mut value, after) = after.split_at(usize::from(*length));
             while let (9, [a, b, c, d, length, after @ ..]) = (*code, value) {
                 let (name, after) = after.split_at(usize::from(*length));
-                images.push((u32::from_be_bytes([*a, *b, *c, *d]), String::from_utf8(name.to_vec()).unwrap()));
+                images
+                    .push((u32::from_be_bytes([*a, *b, *c, *d]), String::from_utf8(name.to_vec()).unwrap()));
                 value = after;
             }
             rest = after;

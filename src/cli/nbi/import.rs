@@ -40,7 +40,8 @@ pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     }
     let path = format!("/api/v1/nbi?{}", query(&set.folder, &overrides));
     let meter = Meter::new(appliance.json);
-    let nbi = send(set, &path, appliance, meter).with_context(|| format!("importing {}", source.display()))?;
+    let nbi =
+        send(set, &path, appliance, meter).with_context(|| format!("importing {}", source.display()))?;
     tell(&nbi, appliance)
 }
 

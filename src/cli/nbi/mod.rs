@@ -73,11 +73,8 @@ fn folder_of(appliance: &Appliance, name: &str) -> anyhow::Result<String> {
 
 /// Models or addresses as people write them, each its own word or several in quotes; `any` alone is everyone.
 fn words(list: &[String]) -> Vec<String> {
-    let words: Vec<String> = list
-        .iter()
-        .flat_map(|text| text.split_whitespace())
-        .map(str::to_owned)
-        .collect();
+    let words: Vec<String> =
+        list.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
     match words.as_slice() {
         [any] if any.eq_ignore_ascii_case("any") => Vec::new(),
         _ => words,
@@ -95,7 +92,10 @@ mod tests {
     #[test]
     fn lists_are_words_and_any_is_everyone() {
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(words(&list(&["iMac14,2 iMac14,1", "Macmini7,1"])), ["iMac14,2", "iMac14,1", "Macmini7,1"]);
+        assert_eq!(
+            words(&list(&["iMac14,2 iMac14,1", "Macmini7,1"])),
+            ["iMac14,2", "iMac14,1", "Macmini7,1"]
+        );
         assert!(words(&list(&["any"])).is_empty());
         assert_eq!(macs(&list(&["0:1:2:3:4:5", "00-1b-63-aa-0f-02"])).unwrap().len(), 2);
         assert!(macs(&list(&["x"])).unwrap_err().to_string().contains("`x`"));

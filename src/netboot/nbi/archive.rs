@@ -160,7 +160,11 @@ impl<R: Read> Tar<R> {
         let sum = header.as_bytes().iter().enumerate();
         // The checksum's own field counts as spaces (POSIX pax, "ustar Interchange Format").
         let sum = sum.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
-        if header.cksum().ok() == Some(sum) { Ok(Some(header)) } else { Err(BadArchive::Damaged(self.at - BLOCK)) }
+        if header.cksum().ok() == Some(sum) {
+            Ok(Some(header))
+        } else {
+            Err(BadArchive::Damaged(self.at - BLOCK))
+        }
     }
 
     /// Content of an entry that describes another.
@@ -216,7 +220,8 @@ impl<R: Read> Tar<R> {
     fn skip(&mut self) -> Result<(), BadArchive> {
         let rest = self.left.saturating_add(self.padding);
         (self.left, self.padding) = (0, 0);
-        let passed = io::copy(&mut (&mut self.input).take(rest), &mut io::sink()).map_err(BadArchive::Read)?;
+        let passed =
+            io::copy(&mut (&mut self.input).take(rest), &mut io::sink()).map_err(BadArchive::Read)?;
         self.at += passed;
         if passed == rest { Ok(()) } else { Err(BadArchive::Cut(self.at)) }
     }

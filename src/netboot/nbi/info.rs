@@ -446,10 +446,7 @@ mod tests {
         let error = read_in(&[("i386/booter", cut)], &Overrides::default(), BOOTER).unwrap_err().to_string();
         assert!(error.contains("i386/booter has not all of its 77 bytes"), "{error}");
         let files = [("i386/booter", WIDE), ("i386/booter-ia32", cut)];
-        assert!(matches!(
-            read_in(&files, &Overrides::default(), BOOTER),
-            Err(BadSet::CutBootFile { .. })
-        ));
+        assert!(matches!(read_in(&files, &Overrides::default(), BOOTER), Err(BadSet::CutBootFile { .. })));
     }
 
     #[test]

@@ -15,8 +15,10 @@ const DEEPEST: usize = 8;
 /// What the systems that packed it leave beside the files: AppleDouble, Finder's and the archiver's own.
 pub fn is_clutter(path: &str) -> bool {
     path.split('/').any(|part| {
-        matches!(part, ".DS_Store" | "__MACOSX" | ".Trashes" | ".fseventsd" | ".Spotlight-V100" | ".TemporaryItems")
-            || part.starts_with("._")
+        matches!(
+            part,
+            ".DS_Store" | "__MACOSX" | ".Trashes" | ".fseventsd" | ".Spotlight-V100" | ".TemporaryItems"
+        ) || part.starts_with("._")
             || part.starts_with(".HFS+ Private")
             || part.starts_with("\u{0}\u{0}\u{0}\u{0}HFS+")
     })
@@ -47,7 +49,9 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
     /// No property list.
-    #[error("there is no {INFO} in it; name the .nbi folder that System Image Utility made, or an archive of it")]
+    #[error(
+        "there is no {INFO} in it; name the .nbi folder that System Image Utility made, or an archive of it"
+    )]
     None,
     /// More than one.
     #[error("it holds several sets, {}; name one of them", .0.join(", "))]
@@ -59,8 +63,10 @@ pub enum Misplaced {
 
 /// Finds the set among paths as [`entry_path`] gives them. It may lie at the top or, in an archive, in one folder.
 pub fn locate<'p>(paths: impl Iterator<Item = &'p str>, depth: usize) -> Result<Place, Misplaced> {
-    let mut found: Vec<&str> =
-        paths.filter_map(|path| path.strip_suffix(INFO)).filter(|at| at.is_empty() || at.ends_with('/')).collect();
+    let mut found: Vec<&str> = paths
+        .filter_map(|path| path.strip_suffix(INFO))
+        .filter(|at| at.is_empty() || at.ends_with('/'))
+        .collect();
     found.sort_by_key(|at| at.len());
     let folder = |at: &str| at.trim_end_matches('/').to_owned();
     match found.as_slice() {

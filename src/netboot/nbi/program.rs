@@ -85,9 +85,8 @@ fn fat(head: &[u8], size: u64) -> Program {
 
 fn portable(head: &[u8], size: u64) -> Program {
     let at = long(head, 0x3c).filter(|_| head.starts_with(b"MZ")).map(|at| at as usize);
-    let Some(at) = at.filter(|at| {
-        at.checked_add(4).is_some_and(|end| head.get(*at..end) == Some(b"PE\0\0"))
-    }) else {
+    let Some(at) = at.filter(|at| at.checked_add(4).is_some_and(|end| head.get(*at..end) == Some(b"PE\0\0")))
+    else {
         return Program::Unknown;
     };
     let (Some(machine), Some(sections), Some(optional)) =

@@ -48,9 +48,7 @@ impl FromStr for NfsExport {
 
     fn from_str(text: &str) -> Result<NfsExport, BadExport> {
         let (address, path) = match text.split_once(':') {
-            Some((host, path)) if !host.contains('/') => {
-                (Some(host.parse().map_err(|_| BadExport)?), path)
-            }
+            Some((host, path)) if !host.contains('/') => (Some(host.parse().map_err(|_| BadExport)?), path),
             _ => (None, text),
         };
         let good = path.starts_with('/') && path.len() <= 150 && !path.chars().any(char::is_control);
@@ -89,7 +87,9 @@ pub(super) fn read(
         }
         "NFS" if path.contains(':') => {
             if !has_address(path) {
-                return Err(wrong("`ADDRESS:EXPORT:IMAGE` with an IPv4 address: the kernel resolves no names"));
+                return Err(wrong(
+                    "`ADDRESS:EXPORT:IMAGE` with an IPv4 address: the kernel resolves no names",
+                ));
             }
             (RootPath::Elsewhere(format!("nfs:{path}")), None)
         }
@@ -188,7 +188,10 @@ mod tests {
     fn what_option_17_cannot_hold_with_the_longest_address_is_refused() {
         let room = LONGEST - WIDEST_HTTP.len() - "x%20y.nbi/".len();
         assert!(root("HTTP", &"d".repeat(room), None).is_ok());
-        assert!(matches!(root("HTTP", &"d".repeat(room + 1), None), Err(BadSet::RootPath { length: 256, .. })));
+        assert!(matches!(
+            root("HTTP", &"d".repeat(room + 1), None),
+            Err(BadSet::RootPath { length: 256, .. })
+        ));
         assert!(root("HTTP", &"ü".repeat(room / 6 + 1), None).is_err(), "a letter takes six bytes");
     }
 }

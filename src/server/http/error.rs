@@ -156,9 +156,10 @@ impl From<NbiError> for Refusal {
                 text,
                 "delete sets or images that nobody needs, or lower `library.keep-free`",
             ),
-            NbiError::Archive(_) | NbiError::Misplaced(_) | NbiError::NotOffered { .. } | NbiError::Side(_) => {
-                Refusal::wrong(text, "")
-            }
+            NbiError::Archive(_)
+            | NbiError::Misplaced(_)
+            | NbiError::NotOffered { .. }
+            | NbiError::Side(_) => Refusal::wrong(text, ""),
             NbiError::Disk { .. } => Refusal::fault(&error),
         }
     }

@@ -60,8 +60,7 @@ impl Shelf {
         DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(disk(&path))?;
         let files = unpack(input, &path)?;
         if !files.iter().any(|file| file == INFO) {
-            let place = locate(files.iter().map(String::as_str), 0)?;
-            debug_assert!(place.prefix.is_empty());
+            locate(files.iter().map(String::as_str), 0)?;
         }
         self.judge(folder, overrides)?;
         flush(&path)?;

@@ -159,7 +159,10 @@ impl Shelf {
         match look.set(&side) {
             Ok(set) => self.is_unique(&set)?,
             Err(error) if before.summary.facts.is_some() || look.set(&side::Side::default()).is_ok() => {
-                return Err(NbiError::NotOffered { folder: folder.to_owned(), reason: chain(error.as_ref()) });
+                return Err(NbiError::NotOffered {
+                    folder: folder.to_owned(),
+                    reason: chain(error.as_ref()),
+                });
             }
             // It is wrong for reasons of its own; the values may be what mends it half.
             Err(_) => {}

@@ -173,12 +173,13 @@ impl<F: AsFd> Look<'_, F> {
     pub fn shelve(&self, listing: Listing) -> Shelved {
         let side = self.side();
         let set = side.as_ref().ok().and_then(|side| self.set(side).ok());
-        let (state, due_ms) = match side.map_err(NotOffered::from).and_then(|side| self.judge(&listing, &side)) {
-            Ok(Judged::Quiet { enabled: true }) => (NbiState::Offered, None),
-            Ok(Judged::Quiet { enabled: false }) => (NbiState::Disabled, None),
-            Ok(Judged::Changing { reason, due_ms }) => (NbiState::Waiting { reason }, Some(due_ms)),
-            Err(error) => (NbiState::Refused { reason: chain(&error) }, None),
-        };
+        let (state, due_ms) =
+            match side.map_err(NotOffered::from).and_then(|side| self.judge(&listing, &side)) {
+                Ok(Judged::Quiet { enabled: true }) => (NbiState::Offered, None),
+                Ok(Judged::Quiet { enabled: false }) => (NbiState::Disabled, None),
+                Ok(Judged::Changing { reason, due_ms }) => (NbiState::Waiting { reason }, Some(due_ms)),
+                Err(error) => (NbiState::Refused { reason: chain(&error) }, None),
+            };
         Shelved { folder: self.folder.to_owned(), state, set, due_ms, listing }
     }
 
@@ -220,7 +221,9 @@ impl<F: AsFd> Look<'_, F> {
         if listing.get(INFO).is_none() {
             let deeper = locate(listing.files.iter().map(|file| file.path.as_str()), DEEPEST);
             return Err(match deeper {
-                Ok(place) => NotOffered::Deep(format!("{}/{}", self.folder, place.prefix.trim_end_matches('/'))),
+                Ok(place) => {
+                    NotOffered::Deep(format!("{}/{}", self.folder, place.prefix.trim_end_matches('/')))
+                }
                 Err(_) => NotOffered::NoInfo,
             });
         }

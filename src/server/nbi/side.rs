@@ -36,8 +36,8 @@ pub enum BadSide {
     #[error("{SIDE_FILE} cannot be read or written")]
     File(#[from] io::Error),
     /// Not what is written here.
-    #[error("{SIDE_FILE} is wrong; mend it or remove it")]
-    Text(#[source] Box<toml::de::Error>),
+    #[error("{SIDE_FILE} is wrong, mend it or remove it: {0}")]
+    Text(String),
     /// Longer than any that is written here.
     #[error("{SIDE_FILE} is longer than {LONGEST} bytes; remove it")]
     Long,
@@ -54,7 +54,8 @@ impl Side {
         if text.len() as u64 > LONGEST {
             return Err(BadSide::Long);
         }
-        toml::from_str(&text).map_err(|error| BadSide::Text(Box::new(error)))
+        // The error itself shows the place in several lines; its message is one.
+        toml::from_str(&text).map_err(|error| BadSide::Text(error.message().to_owned()))
     }
 
     /// Writes the side file of a set so that there is the old one or the new one.

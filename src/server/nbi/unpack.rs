@@ -13,6 +13,8 @@ use crate::netboot::nbi::{BadArchive, Tar, is_clutter};
 
 /// Bytes moved at once.
 const PIECE: usize = 256 * 1024;
+/// Bytes between two flushes: the last one shall not take longer than a client waits.
+const FLUSH: u64 = 64 << 20;
 
 /// Unpacks everything but clutter into `folder`, which is new and empty; gives the paths of its files.
 pub fn unpack(input: impl Read, folder: &Path) -> Result<Vec<String>, NbiError> {
@@ -42,12 +44,20 @@ fn write(tar: &mut Tar<impl Read>, path: &Path, buffer: &mut [u8]) -> Result<(),
     let failed = disk(path);
     let options = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     let mut file: File = options.map_err(&failed)?;
+    let mut unflushed = 0;
     loop {
         match tar.read(buffer) {
             Ok(0) => break,
-            Ok(count) => file.write_all(&buffer[..count]).map_err(&failed)?,
+            Ok(count) => {
+                file.write_all(&buffer[..count]).map_err(&failed)?;
+                unflushed += count as u64;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(BadArchive::Read(error).into()),
+        }
+        if unflushed >= FLUSH {
+            file.sync_data().map_err(&failed)?;
+            unflushed = 0;
         }
     }
     file.sync_all().map_err(failed)

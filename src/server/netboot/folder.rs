@@ -122,7 +122,8 @@ impl BootFolder {
         };
         for name in entries(&self.path) {
             let Ok(name) = name.into_string() else {
-                seen.strays.push((String::from("(a name that is no UTF-8)"), "its name is not UTF-8; rename it"));
+                seen.strays
+                    .push((String::from("(a name that is no UTF-8)"), "its name is not UTF-8; rename it"));
                 continue;
             };
             let path = self.path.join(&name);
@@ -132,7 +133,8 @@ impl BootFolder {
                 } else {
                     let inside = entries(&path).into_iter().filter_map(|inner| inner.into_string().ok());
                     let sets = inside.filter(|inner| inner.ends_with(".nbi"));
-                    let deep = "it lies in a folder of the boot folder; move it up into the boot folder itself";
+                    let deep =
+                        "it lies in a folder of the boot folder; move it up into the boot folder itself";
                     seen.strays.extend(sets.map(|inner| (format!("{name}/{inner}"), deep)));
                 }
             }

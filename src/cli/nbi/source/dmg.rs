@@ -21,7 +21,8 @@ pub fn each(path: &Path, visit: Visit<'_>) -> anyhow::Result<()> {
     let mut reader = source.into_reader()?;
     let (start, size) = volume_of(&mut reader)?;
     let mut device = Volume { reader, start, size, at: 0 };
-    let volume = HfsPlus::open(&mut device).map_err(|error| anyhow!("its HFS+ volume cannot be read: {error}"))?;
+    let volume =
+        HfsPlus::open(&mut device).map_err(|error| anyhow!("its HFS+ volume cannot be read: {error}"))?;
     let mut seen = 0;
     walk(&volume, &mut device, "", &mut seen, visit)
 }
@@ -118,7 +119,8 @@ impl Seek for Volume {
 
 impl Write for Volume {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        let why = "the volume was not unmounted cleanly: mount and eject it on a Mac, or import the .nbi folder";
+        let why =
+            "the volume was not unmounted cleanly: mount and eject it on a Mac, or import the .nbi folder";
         Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, why))
     }
 

@@ -17,7 +17,8 @@ pub fn each(root: &Path, visit: Visit<'_>) -> anyhow::Result<()> {
 fn walk(root: &Path, at: &str, visit: Visit<'_>) -> anyhow::Result<()> {
     let folder = root.join(at);
     let read = || format!("reading {}", folder.display());
-    let mut entries = fs::read_dir(&folder).with_context(read)?.collect::<io::Result<Vec<_>>>().with_context(read)?;
+    let mut entries =
+        fs::read_dir(&folder).with_context(read)?.collect::<io::Result<Vec<_>>>().with_context(read)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();

@@ -53,7 +53,10 @@ impl Set {
         let mut entries: Vec<Entry> = Vec::new();
         source
             .each(&mut |entry, _| {
-                ensure!(entries.len() < MOST_ENTRIES, "it has more than {MOST_ENTRIES} files; a set has a few dozen");
+                ensure!(
+                    entries.len() < MOST_ENTRIES,
+                    "it has more than {MOST_ENTRIES} files; a set has a few dozen"
+                );
                 entries.push(entry);
                 Ok(())
             })

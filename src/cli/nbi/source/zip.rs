@@ -14,7 +14,11 @@ use crate::netboot::nbi::{Entry, is_clutter};
 pub fn each(path: &Path, visit: Visit<'_>) -> anyhow::Result<()> {
     let file = BufReader::new(File::open(path)?);
     let mut archive = ZipArchive::new(file).context("the zip is damaged or cut off; copy it again")?;
-    ensure!(archive.len() <= MOST_ENTRIES * 2, "the zip has {} entries; a set has a few dozen", archive.len());
+    ensure!(
+        archive.len() <= MOST_ENTRIES * 2,
+        "the zip has {} entries; a set has a few dozen",
+        archive.len()
+    );
     for index in 0..archive.len() {
         let mut file = archive.by_index(index).context("the zip cannot be read")?;
         let raw = file.name()?.into_owned();
@@ -26,7 +30,10 @@ pub fn each(path: &Path, visit: Visit<'_>) -> anyhow::Result<()> {
             bail!("`{path}` in the zip is a symbolic link, which a set cannot have");
         }
         let kind = file.unix_mode().unwrap_or(0) & 0o170_000;
-        ensure!(matches!(kind, 0 | 0o100_000 | 0o040_000), "`{path}` in the zip is neither a file nor a folder");
+        ensure!(
+            matches!(kind, 0 | 0o100_000 | 0o040_000),
+            "`{path}` in the zip is neither a file nor a folder"
+        );
         if path.is_empty() {
             continue;
         }
