@@ -73,6 +73,9 @@ pub(super) fn read(
     export: Option<&NfsExport>,
 ) -> Result<(RootPath, Option<String>), BadSet> {
     let wrong = |want| BadSet::Wrong { key: "RootPath", want };
+    if path.contains(char::is_control) {
+        return Err(wrong("text without control characters"));
+    }
     let root = match kind {
         "HTTP" if path.starts_with("http://") => {
             if !has_address(authority(path)) {
@@ -103,7 +106,7 @@ pub(super) fn read(
             };
             (root, Some(file.to_owned()))
         }
-        other => return Err(BadSet::Type(other.chars().take(40).collect())),
+        other => return Err(BadSet::Type(other.escape_debug().take(40).collect())),
     };
     let (before, text) = match &root.0 {
         RootPath::Ours(text) => (WIDEST_HTTP, text),
