@@ -7,4 +7,7 @@ mod discovery;
 mod doctor;
 mod lab;
 mod probe;
+mod nbi;
+#[path = "../it/nbi_set.rs"]
+mod nbi_set;
 mod served;

@@ -272,7 +272,7 @@ impl Bsdp<'_> {
         machine_name: &str,
     ) -> Option<(Reply, String)> {
         let policy = self.site.policy;
-        let file = set.boot_file(&self.request.arch)?;
+        let file = set.boot_file(&self.request.arch, &self.request.system)?;
         let mut reply = reply.file(file);
         reply = match set.load_balance {
             Some(other) => reply.other_server(other),
@@ -295,6 +295,7 @@ impl Bsdp<'_> {
     fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
         Some(match set.root.as_ref()? {
             RootPath::Elsewhere(path) => path.clone(),
+            RootPath::OursByNfs(path) => format!("nfs:{}:{path}", set.load_balance.unwrap_or(server)),
             RootPath::Ours(path) => {
                 let base = HttpBase(set.load_balance.unwrap_or(server), self.site.http_port);
                 format!("{base}/boot/{path}")
