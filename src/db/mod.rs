@@ -10,6 +10,7 @@
 mod client;
 mod device;
 mod image;
+mod lease;
 mod run;
 mod sequence;
 

@@ -160,7 +160,7 @@ pub fn answer(
     }
     let transport = Client::claimed_by(packet).ok_or_else(|| unanswered(None)(Silence::NotABootClient))?;
     let exchange = if door == Door::Proxy { Exchange::Pxe } else { Exchange::Discover };
-    let client = Client::read(packet, transport)
+    let client = Client::read(packet, transport, site.loaders)
         .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, exchange)))(reason.into()))?;
     let told = match (door, kind) {
         (Door::Dhcp, MessageType::Discover) => discovery(packet, &client, site),

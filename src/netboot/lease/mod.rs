@@ -22,11 +22,13 @@
 
 mod answer;
 mod book;
+mod decision;
 mod plan;
 mod table;
 
 pub use answer::{Answer, Boot};
-pub use book::{Book, Ground, Identity, Silence, Step, Told};
+pub use book::Book;
+pub use decision::{Ground, Identity, Silence, Step, Told};
 pub use plan::{Network, Plan, PlanError, Range, Reservation, Subnet, Who};
 pub use table::{BadKey, Key, Lease, State};
 

@@ -6,13 +6,16 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use crate::value::{MacAddr, Serial};
 
 /// Most addresses of all pools and reservations: bounds the table of leases.
 const MOST_ADDRESSES: u64 = 65_536;
 
 /// A network and the length of its prefix: `10.77.0.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Network {
     base: u32,
     prefix: u8,
@@ -62,6 +65,14 @@ impl FromStr for Network {
     }
 }
 
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Network, String> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", Ipv4Addr::from(self.base), self.prefix)
@@ -69,7 +80,8 @@ impl fmt::Display for Network {
 }
 
 /// Addresses from the first to the last, both included: `10.77.0.100-10.77.0.199`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Range {
     /// The lowest.
     pub first: Ipv4Addr,
@@ -110,6 +122,14 @@ impl FromStr for Range {
             return Err(format!("the pool `{text}` ends before it begins; write the lower address first"));
         }
         Ok(Range { first, last })
+    }
+}
+
+impl TryFrom<String> for Range {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Range, String> {
+        text.parse()
     }
 }
 

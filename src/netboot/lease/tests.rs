@@ -311,7 +311,7 @@ fn a_new_address_is_probed_once_and_one_that_is_taken_is_set_aside() {
     let at = |now_ms| Ground { probes: true, ..ground(now_ms) };
     let bytes = discover(1).encode();
     let packet = Packet::parse(&bytes).unwrap();
-    let mut step = |book: &mut Book, now_ms| book.receive(&packet, Identity::default(), &at(now_ms)).unwrap();
+    let step = |book: &mut Book, now_ms| book.receive(&packet, Identity::default(), &at(now_ms)).unwrap();
     let Step::Probe { address, interface } = step(&mut book, 0) else { panic!("not probed") };
     assert_eq!(interface.as_deref(), Some("eth0"));
     assert!(matches!(step(&mut book, 1), Step::Probe { address: again, .. } if again == address));

@@ -3,9 +3,11 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod dhcp;
 mod library;
 mod network;
 mod ports;
+mod pxe;
 mod rule;
 mod runner;
 mod tftp;
@@ -14,13 +16,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
+pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
 pub use self::runner::{Runner, RunnerFragment};
 pub use self::tftp::{Tftp, TftpFragment};
+use crate::netboot::lease::PlanError;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +39,10 @@ pub struct Fragment {
     pub network: NetworkFragment,
     /// `[ports]`
     pub ports: PortsFragment,
+    /// `[dhcp]`
+    pub dhcp: DhcpFragment,
+    /// `[pxe]`
+    pub pxe: PxeFragment,
     /// `[tftp]`
     pub tftp: TftpFragment,
     /// `[runner]`
@@ -53,6 +62,10 @@ pub struct Config {
     pub network: Network,
     /// Ports; 0 lets the system choose.
     pub ports: Ports,
+    /// Addresses that are handed out.
+    pub dhcp: Dhcp,
+    /// Who is answered by PXE and HTTP boot.
+    pub pxe: Pxe,
     /// TFTP limits.
     pub tftp: Tftp,
     /// How Macs that boot are taken in.
@@ -91,6 +104,9 @@ pub enum ConfigError {
         /// What is allowed.
         rule: &'static str,
     },
+    /// `[[dhcp.subnet]]`s do not fit together.
+    #[error("`[dhcp]`: {0}")]
+    Dhcp(#[from] PlanError),
     /// Two services want one port.
     #[error("settings `ports.{one}` and `ports.{other}` are both {port}: give each its own port")]
     SamePort {
@@ -140,6 +156,8 @@ impl Fragment {
             socket: self.socket.or(earlier.socket),
             network: self.network.or(earlier.network),
             ports: self.ports.or(earlier.ports),
+            dhcp: self.dhcp.or(earlier.dhcp),
+            pxe: self.pxe.or(earlier.pxe),
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
@@ -154,11 +172,14 @@ impl Fragment {
         if let Some(path) = &socket {
             check("socket", &path.display(), path.is_absolute(), "must be an absolute path")?;
         }
+        let network = self.network.validate()?;
         Ok(Config {
             name,
             socket,
-            network: self.network.validate()?,
+            dhcp: self.dhcp.validate(&network)?,
+            network,
             ports: self.ports.validate()?,
+            pxe: self.pxe.validate()?,
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
             library: self.library.validate()?,
@@ -169,13 +190,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, dhcp, pxe, tftp, runner, library } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}")
     }
 }
 
