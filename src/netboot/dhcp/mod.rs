@@ -56,6 +56,7 @@ pub mod code {
     pub const RENEWAL_TIME: u8 = 58;
     pub const REBINDING_TIME: u8 = 59;
     pub const CLASS_ID: u8 = 60;
+    pub const SERVER_NAME: u8 = 66;
     pub const CLIENT_ID: u8 = 61;
     pub const BOOT_FILE: u8 = 67;
     pub const USER_CLASS: u8 = 77;

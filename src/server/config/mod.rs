@@ -3,6 +3,7 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod bsdp;
 mod dhcp;
 mod library;
 mod network;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::network::{Network, NetworkFragment};
@@ -39,6 +41,8 @@ pub struct Fragment {
     pub network: NetworkFragment,
     /// `[ports]`
     pub ports: PortsFragment,
+    /// `[bsdp]`
+    pub bsdp: BsdpFragment,
     /// `[dhcp]`
     pub dhcp: DhcpFragment,
     /// `[pxe]`
@@ -62,6 +66,8 @@ pub struct Config {
     pub network: Network,
     /// Ports; 0 lets the system choose.
     pub ports: Ports,
+    /// How Macs that hold N are answered.
+    pub bsdp: Bsdp,
     /// Addresses that are handed out.
     pub dhcp: Dhcp,
     /// Who is answered by PXE and HTTP boot.
@@ -156,6 +162,7 @@ impl Fragment {
             socket: self.socket.or(earlier.socket),
             network: self.network.or(earlier.network),
             ports: self.ports.or(earlier.ports),
+            bsdp: self.bsdp.or(earlier.bsdp),
             dhcp: self.dhcp.or(earlier.dhcp),
             pxe: self.pxe.or(earlier.pxe),
             tftp: self.tftp.or(earlier.tftp),
@@ -179,6 +186,7 @@ impl Fragment {
             dhcp: self.dhcp.validate(&network)?,
             network,
             ports: self.ports.validate()?,
+            bsdp: self.bsdp.validate()?,
             pxe: self.pxe.validate()?,
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
@@ -190,13 +198,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, dhcp, pxe, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, bsdp, dhcp, pxe, tftp, runner, library } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}")
     }
 }
 
@@ -242,6 +250,9 @@ mod tests {
             ("[network]\naddress = '0.0.0.0'", "`network.address` is `0.0.0.0`"),
             ("[library]\nkeep-free = 'much'", "`library.keep-free` is `much`"),
             ("[ports]\nhttp = 443", "`ports.http` and `ports.https` are both 443"),
+            ("[bsdp]\nbinding-days = 4000", "`bsdp.binding-days` is `4000`: 0 (for ever) to 3650 days"),
+            ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
+            ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),
             ("[runner]\ncountdown = 4000", "`runner.countdown` is `4000`"),
         ] {
             let error = parse(text).validate().unwrap_err().to_string();
@@ -252,7 +263,8 @@ mod tests {
     #[test]
     fn what_check_prints_gives_the_same_settings_again() {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
-                    [library]\nworkers = 3\nkeep-free = '2 GB'";
+                    [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
+                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);
         let defaults = Fragment::default().validate().unwrap();
