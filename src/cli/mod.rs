@@ -12,6 +12,7 @@ mod connection;
 pub mod deploy;
 pub mod device;
 pub mod image;
+pub mod lease;
 pub mod media;
 mod output;
 mod progress;
@@ -74,6 +75,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
+    /// Addresses that the appliance's own DHCP server gave
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
@@ -92,6 +96,7 @@ impl Command {
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
+            Command::Lease(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Status(verb) => status::status(verb, before),
         }

@@ -6,6 +6,9 @@
 //! Owns: the decision. Must not know: sockets, folders, clock. No path here gives an address to anyone.
 
 mod apple;
+mod single_step;
+
+pub use single_step::with_address;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -13,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::bsdp::{self, BindingTable, Change, ImageId, NotBsdp, Shadow};
 use super::dhcp::{Destination, FileName, MessageType, Packet, Reply, code};
 use super::nbi::BootSet;
-use super::pxe::{Client, Loaders, NotPxe, Transport};
+use super::pxe::{Client, LeftAlone, Loaders, NotPxe, Transport};
 use crate::value::MacAddr;
 
 /// What the answer depends on besides the packet.
@@ -132,6 +135,9 @@ pub enum Silence {
     /// The site's DHCP server is asked for an address.
     #[error("{0} is for the site's DHCP server; no address is handed out here")]
     AddressMatter(&'static str),
+    /// The site leaves this client to others.
+    #[error("{0}")]
+    LeftAlone(#[from] LeftAlone),
     /// INFORM, or REQUEST on port 4011, from a client that has no address.
     #[error("it names no address to answer to")]
     NoAddress,

@@ -34,6 +34,8 @@
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
 //! | `GET /api/v1/bindings` | | `[`[`Binding`]`]`, by hardware address |
 //! | `DELETE /api/v1/bindings/{mac}` `?system=MODEL` | | `[`[`Binding`]`]`: what was forgotten; 404 when there was none |
+//! | `GET /api/v1/leases` | | `[`[`Lease`]`]`, by address; none when addresses are the site's matter |
+//! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -47,12 +49,14 @@
 
 mod binding;
 mod device;
+mod lease;
 mod library;
 mod run;
 mod sequence;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
     JobState, Library, VerifyImage,

@@ -20,11 +20,11 @@ use crate::value::MacAddr;
 const LONGEST_LIST: u16 = 8192;
 
 /// A BSDP request and what it is judged by.
-struct Bsdp<'a> {
-    packet: &'a Packet<'a>,
-    request: bsdp::Request,
-    from: SocketAddrV4,
-    site: &'a Site<'a>,
+pub(super) struct Bsdp<'a> {
+    pub(super) packet: &'a Packet<'a>,
+    pub(super) request: bsdp::Request,
+    pub(super) from: SocketAddrV4,
+    pub(super) site: &'a Site<'a>,
 }
 
 /// The decision about a packet whose option 60 begins with `AAPLBSDPC`.
@@ -95,7 +95,7 @@ impl Bsdp<'_> {
     }
 
     /// Sets that this client may start, in the server's order.
-    fn candidates(&self) -> Vec<&BootSet> {
+    pub(super) fn candidates(&self) -> Vec<&BootSet> {
         let Self { request, site, .. } = self;
         let mut sets: Vec<&BootSet> =
             site.sets.iter().filter(|set| set.allows(&request.arch, &request.system, request.mac)).collect();
@@ -248,7 +248,7 @@ impl Bsdp<'_> {
         Some((reply, file.to_string()))
     }
 
-    fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
+    pub(super) fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
         Some(match set.root.as_ref()? {
             RootPath::Elsewhere(path) => path.clone(),
             RootPath::Ours(path) => {

@@ -128,7 +128,13 @@ pub(super) fn desk(leases: Arc<Leases>) -> (Desk, mpsc::Receiver<Asked>) {
 
 impl Desk {
     /// Takes in what may be about an address. Never waits; false when there is no room.
-    pub(super) fn take(&self, packet: &Packet<'_>, bytes: &[u8], arrived: &Arrived, boot: Option<Boot>) -> bool {
+    pub(super) fn take(
+        &self,
+        packet: &Packet<'_>,
+        bytes: &[u8],
+        arrived: &Arrived,
+        boot: Option<Boot>,
+    ) -> bool {
         if !packet.is_request || packet.message_type().is_none() || rivals::is_own_question(packet) {
             return true;
         }
@@ -237,7 +243,8 @@ impl Server {
         own: &[Ipv4Addr],
     ) -> Ipv4Addr {
         let subnet = plan.subnet_on(interface).filter(|_| packet.giaddr.is_unspecified());
-        let in_subnet = || own.iter().copied().find(|own| subnet.is_some_and(|subnet| subnet.network.contains(*own)));
+        let in_subnet =
+            || own.iter().copied().find(|own| subnet.is_some_and(|subnet| subnet.network.contains(*own)));
         self.context.settings.advertise.or_else(in_subnet).unwrap_or(arrived.local)
     }
 

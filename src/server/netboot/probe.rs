@@ -3,17 +3,16 @@
 //!
 //! One socket a probe, open as long as the probe lasts. Must not know: leases.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
-use nix::libc;
-use nix::sys::socket::{MsgFlags, bind, send};
+use nix::sys::socket::{MsgFlags, bind, recv, send};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::value::MacAddr;
@@ -41,9 +40,10 @@ pub(super) async fn holder(
         None => (beyond(address)?, echo_request().to_vec()),
     };
     socket.set_nonblocking(true)?;
-    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+    // Neither is UDP: tokio is only to say when there is something to read.
+    let socket = UdpSocket::from_std(socket.into())?;
     for _ in 0..TRIES {
-        match send(socket.get_ref().as_raw_fd(), &question, MsgFlags::empty()) {
+        match send(socket.as_raw_fd(), &question, MsgFlags::empty()) {
             // No route, or a neighbour that does not resolve: nobody there.
             Err(nix::Error::EHOSTUNREACH | nix::Error::ENETUNREACH) => return Ok(None),
             sent => drop(sent?),
@@ -64,14 +64,11 @@ pub(super) fn may_probe(interface: &str) -> io::Result<()> {
     on_wire(interface).map(drop)
 }
 
-async fn answered(
-    socket: &AsyncFd<Socket>,
-    read: impl Fn(&[u8]) -> Option<MacAddr>,
-) -> io::Result<MacAddr> {
+async fn answered(socket: &UdpSocket, read: impl Fn(&[u8]) -> Option<MacAddr>) -> io::Result<MacAddr> {
     let mut buffer = [0; 1600];
     loop {
-        let length = socket.async_io(Interest::READABLE, |mut socket| (&mut socket).read(&mut buffer)).await;
-        match length {
+        let received = || Ok(recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?);
+        match socket.async_io(Interest::READABLE, received).await {
             Ok(length) => {
                 if let Some(mac) = read(&buffer[..length]) {
                     return Ok(mac);
@@ -90,7 +87,8 @@ fn on_wire(interface: &str) -> io::Result<(Socket, MacAddr)> {
         let link = *one.address?.as_link_addr()?;
         Some((MacAddr::new(link.addr()?), link))
     });
-    let (mac, link) = found.ok_or_else(|| io::Error::other(format!("no Ethernet interface `{interface}`")))?;
+    let (mac, link) =
+        found.ok_or_else(|| io::Error::other(format!("no Ethernet interface `{interface}`")))?;
     let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
     bind(socket.as_raw_fd(), &link)?;
@@ -138,11 +136,6 @@ fn is_echo_reply(packet: &[u8], address: Ipv4Addr) -> bool {
     packet.get(12..16) == Some(&address.octets()[..]) && header >= 20 && packet.get(header) == Some(&0)
 }
 
-/// What an error of the system means to an admin.
-pub(super) fn is_forbidden(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +157,8 @@ mod tests {
 
     #[test]
     fn an_echo_reply_is_known_by_its_type_and_sender() {
-        let mut packet = [&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 9, 10, 0, 0, 1][..], &[0; 8]].concat();
+        let mut packet =
+            [&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 9, 10, 0, 0, 1][..], &[0; 8]].concat();
         assert!(is_echo_reply(&packet, ADDRESS));
         assert!(!is_echo_reply(&packet, Ipv4Addr::new(10, 0, 0, 8)));
         packet[20] = 8;
@@ -174,7 +168,8 @@ mod tests {
 
     #[test]
     fn an_echo_request_carries_a_right_checksum() {
-        let words: u32 = echo_request().chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
+        let words: u32 =
+            echo_request().chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
         assert_eq!(words, 0xffff);
     }
 }

@@ -37,7 +37,9 @@ pub enum RivalError {
         server: String,
     },
     /// It could not be found out.
-    #[error("whether another DHCP server answers on `{interface}` could not be asked; set `dhcp.force = true` to start without asking")]
+    #[error(
+        "whether another DHCP server answers on `{interface}` could not be asked; set `dhcp.force = true` to start without asking"
+    )]
     Unasked {
         /// Where.
         interface: String,
@@ -59,7 +61,8 @@ pub(super) fn is_own_question(packet: &Packet<'_>) -> bool {
 pub async fn refuse_beside_others(plan: &Plan) -> Result<(), RivalError> {
     for found in look(plan).await? {
         let (interface, answered) = found;
-        let servers = answered.map_err(|source| RivalError::Unasked { interface: interface.clone(), source })?;
+        let servers =
+            answered.map_err(|source| RivalError::Unasked { interface: interface.clone(), source })?;
         if !servers.is_empty() {
             return Err(RivalError::Answers { interface, server: words(&servers) });
         }
@@ -112,7 +115,9 @@ fn servers_on(interface: &str) -> Result<BTreeSet<Ipv4Addr>, AskError> {
     let heard = ask(interface, &request, Ports::BROADCAST, WAIT)?;
     let offers = heard.iter().filter(|heard| {
         let packet = heard.packet();
-        packet.is_ok_and(|packet| packet.message_type() == Some(MessageType::Offer) && !packet.yiaddr.is_unspecified())
+        packet.is_ok_and(|packet| {
+            packet.message_type() == Some(MessageType::Offer) && !packet.yiaddr.is_unspecified()
+        })
     });
     Ok(offers.map(|heard| heard.server()).collect())
 }

@@ -5,6 +5,7 @@ mod binding;
 mod device;
 mod image;
 mod job;
+mod lease;
 mod run;
 mod sequence;
 mod status;
@@ -58,6 +59,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::client))
         .routes(routes!(binding::list))
         .routes(routes!(binding::forget))
+        .routes(routes!(lease::list))
+        .routes(routes!(lease::release))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
