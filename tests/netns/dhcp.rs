@@ -41,7 +41,7 @@ fn site(lab: &Lab, machine: &str, dhcp: &str) -> Site {
     let boot = site.folder.path().join("data/boot");
     fs::create_dir_all(boot.join("rootstock.nbi/i386")).unwrap();
     fs::create_dir_all(boot.join("ipxe")).unwrap();
-    let nbi = "<plist version=\"1.0\"><dict><key>Name</key><string>Rootstock</string><key>Index</key><integer>1</integer>\
+    let nbi = "<plist version=\"1.0\"><dict><key>Name</key><string>Rootstock</string><key>Index</key><integer>1</integer><key>Kind</key><integer>1</integer>\
         <key>IsInstall</key><true/><key>BootFile</key><string>booter</string><key>Type</key><string>BootFileOnly</string>\
         <key>Architectures</key><array><string>i386</string></array></dict></plist>";
     fs::write(boot.join("rootstock.nbi/NBImageInfo.plist"), nbi).unwrap();
@@ -105,7 +105,7 @@ impl Site {
     fn rootstock(&self, arguments: &[&str]) -> Value {
         let socket = self.folder.path().join("socket");
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootstock"));
-        let done = command.arg("--socket").arg(socket).arg("--json").args(arguments).output().unwrap();
+        let done = command.arg("--socket").arg(socket).args(arguments).arg("--json").output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         serde_json::from_slice(&done.stdout).unwrap()
     }
@@ -455,8 +455,10 @@ fn boot_clients_are_told_address_and_loader_an_old_mac_in_one_packet() {
     let _daemon = site.start();
     lab.inside("mac", || {
         let socket = wire();
-        let mac =
-            client(MessageType::Discover, 1).class("AAPLBSDPC/i386/MacBook5,1").wants(&[60, 43, 17, 1, 3]);
+        let mac = client(MessageType::Discover, 1)
+            .class("AAPLBSDPC/i386/MacBook5,1")
+            .vendor(&[2, 2, 1, 1])
+            .wants(&[60, 43, 17, 1, 3]);
         let offer = exchange(&socket, &BTreeMap::from([(1, mac.clone())]), has_address).remove(&1).unwrap();
         let packet = Packet::parse(&offer.bytes).unwrap();
         assert_eq!((packet.file, packet.siaddr), (&b"rootstock.nbi/i386/booter"[..], SERVER));
@@ -465,6 +467,7 @@ fn boot_clients_are_told_address_and_loader_an_old_mac_in_one_packet() {
         let request = Request::new(MessageType::Request, self::mac(1), 0x7700_0001)
             .broadcast()
             .class("AAPLBSDPC/i386/MacBook5,1")
+            .vendor(&[2, 2, 1, 1])
             .option(code::SERVER_ID, SERVER.octets())
             .option(code::REQUESTED_ADDRESS, offer.yiaddr.octets());
         let ack = exchange(&socket, &BTreeMap::from([(1, request)]), has_address).remove(&1).unwrap();

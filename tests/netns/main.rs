@@ -4,6 +4,7 @@
 
 mod clients;
 mod dhcp;
+mod dhcp_neighbours;
 mod discovery;
 mod lab;
 mod served;

@@ -11,7 +11,7 @@ use crate::netboot::lease::Boot;
 const SELECTED_IMAGE: u8 = 8;
 
 /// Options 60, 43, 17, boot file and next server for the OFFER and the ACK of an address: the image that the Mac is bound
-/// to, else the default of an unfiltered list. None when it is no Mac, or nothing is for it.
+/// to, else the default of its list. None when it is no Mac, or nothing is for it.
 pub fn with_address(packet: &Packet<'_>, door: Door, site: &Site<'_>) -> Option<Boot> {
     let kind = packet.message_type()?;
     let is_about_address = door == Door::Dhcp && matches!(kind, MessageType::Discover | MessageType::Request);
@@ -22,8 +22,10 @@ pub fn with_address(packet: &Packet<'_>, door: Door, site: &Site<'_>) -> Option<
     let bound = site.bindings.of(request.mac, &request.system).map(|bound| bound.image);
     let asked = Bsdp { packet, request, from: std::net::SocketAddrV4::new(site.server, 0), site };
     let sets = asked.candidates();
-    let set =
-        sets.iter().find(|set| Some(set.id) == bound).or_else(|| sets.iter().find(|set| set.passes(&[])))?;
+    let set = sets
+        .iter()
+        .find(|set| Some(set.id) == bound)
+        .or_else(|| sets.iter().find(|set| set.passes(&asked.request.filter)))?;
     let file = set.boot_file(&asked.request.arch)?.clone();
     let selected = [&[SELECTED_IMAGE, 4][..], &set.id.to_bytes()].concat();
     let mut options = vec![(code::CLASS_ID, bsdp::CLASS.to_vec()), (code::VENDOR, selected)];

@@ -167,10 +167,14 @@ pub(super) async fn serve(
             Some(asked) = queue.recv() => batch.push(asked),
             Some(Ok(probed)) = desk.probes.join_next() => batch.extend(desk.probed(probed).await),
         }
-        while let (true, Ok(asked)) = (batch.len() < BATCH, queue.try_recv()) {
+        while batch.len() < BATCH
+            && let Ok(asked) = queue.try_recv()
+        {
             batch.push(asked);
         }
-        while let (true, Some(Ok(probed))) = (batch.len() < BATCH, desk.probes.try_join_next()) {
+        while batch.len() < BATCH
+            && let Some(Ok(probed)) = desk.probes.try_join_next()
+        {
             batch.extend(desk.probed(probed).await);
         }
         desk.decide(batch).await;
@@ -265,6 +269,10 @@ impl Server {
     fn probe(&mut self, asked: Asked, address: Ipv4Addr, interface: Option<String>) {
         let asker = Packet::parse(&asked.bytes).ok().and_then(|packet| packet.mac());
         let (Some(asker), true) = (asker, self.probes.len() < MOST_PROBES) else { return };
+        if self.probes.is_empty() {
+            // Whatever became of the last ones.
+            self.probing.clear();
+        }
         if !self.probing.insert(address) {
             return;
         }
