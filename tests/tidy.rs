@@ -125,3 +125,15 @@ fn every_file_says_what_it_owns_and_stays_short() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// ARCHITECTURE.md, invariant 6.
+#[test]
+fn only_the_answers_of_leases_write_an_address() {
+    let mut writers: Vec<String> = all_sources()
+        .into_iter()
+        .filter(|(_, text)| code(text).any(|line| line.contains(".yiaddr(") && !line.contains(".yiaddr()")))
+        .map(|(path, _)| path)
+        .collect();
+    writers.dedup();
+    assert_eq!(writers, ["netboot/lease/answer.rs"]);
+}

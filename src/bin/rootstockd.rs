@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use rootstock::server::Server;
 use rootstock::server::config::{Config, FOLDERS, Fragment};
+use rootstock::server::listen::check_interfaces;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = settings(&arguments)?;
     if arguments.check {
+        check_interfaces(&config)?;
         say(&mut std::io::stdout(), &config.to_string());
         return Ok(());
     }

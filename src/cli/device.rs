@@ -204,6 +204,7 @@ fn in_words(event: &ClientEvent) -> String {
         Stage::List => "LIST",
         Stage::Select => "SELECT",
         Stage::Pxe => "PXE",
+        Stage::Lease => "lease",
         Stage::Tftp => "TFTP",
         Stage::Http => "HTTP",
         Stage::Runner => "runner",

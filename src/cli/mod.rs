@@ -15,6 +15,7 @@ pub mod doctor;
 mod finding;
 pub mod image;
 mod interfaces;
+pub mod lease;
 pub mod media;
 pub mod model;
 pub mod netboot;
@@ -80,6 +81,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
+    /// Addresses that the appliance's own DHCP server gave
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
@@ -111,6 +115,7 @@ impl Command {
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
+            Command::Lease(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),

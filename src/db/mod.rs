@@ -11,6 +11,7 @@ mod binding;
 mod client;
 mod device;
 mod image;
+mod lease;
 mod run;
 mod sequence;
 mod standing;

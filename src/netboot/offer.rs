@@ -6,6 +6,9 @@
 //! Owns: the decision. Must not know: sockets, folders, clock. No path here gives an address to anyone.
 
 mod apple;
+mod single_step;
+
+pub use single_step::with_address;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -13,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::bsdp::{self, BindingTable, Change, ImageId, NotBsdp, Shadow};
 use super::dhcp::{Destination, FileName, MessageType, Packet, Reply, code};
 use super::nbi::BootSet;
-use super::pxe::{Client, Loaders, NotPxe, Transport};
+use super::pxe::{Client, LeftAlone, Loaders, NotPxe, Transport};
 use crate::value::MacAddr;
 
 /// What the answer depends on besides the packet.
@@ -153,6 +156,9 @@ pub enum Silence {
     /// The site's DHCP server is asked for an address.
     #[error("{0} is for the site's DHCP server; no address is handed out here")]
     AddressMatter(&'static str),
+    /// The site leaves this client to others.
+    #[error("{0}")]
+    LeftAlone(#[from] LeftAlone),
     /// INFORM, or REQUEST on port 4011, from a client that has no address.
     #[error("it names no address to answer to")]
     NoAddress,
@@ -232,7 +238,7 @@ pub fn answer(
     let transport =
         transport.ok_or_else(|| unanswered(None)(Silence::NotABootClient)).map_err(with_change)?;
     let exchange = if door == Door::Proxy { Exchange::Pxe } else { Exchange::Discover };
-    let client = Client::read(packet, transport)
+    let client = Client::read(packet, transport, site.loaders)
         .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, exchange)))(reason.into()))?;
     let told = match (door, kind) {
         (Door::Dhcp, MessageType::Discover) => discovery(packet, &client, site),

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
-use super::netboot::Bindings;
 use super::nbi::Shelf;
+use super::netboot::{Bindings, Leases};
 use super::runs::Runs;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -30,6 +30,8 @@ pub struct Appliance {
     pub db: Db,
     /// Which Mac took which boot image.
     pub bindings: Arc<Bindings>,
+    /// Addresses that are handed out; none: the site's DHCP server does it.
+    pub leases: Option<Arc<Leases>>,
     /// Packs and manifests.
     pub library: Arc<Library>,
     /// Boot sets.

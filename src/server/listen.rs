@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::{Config, host_name};
+use crate::netboot::lease::{Network as SubnetNetwork, Plan, Subnet};
 
 /// Connections that wait to be accepted: a lab that is switched on at once.
 const BACKLOG: i32 = 1024;
@@ -45,12 +46,36 @@ pub enum ListenError {
     #[error("another process answers on the admin's socket {}; stop it, or set `socket`", .0.display())]
     SocketInUse(PathBuf),
     /// A named interface does not exist.
-    #[error("there is no network interface `{name}`; there are {have}: correct `network.interfaces`")]
+    #[error("there is no network interface `{name}`; there are {have}: correct `{key}`")]
     Interface {
         /// As written.
         name: String,
         /// Those that exist.
         have: String,
+        /// Setting that names it.
+        key: &'static str,
+    },
+    /// Clients that get their addresses here could not reach us.
+    #[error(
+        "`{interface}` has no address in the subnet {network}: give it one (`ip address add`), or correct `dhcp.subnet.interface`"
+    )]
+    NotInSubnet {
+        /// Which interface.
+        interface: String,
+        /// Which subnet.
+        network: SubnetNetwork,
+    },
+    /// Our own address would be given to a client.
+    #[error(
+        "{address}, which is this machine's own on `{interface}`, would be handed out in {network}: leave it out of `pools`"
+    )]
+    OwnAddress {
+        /// Our address.
+        address: Ipv4Addr,
+        /// Which interface.
+        interface: String,
+        /// Which subnet.
+        network: SubnetNetwork,
     },
 }
 
@@ -130,13 +155,46 @@ pub fn address() -> Option<Ipv4Addr> {
 
 /// Every configured interface must exist.
 pub fn check_interfaces(config: &Config) -> Result<(), ListenError> {
-    let have: BTreeSet<String> = interfaces().into_iter().map(|(name, _)| name).collect();
-    match config.network.interfaces.iter().find(|name| !have.contains(*name)) {
-        None => Ok(()),
-        Some(name) => {
-            let have: Vec<_> = have.into_iter().collect();
-            Err(ListenError::Interface { name: name.clone(), have: have.join(", ") })
+    let interfaces = interfaces();
+    let have: BTreeSet<&str> = interfaces.iter().map(|(name, _)| name.as_str()).collect();
+    let absent = |name: &str, key| {
+        let have: Vec<_> = have.iter().copied().collect();
+        Err(ListenError::Interface { name: name.to_owned(), have: have.join(", "), key })
+    };
+    if let Some(name) = config.network.interfaces.iter().find(|name| !have.contains(name.as_str())) {
+        return absent(name, "network.interfaces");
+    }
+    for subnet in config.dhcp.plan.iter().flat_map(Plan::subnets) {
+        let Some(interface) = &subnet.interface else { continue };
+        if !have.contains(interface.as_str()) {
+            return absent(interface, "dhcp.subnet.interface");
         }
+        check_own_address(subnet, interface, &interfaces)?;
+    }
+    Ok(())
+}
+
+/// Clients must reach us, and nobody may be given our address.
+fn check_own_address(
+    subnet: &Subnet,
+    interface: &str,
+    interfaces: &[(String, Option<IpAddr>)],
+) -> Result<(), ListenError> {
+    let own: Vec<Ipv4Addr> = interfaces
+        .iter()
+        .filter(|(name, _)| name == interface)
+        .filter_map(|(_, address)| match address {
+            Some(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        })
+        .collect();
+    let (interface, network) = (interface.to_owned(), subnet.network);
+    if !own.iter().any(|address| network.contains(*address)) {
+        return Err(ListenError::NotInSubnet { interface, network });
+    }
+    match own.into_iter().find(|own| subnet.is_in_pool(*own) || subnet.reserved(*own).is_some()) {
+        Some(address) => Err(ListenError::OwnAddress { address, interface, network }),
+        None => Ok(()),
     }
 }
 

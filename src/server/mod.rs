@@ -91,6 +91,12 @@ pub enum ServerError {
     /// Sockets of the boot services.
     #[error(transparent)]
     Boot(#[from] netboot::BindError),
+    /// The DHCP server.
+    #[error(transparent)]
+    Leases(#[from] netboot::OpenError),
+    /// Another DHCP server.
+    #[error(transparent)]
+    Rival(#[from] netboot::RivalError),
     /// The library.
     #[error(transparent)]
     Library(#[from] library::LibraryError),
@@ -159,12 +165,14 @@ impl Server {
         let bindings = Arc::new(netboot::Bindings::open(db.clone(), config.bsdp.binding_days).await?);
         let folder = netboot::BootFolder::with_rules(data.boot(), config.nbi.rules());
         let shelf = nbi::Shelf::open(folder, config.library.keep_free)?;
+        let leases = open_leases(&config, &db).await?;
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone()),
             db,
             bindings,
+            leases,
             library,
             shelf,
             jobs: Jobs::default(),
@@ -205,6 +213,7 @@ impl Server {
             let shared = netboot::Shared {
                 db: app.db.clone(),
                 bindings: app.bindings.clone(),
+                leases: app.leases.clone(),
                 timeline: app.timeline.sender(),
                 counters: Arc::default(),
             };
@@ -329,6 +338,16 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     Ok(())
 }
 
+/// The leases, where addresses are handed out here, and nobody else does.
+async fn open_leases(config: &Config, db: &Db) -> Result<Option<Arc<netboot::Leases>>, ServerError> {
+    let config::Dhcp { plan: Some(plan), force, probe, single_step } = &config.dhcp else { return Ok(None) };
+    if !force {
+        netboot::refuse_beside_others(plan).await?;
+    }
+    let leases = netboot::Leases::open(db.clone(), plan.clone(), *probe, *single_step).await?;
+    Ok(Some(Arc::new(leases)))
+}
+
 fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Settings {
     let defaults = netboot::Settings::new(boot);
     netboot::Settings {
@@ -343,6 +362,8 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         https_port,
         bsdp: config.bsdp.policy.clone(),
         without_deployment: config.boot.without_deployment,
+        pxe: config.pxe.policy.clone(),
+        offer_delay: config.pxe.offer_delay,
         tftp: Limits {
             block_size: config.tftp.max_block_size,
             window: config.tftp.max_window,

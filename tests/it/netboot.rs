@@ -57,7 +57,7 @@ fn serve(change: impl FnOnce(&mut Settings)) -> Served {
     let (tftp, http) = (sockets.tftp_address().unwrap(), sockets.http_address().unwrap());
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
     let bindings = Arc::new(runtime.block_on(Bindings::open(db.clone(), 30)).unwrap());
-    let shared = Shared { db, bindings, timeline: sender, counters: counters.clone() };
+    let shared = Shared { db, bindings, leases: None, timeline: sender, counters: counters.clone() };
     let task = runtime.spawn(run(sockets, settings, shared, stop.clone()));
     Served { runtime, stop, task: Some(task), events, counters, folder, dhcp, proxy, tftp, http }
 }

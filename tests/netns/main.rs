@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod clients;
+mod dhcp;
+mod dhcp_neighbours;
 mod discovery;
 mod doctor;
 mod lab;

@@ -61,7 +61,8 @@ pub fn serve(lab: &Lab, machine: &str, change: impl FnOnce(&mut Settings)) -> Se
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
     let counters = Arc::new(Counters::default());
     let bindings = Arc::new(runtime.block_on(Bindings::open(db.clone(), 30)).unwrap());
-    let shared = Shared { db, bindings: bindings.clone(), timeline: sender, counters: counters.clone() };
+    let shared =
+        Shared { db, bindings: bindings.clone(), leases: None, timeline: sender, counters: counters.clone() };
     let task = runtime.spawn(run(sockets, settings, shared, stop.clone()));
     Served { runtime, stop, task: Some(task), events, bindings, counters, folder }
 }

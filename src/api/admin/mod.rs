@@ -39,6 +39,8 @@
 //! | `GET /api/v1/nbi/{folder}` | | [`Nbi`] |
 //! | `PUT /api/v1/nbi/{folder}/overrides` | [`NbiOverrides`] | [`Nbi`] |
 //! | `DELETE /api/v1/nbi/{folder}` | | 204 |
+//! | `GET /api/v1/leases` | | `[`[`Lease`]`]`, by address; none when addresses are the site's matter |
+//! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -52,6 +54,7 @@
 
 mod binding;
 mod device;
+mod lease;
 mod library;
 mod nbi;
 mod run;
@@ -59,6 +62,7 @@ mod sequence;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
     JobState, Library, VerifyImage,

@@ -64,6 +64,5 @@ pub mod code {
     pub const CLIENT_ARCHITECTURE: u8 = 93;
     pub const CLIENT_INTERFACE: u8 = 94;
     pub const CLIENT_UUID: u8 = 97;
-    pub const SUBNET_SELECTION: u8 = 118;
     pub const END: u8 = 255;
 }

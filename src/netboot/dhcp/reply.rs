@@ -74,7 +74,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// A reply in the making. `hops`, `secs` and `yiaddr` are always 0: no address is ever handed out here.
+/// A reply in the making. `hops` and `secs` are always 0.
 #[derive(Clone, Debug)]
 pub struct Reply {
     header: [u8; 236],
@@ -105,6 +105,12 @@ impl Reply {
     /// Repeats the address that the client has.
     pub fn ciaddr(mut self, address: Ipv4Addr) -> Reply {
         self.header[12..16].copy_from_slice(&address.octets());
+        self
+    }
+
+    /// Gives an address. Only `netboot::lease` may (ARCHITECTURE.md, invariant 6).
+    pub(in crate::netboot) fn yiaddr(mut self, address: Ipv4Addr) -> Reply {
+        self.header[16..20].copy_from_slice(&address.octets());
         self
     }
 

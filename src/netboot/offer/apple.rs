@@ -27,11 +27,11 @@ const OUR_SET: &str = "rootstock.nbi";
 const LONGEST_LIST: u16 = 8192;
 
 /// A BSDP request and what it is judged by.
-struct Bsdp<'a> {
-    packet: &'a Packet<'a>,
-    request: bsdp::Request,
-    from: SocketAddrV4,
-    site: &'a Site<'a>,
+pub(super) struct Bsdp<'a> {
+    pub(super) packet: &'a Packet<'a>,
+    pub(super) request: bsdp::Request,
+    pub(super) from: SocketAddrV4,
+    pub(super) site: &'a Site<'a>,
 }
 
 /// The decision about a packet whose option 60 begins with `AAPLBSDPC`.
@@ -108,7 +108,7 @@ impl Bsdp<'_> {
     }
 
     /// Sets that this client may start, in the server's order.
-    fn candidates(&self) -> Vec<&BootSet> {
+    pub(super) fn candidates(&self) -> Vec<&BootSet> {
         let mut sets: Vec<&BootSet> = self.admitting().filter(|set| self.left_out(set).is_none()).collect();
         sets.sort_by_key(|set| set.rank());
         sets
@@ -292,7 +292,7 @@ impl Bsdp<'_> {
         Some((reply, file.to_string()))
     }
 
-    fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
+    pub(super) fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
         Some(match set.root.as_ref()? {
             RootPath::Elsewhere(path) => path.clone(),
             RootPath::OursByNfs(path) => format!("nfs:{}:{path}", set.load_balance.unwrap_or(server)),

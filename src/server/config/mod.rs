@@ -5,10 +5,12 @@
 
 mod boot;
 mod bsdp;
+mod dhcp;
 mod library;
 mod nbi;
 mod network;
 mod ports;
+mod pxe;
 mod rule;
 mod runner;
 mod tftp;
@@ -19,14 +21,17 @@ use serde::Deserialize;
 
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
+pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
+pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
 pub use self::runner::{Runner, RunnerFragment};
 pub use self::tftp::{Tftp, TftpFragment};
+use crate::netboot::lease::PlanError;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,6 +49,10 @@ pub struct Fragment {
     pub boot: BootFragment,
     /// `[bsdp]`
     pub bsdp: BsdpFragment,
+    /// `[dhcp]`
+    pub dhcp: DhcpFragment,
+    /// `[pxe]`
+    pub pxe: PxeFragment,
     /// `[tftp]`
     pub tftp: TftpFragment,
     /// `[runner]`
@@ -69,6 +78,10 @@ pub struct Config {
     pub bsdp: Bsdp,
     /// Which Macs are started.
     pub boot: Boot,
+    /// Addresses that are handed out.
+    pub dhcp: Dhcp,
+    /// Who is answered by PXE and HTTP boot.
+    pub pxe: Pxe,
     /// TFTP limits.
     pub tftp: Tftp,
     /// How Macs that boot are taken in.
@@ -109,6 +122,9 @@ pub enum ConfigError {
         /// What is allowed.
         rule: &'static str,
     },
+    /// `[[dhcp.subnet]]`s do not fit together.
+    #[error("`[dhcp]`: {0}")]
+    Dhcp(#[from] PlanError),
     /// Two services want one port.
     #[error("settings `ports.{one}` and `ports.{other}` are both {port}: give each its own port")]
     SamePort {
@@ -160,6 +176,8 @@ impl Fragment {
             ports: self.ports.or(earlier.ports),
             boot: self.boot.or(earlier.boot),
             bsdp: self.bsdp.or(earlier.bsdp),
+            dhcp: self.dhcp.or(earlier.dhcp),
+            pxe: self.pxe.or(earlier.pxe),
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
@@ -175,13 +193,16 @@ impl Fragment {
         if let Some(path) = &socket {
             check("socket", &path.display(), path.is_absolute(), "must be an absolute path")?;
         }
+        let network = self.network.validate()?;
         Ok(Config {
             name,
             socket,
-            network: self.network.validate()?,
+            dhcp: self.dhcp.validate(&network)?,
+            network,
             ports: self.ports.validate()?,
             boot: self.boot.validate()?,
             bsdp: self.bsdp.validate()?,
+            pxe: self.pxe.validate()?,
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
             library: self.library.validate()?,
@@ -193,13 +214,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, boot, bsdp, tftp, runner, library, nbi } = self;
+        let Config { name, socket, network, ports, boot, bsdp, dhcp, pxe, tftp, runner, library, nbi } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{tftp}\n{runner}\n{library}\n{nbi}")
+        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}\n{nbi}")
     }
 }
 

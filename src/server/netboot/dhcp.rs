@@ -20,7 +20,9 @@ use crate::api::timeline::Stage;
 use crate::netboot::bsdp::{self, Change};
 use crate::netboot::dhcp::Packet;
 use crate::netboot::intake::{Buckets, Intake, LANE, Lane, Rate};
-use crate::netboot::offer::{Answer, Deployed, Door, Exchange, Silence, Site, Unanswered, answer};
+use crate::netboot::offer::{
+    Answer, Deployed, Door, Exchange, Silence, Site, Unanswered, answer, with_address,
+};
 use crate::netboot::pxe;
 use crate::value::MacAddr;
 
@@ -64,13 +66,13 @@ struct Port {
 
 pub(super) async fn serve(
     door: Door,
-    socket: Datagrams,
+    socket: Arc<Datagrams>,
     context: Arc<Context>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut port = Port {
         door,
-        socket: Arc::new(socket),
+        socket,
         context,
         intake: Intake::new(LANE),
         macs: Buckets::new(OF_A_MAC),
@@ -173,11 +175,28 @@ async fn one(
         context.clients.learn(address, mac);
     }
     let deployed = deployed_to(&packet, lane, context).await;
-    match decide(&packet, door, arrived, (facts, deployed), context) {
+    let known = Known { facts, deployed };
+    let decided = match left_alone(&packet, door, context).await {
+        Some(unanswered) => Err(unanswered),
+        None => decide(&packet, door, arrived, known, context),
+    };
+    ask_for_address(&packet, door, waiting, known, context);
+    match decided {
         Ok(mut answer) => {
             let change = answer.change.take();
             let told = Told { answer, arrived: *arrived, lane, socket: socket.clone() };
-            remember_and_send(change, told, context).await;
+            let is_pxe_offer = door == Door::Dhcp && pxe::Client::claimed_by(&packet).is_some();
+            match context.delayed.clone().try_acquire_owned() {
+                Ok(room) if is_pxe_offer && !context.settings.offer_delay.is_zero() => {
+                    let context = context.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(context.settings.offer_delay).await;
+                        send(told, &context).await;
+                        drop(room);
+                    });
+                }
+                _ => remember_and_send(change, told, context).await,
+            }
         }
         Err(unanswered) => {
             if let Some(change) = unanswered.change.as_ref().filter(|change| context.bindings.is_news(change))
@@ -188,6 +207,13 @@ async fn one(
             log_silence(unanswered, lane, arrived, context);
         }
     }
+}
+
+/// What is known beside the packet when it is decided upon.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    facts: &'a Facts,
+    deployed: Deployed,
 }
 
 /// Whether anything is deployed to the Mac that asks. A flood is answered without looking: it may as well boot.
@@ -202,13 +228,45 @@ async fn deployed_to(packet: &Packet<'_>, lane: Lane, context: &Context) -> Depl
     }
 }
 
+/// Why a PXE or HTTP boot client is left to other servers, if it is.
+async fn left_alone(packet: &Packet<'_>, door: Door, context: &Context) -> Option<Unanswered> {
+    let policy = &context.settings.pxe;
+    let mac = packet.mac().filter(|_| pxe::Client::claimed_by(packet).is_some())?;
+    let is_known = policy.asks_who_is_known()
+        && context.db.devices_with(mac).await.is_ok_and(|devices| !devices.is_empty());
+    let reason = policy.leaves_alone(mac, is_known)?.into();
+    let exchange = if door == Door::Proxy { Exchange::Pxe } else { Exchange::Discover };
+    Some(Unanswered { client: Some((mac, exchange)), reason, change: None })
+}
+
+/// Hands the packet on to the DHCP server, where that is ours.
+fn ask_for_address(packet: &Packet<'_>, door: Door, waiting: &Waiting, known: Known<'_>, context: &Context) {
+    let (Door::Dhcp, Some(desk)) = (door, &context.desk) else { return };
+    let Waiting { bytes, arrived } = waiting;
+    let tell = |site: &Site<'_>| with_address(packet, door, site);
+    let boot = if desk.leases.tells_image() { on_site(arrived, known, context, tell) } else { None };
+    if !desk.take(packet, bytes, arrived, boot) {
+        context.clients.crowded_out(*arrived.from.ip());
+    }
+}
+
 fn decide(
     packet: &Packet<'_>,
     door: Door,
     arrived: &Arrived,
-    (facts, deployed): (&Facts, Deployed),
+    known: Known<'_>,
     context: &Context,
 ) -> Result<Answer, Unanswered> {
+    on_site(arrived, known, context, |site| answer(packet, door, arrived.from, site))
+}
+
+/// Gives `decide` the facts of the site as a client sees it whose packet arrived so.
+fn on_site<T>(
+    arrived: &Arrived,
+    Known { facts, deployed }: Known<'_>,
+    context: &Context,
+    decide: impl FnOnce(&Site<'_>) -> T,
+) -> T {
     let server = context.settings.advertise.unwrap_or(arrived.local);
     let with_new;
     // An address that the interface was given after the last look.
@@ -229,7 +287,7 @@ fn decide(
         policy: &context.settings.bsdp,
         deployed,
     };
-    answer(packet, door, arrived.from, &site)
+    decide(&site)
 }
 
 /// An answer with all that sending it takes.
@@ -291,6 +349,10 @@ impl Told {
 
 fn log_silence(silence: Unanswered, lane: Lane, arrived: &Arrived, context: &Context) {
     let Unanswered { client, reason, .. } = silence;
+    if context.desk.is_some() && matches!(reason, Silence::AddressMatter(_) | Silence::NotBound) {
+        // The DHCP server here says what became of it.
+        return;
+    }
     let clients = &context.clients;
     let from = arrived.from;
     match &reason {

@@ -4,6 +4,7 @@
 //! * [`folder`](BootFolder): what the boot folder holds now
 //! * `clients`: who was seen, the timeline, what was logged already
 //! * [`bindings`](Bindings) and `record`: which Mac took which image, on disk before it is told
+//! * [`leases`](Leases), `probe` and `rivals`: addresses, where they are handed out here
 //! * `facts`: the folder, addresses and interfaces, looked at no more often than needed
 //! * `dhcp` · `tftp` and `transfer` · `http`: receive, ask the wing, send, log
 //!
@@ -15,7 +16,10 @@ mod dhcp;
 mod facts;
 mod folder;
 mod http;
+mod leases;
+mod probe;
 mod record;
+mod rivals;
 mod socket;
 mod tftp;
 mod transfer;
@@ -23,20 +27,24 @@ mod transfer;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use bindings::Bindings;
 pub use clients::Counters;
 pub use folder::BootFolder;
+pub use leases::{Leases, OpenError};
+pub use rivals::{RivalError, refuse_beside_others};
 pub use socket::{BindError, Sockets};
 
 use super::verdict::Verdicts;
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
 use crate::netboot::offer::{Door, Policy, Then};
+use crate::netboot::pxe;
 use crate::netboot::tftp::Limits;
 use crate::server::nbi::scan::Rules;
 
@@ -63,6 +71,10 @@ pub struct Settings {
     pub bsdp: Policy,
     /// What becomes of a Mac to which nothing is deployed.
     pub without_deployment: Then,
+    /// Which PXE and HTTP boot clients are answered.
+    pub pxe: pxe::Policy,
+    /// How long an offer to them is held back.
+    pub offer_delay: Duration,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
     /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
@@ -101,6 +113,8 @@ impl Settings {
             kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
             bsdp: Policy::default(),
             without_deployment: Then::Boot,
+            pxe: pxe::Policy::default(),
+            offer_delay: Duration::ZERO,
             tftp: Limits::default(),
             tftp_transfers: 384,
             http_connections: 512,
@@ -109,14 +123,20 @@ impl Settings {
     }
 }
 
+/// Offers that are held back at one time; what is beyond goes out at once.
+const MOST_DELAYED: usize = 1024;
+
 /// What every service needs.
 struct Context {
     settings: Settings,
-    /// What must be known after a restart: leases.
-    #[expect(dead_code, reason = "leases come next")]
+    /// Which devices are known.
     db: Db,
     /// Whether anything is deployed to a Mac.
     verdicts: Verdicts,
+    /// Where requests for addresses go; none: the site's DHCP server hands them out.
+    desk: Option<leases::Desk>,
+    /// Room for offers that are held back.
+    delayed: Arc<Semaphore>,
     /// Which Mac took which image.
     bindings: Arc<Bindings>,
     /// Changes of bindings on their way to the disk, with the answers that wait for them.
@@ -134,6 +154,8 @@ pub struct Shared {
     pub db: Db,
     /// Which Mac took which image; the admin's API shows them and forgets.
     pub bindings: Arc<Bindings>,
+    /// Addresses that are handed out, if they are; the admin's API shows and releases them.
+    pub leases: Option<Arc<Leases>>,
     /// Where timeline entries go.
     pub timeline: mpsc::Sender<ClientEvent>,
     /// What happened since the start.
@@ -147,8 +169,9 @@ pub async fn run(
     shared: Shared,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let Shared { db, bindings, timeline, counters } = shared;
+    let Shared { db, bindings, leases, timeline, counters } = shared;
     let (record, changes) = record::queue();
+    let (desk, asked) = leases.clone().map(leases::desk).unzip();
     let context = Arc::new(Context {
         http_port: sockets.http_address()?.port(),
         folder: BootFolder::with_rules(settings.boot.clone(), settings.nbi.clone()),
@@ -157,11 +180,17 @@ pub async fn run(
         settings,
         verdicts: Verdicts::new(db.clone()),
         db,
+        desk,
+        delayed: Arc::new(Semaphore::new(MOST_DELAYED)),
         bindings,
         record,
     });
     let Sockets { dhcp, proxy, tftp, http } = sockets;
     let mut services = JoinSet::new();
+    let (dhcp, proxy) = (Arc::new(dhcp), Arc::new(proxy));
+    if let (Some(leases), Some(asked)) = (leases, asked) {
+        services.spawn(leases::serve(leases, asked, dhcp.clone(), context.clone(), stop.clone()));
+    }
     services.spawn(dhcp::serve(Door::Dhcp, dhcp, context.clone(), stop.clone()));
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
     services.spawn(record::write(changes, context.clone(), stop.clone()));

@@ -6,6 +6,7 @@ mod device;
 mod image;
 mod job;
 mod nbi;
+mod lease;
 mod run;
 mod sequence;
 mod status;
@@ -62,6 +63,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(nbi::list, nbi::import))
         .routes(routes!(nbi::show, nbi::delete))
         .routes(routes!(nbi::edit))
+        .routes(routes!(lease::list))
+        .routes(routes!(lease::release))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
