@@ -17,6 +17,7 @@ mod progress;
 pub mod run;
 pub mod sequence;
 pub mod status;
+pub mod transfer;
 mod watch;
 
 use std::io;
@@ -73,6 +74,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
+    /// TFTP transfers that run now: how far they are, and an end to one that hangs
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
@@ -91,6 +95,7 @@ impl Command {
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
+            Command::Transfer(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Status(verb) => status::status(verb, before),
         }

@@ -101,6 +101,14 @@ impl Client {
             .map(drop)
     }
 
+    /// `DELETE` that is answered with what was there.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn take<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(Ask { method: "DELETE", path, body: None, range: None, fresh: false })
+    }
+
     /// `GET` of a whole binary answer of at most `limit` bytes.
     ///
     /// # Errors

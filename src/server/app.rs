@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
+use super::netboot::Transfers;
 use super::runs::Runs;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -34,6 +35,8 @@ pub struct Appliance {
     pub jobs: Jobs,
     /// Records of clients.
     pub timeline: Timeline,
+    /// TFTP transfers that run.
+    pub transfers: Transfers,
     /// SHA-256 of the CA certificate.
     pub ca_fingerprint: String,
     /// Digest of the admin token.

@@ -32,6 +32,8 @@
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `GET /api/v1/clients` | | `[`[`ClientSummary`]`]`, last seen first |
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
+//! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
+//! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -47,6 +49,7 @@ mod device;
 mod library;
 mod run;
 mod sequence;
+mod transfer;
 
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use library::{
@@ -57,6 +60,7 @@ pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
+pub use transfer::Transfer;
 
 use serde::{Deserialize, Serialize};
 

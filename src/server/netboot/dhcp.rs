@@ -64,6 +64,9 @@ async fn one(door: Door, bytes: &[u8], arrived: &Arrived, socket: &Datagrams, co
     if let (true, Some(mac), Some(address)) = (packet.is_request, packet.mac(), packet.client_address()) {
         context.clients.learn(address, mac);
     }
+    if let (true, Some(mac), Some(class)) = (packet.is_request, packet.mac(), packet.option(60)) {
+        context.clients.learn_model(mac, &class);
+    }
     let is_boot_client = bsdp::Request::is_claimed_by(&packet) || pxe::Client::claimed_by(&packet).is_some();
     let catalog = if is_boot_client { look(context).await } else { Arc::default() };
     let server = context.settings.advertise.unwrap_or(arrived.local);

@@ -3,10 +3,12 @@
 //! * [`socket`](Sockets): ports, and which interface a packet came by
 //! * [`folder`](BootFolder): what the boot folder holds now
 //! * `clients`: who was seen, the timeline, what was logged already
-//! * `dhcp` · `tftp` and `transfer` · `http`: receive, ask the wing, send, log
+//! * `dhcp` · `tftp`, `carrier`, `transfer` · `http`: receive, ask the wing, send, log
+//! * [`transfers`](Transfers): the TFTP transfers that run, for the administrator
 //!
 //! Owns: sockets, tasks and the clock of the boot services. Must not know: what an answer says (`netboot` decides).
 
+mod carrier;
 mod clients;
 mod dhcp;
 mod folder;
@@ -14,6 +16,7 @@ mod http;
 mod socket;
 mod tftp;
 mod transfer;
+mod transfers;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -26,11 +29,12 @@ use tokio_util::sync::CancellationToken;
 pub use clients::Counters;
 pub use folder::BootFolder;
 pub use socket::{BindError, Sockets};
+pub use transfers::Transfers;
 
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
 use crate::netboot::offer::Door;
-use crate::netboot::tftp::Limits;
+use crate::netboot::tftp::{Cap, Limits};
 
 /// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -53,7 +57,9 @@ pub struct Settings {
     pub kernel_arguments: String,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
-    /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
+    /// Clients that get smaller blocks.
+    pub tftp_caps: Vec<Cap>,
+    /// TFTP transfers at one time, two thirds of them for any one address. Each takes a socket and about 20 KiB.
     pub tftp_transfers: usize,
     /// HTTP connections at one time.
     pub http_connections: usize,
@@ -86,6 +92,7 @@ impl Settings {
             // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
             kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
             tftp: Limits::default(),
+            tftp_caps: Vec::new(),
             tftp_transfers: 384,
             http_connections: 512,
         }
@@ -120,11 +127,11 @@ pub async fn run(
         settings,
         db,
     });
-    let Sockets { dhcp, proxy, tftp, http } = sockets;
+    let Sockets { dhcp, proxy, tftp, http, transfers } = sockets;
     let mut services = JoinSet::new();
     services.spawn(dhcp::serve(Door::Dhcp, dhcp, context.clone(), stop.clone()));
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
-    services.spawn(tftp::serve(tftp, context.clone(), stop.clone()));
+    services.spawn(tftp::serve(tftp, transfers, context.clone(), stop.clone()));
     services.spawn(http::serve(http, context, stop.clone()));
     let mut result = Ok(());
     while let Some(ended) = services.join_next().await {

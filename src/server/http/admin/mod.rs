@@ -7,6 +7,7 @@ mod job;
 mod run;
 mod sequence;
 mod status;
+mod transfer;
 
 use axum::Json as Answer;
 use axum::Router;
@@ -55,6 +56,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::show))
         .routes(routes!(device::clients))
         .routes(routes!(device::client))
+        .routes(routes!(transfer::list))
+        .routes(routes!(transfer::stop))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
