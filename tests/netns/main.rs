@@ -5,4 +5,6 @@
 mod clients;
 mod discovery;
 mod lab;
+mod relay;
 mod served;
+mod tftp;

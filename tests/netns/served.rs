@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rootstock::api::timeline::ClientEvent;
 use rootstock::db::Db;
-use rootstock::server::netboot::{Counters, Settings, Sockets, run};
+use rootstock::server::netboot::{Counters, Settings, Sockets, Transfers, run};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub struct Served {
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     events: mpsc::Receiver<ClientEvent>,
+    /// TFTP transfers that run.
+    pub transfers: Transfers,
     /// For what clients write.
     pub folder: tempfile::TempDir,
 }
@@ -56,8 +58,9 @@ pub fn serve(lab: &Lab, machine: &str, change: impl FnOnce(&mut Settings)) -> Se
     let sockets = lab.inside(machine, || runtime.block_on(async { Sockets::bind(&settings) })).unwrap();
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
     let counters = Arc::new(Counters::default());
+    let transfers = sockets.transfers();
     let task = runtime.spawn(run(sockets, settings, db, sender, counters, stop.clone()));
-    Served { runtime, stop, task: Some(task), events, folder }
+    Served { runtime, stop, task: Some(task), events, transfers, folder }
 }
 
 impl Served {

@@ -24,8 +24,8 @@ pub struct Limits {
     pub retry: Duration,
     /// Shortest wait for an ACK, however short the round trips.
     pub least: Duration,
-    /// Silence after which a transfer is given up.
-    pub patience: Duration,
+    /// Times that a window is sent in all: with the doubled waits, half a minute and more.
+    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -36,7 +36,7 @@ impl Default for Limits {
             retry: Duration::from_secs(1),
             // Firmware pauses to draw and to allocate. What is sent too early costs one block and is not answered twice.
             least: Duration::from_millis(60),
-            patience: Duration::from_secs(30),
+            tries: 10,
         }
     }
 }
@@ -112,9 +112,7 @@ pub struct Transfer {
     /// Blocks and OACKs that were sent again.
     resent: u64,
     tries: u32,
-    patience: Duration,
-    /// When the client last acknowledged something new.
-    progressed: Instant,
+    most_tries: u32,
     pace: Pace,
     /// The window was sent again because of a repeated ACK.
     repeated: bool,
@@ -143,8 +141,7 @@ impl Transfer {
             highest: 0,
             resent: 0,
             tries: 1,
-            patience: limits.patience,
-            progressed: now,
+            most_tries: limits.tries.max(1),
             pace: Pace::begin(limits, request.timeout, now),
             repeated: false,
             owed: false,
@@ -255,7 +252,6 @@ impl Transfer {
         self.acked = Some(block);
         self.sent = (block + u64::from(self.window)).min(self.blocks);
         self.tries = 1;
-        self.progressed = now;
         self.pace.answered(now);
         self.outstanding()
     }
@@ -265,7 +261,7 @@ impl Transfer {
         if now < self.pace.deadline() {
             return Step::Wait;
         }
-        if now.saturating_duration_since(self.progressed) >= self.patience {
+        if self.tries >= self.most_tries {
             if self.has_sent_all() {
                 return Step::End(End::Unconfirmed { blocks: self.blocks });
             }
@@ -391,9 +387,9 @@ mod tests {
                 step => break step,
             }
         };
-        assert_eq!(waits, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(end, Step::End(End::Silent { block: 0, blocks: 10, tries: 6 }));
-        assert_eq!(transfer.resent(), 5);
+        assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8, 8, 8, 8]);
+        assert_eq!(end, Step::End(End::Silent { block: 0, blocks: 10, tries: 10 }));
+        assert_eq!(transfer.resent(), 9);
     }
 
     #[test]
@@ -491,7 +487,7 @@ mod tests {
         fn a_file_arrives_over_a_bad_wire(size in 0u64..20_000, window in 1u64..9, fates in fates()) {
             let mut now = start();
             let options = format!("blksize=128 windowsize={window}");
-            let limits = Limits { patience: Duration::from_secs(7200), ..Limits::default() };
+            let limits = Limits { tries: 200, ..Limits::default() };
             let (mut transfer, first) = Transfer::begin(&request(&options), size, &limits, now);
             let mut client =
                 Client { window, got: 0, in_window: 0, blocks: size / 128 + 1, begun: false };

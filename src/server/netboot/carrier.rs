@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
 use super::Context;
@@ -42,6 +44,8 @@ struct Parcel {
 /// The threads.
 pub(super) struct Carriers {
     each: Vec<Carrier>,
+    /// Counts the threads, so that the end can wait for them without blocking.
+    tracker: TaskTracker,
 }
 
 struct Carrier {
@@ -64,8 +68,9 @@ pub(super) enum NotTaken {
 impl Carriers {
     pub(super) fn start(context: &Arc<Context>, transfers: &Transfers) -> io::Result<Carriers> {
         let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, MOST_THREADS);
-        let each = (0..count).map(|_| Carrier::start(context.clone(), transfers.clone()));
-        Ok(Carriers { each: each.collect::<io::Result<_>>()? })
+        let tracker = TaskTracker::new();
+        let each = (0..count).map(|_| Carrier::start(context.clone(), transfers.clone(), tracker.token()));
+        Ok(Carriers { each: each.collect::<io::Result<_>>()?, tracker })
     }
 
     /// Gives a transfer to the thread that has the fewest.
@@ -90,20 +95,25 @@ impl Carriers {
         self.each.iter().for_each(Carrier::ring);
     }
 
-    /// Ends all transfers and waits for the threads. Blocks.
-    pub(super) fn end(self) {
+    /// Ends all transfers and waits for the threads.
+    pub(super) async fn end(self) {
+        let mut threads = Vec::new();
         for Carrier { inbox, bell, thread, .. } in self.each {
             drop(inbox);
             ring(&bell);
-            if thread.join().is_err() {
-                error!("a thread that carries TFTP transfers panicked");
-            }
+            threads.push(thread);
+        }
+        self.tracker.close();
+        self.tracker.wait().await;
+        // They are past their last line: joining takes no time.
+        if threads.into_iter().any(|thread| thread.join().is_err()) {
+            error!("a thread that carries TFTP transfers panicked");
         }
     }
 }
 
 impl Carrier {
-    fn start(context: Arc<Context>, transfers: Transfers) -> io::Result<Carrier> {
+    fn start(context: Arc<Context>, transfers: Transfers, counted: TaskTrackerToken) -> io::Result<Carrier> {
         let (inbox, parcels) = sync_channel(INBOX);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
@@ -119,7 +129,11 @@ impl Carrier {
             transfers,
             scratch: Scratch::default(),
         };
-        let thread = std::thread::Builder::new().name("tftp".into()).spawn(move || work.run())?;
+        let run = move || {
+            work.run();
+            drop(counted);
+        };
+        let thread = std::thread::Builder::new().name("tftp".into()).spawn(run)?;
         Ok(Carrier { inbox, bell, load, thread })
     }
 

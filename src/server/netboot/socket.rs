@@ -16,6 +16,9 @@ use super::Settings;
 use super::Transfers;
 use crate::netboot::dhcp::{CLIENT_PORT, Destination};
 
+/// Bytes of requests that wait: the system counts almost 1 KiB for each.
+const BACKLOG: usize = 2 << 20;
+
 /// The bound sockets of the boot services.
 #[derive(Debug)]
 pub struct Sockets {
@@ -177,6 +180,10 @@ impl Datagrams {
         socket.set_broadcast(true)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        // A whole lab that is switched on at once; beyond the system's limit only with a privilege.
+        if setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &BACKLOG)?;
+        }
         socket.bind(&SocketAddr::from(address).into())?;
         Ok(Datagrams { socket: UdpSocket::from_std(socket.into())? })
     }

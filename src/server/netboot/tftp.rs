@@ -40,8 +40,8 @@ pub(super) async fn serve(
             }
         }
     }
-    let Service { carriers, .. } = service;
-    tokio::task::spawn_blocking(move || carriers.end()).await.map_err(io::Error::other)
+    service.carriers.end().await;
+    Ok(())
 }
 
 struct Service {
