@@ -25,6 +25,7 @@ mod progress;
 pub mod run;
 pub mod sequence;
 pub mod status;
+pub mod transfer;
 mod watch;
 
 use std::io;
@@ -84,6 +85,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Addresses that the appliance's own DHCP server gave
     #[command(subcommand)]
     Lease(lease::Command),
+    /// TFTP transfers that run now: how far they are, and an end to one that hangs
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
@@ -116,6 +120,7 @@ impl Command {
             Command::Device(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Lease(command) => command.run(before),
+            Command::Transfer(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),

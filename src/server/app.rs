@@ -10,7 +10,7 @@ use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
 use super::nbi::Shelf;
-use super::netboot::{Bindings, Leases};
+use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -42,6 +42,8 @@ pub struct Appliance {
     pub jobs: Jobs,
     /// Records of clients.
     pub timeline: Timeline,
+    /// TFTP transfers that run.
+    pub transfers: Transfers,
     /// SHA-256 of the CA certificate.
     pub ca_fingerprint: String,
     /// Digest of the admin token.

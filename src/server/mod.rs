@@ -154,10 +154,12 @@ impl Server {
             Listener { service: "https".to_owned(), address: https_address.to_string() },
             Listener { service: "socket".to_owned(), address: path.display().to_string() },
         ];
+        let mut transfers = netboot::Transfers::default();
         let boot = if config.network.boot_services {
             let settings = boot_settings(&config, data.boot(), https_address.port());
             let sockets = netboot::Sockets::bind(&settings)?;
             listeners.extend(boot_listeners(&sockets));
+            transfers = sockets.transfers();
             Some((sockets, settings))
         } else {
             None
@@ -177,6 +179,7 @@ impl Server {
             shelf,
             jobs: Jobs::default(),
             timeline,
+            transfers,
             ca_fingerprint: authority.fingerprint(),
             admin_token,
             listeners,
@@ -369,6 +372,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
             window: config.tftp.max_window,
             ..Limits::default()
         },
+        tftp_caps: config.tftp.caps.clone(),
         tftp_transfers: config.tftp.max_transfers as usize,
         nbi: config.nbi.rules(),
         ..defaults

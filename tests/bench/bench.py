@@ -23,6 +23,8 @@ import tempfile
 import time
 import urllib.request
 
+import tftp
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "target/x86_64-unknown-linux-gnu/release"
 MIB = 1 << 20
@@ -234,42 +236,7 @@ def bench_restore(folder, rounds):
 
 
 def bench_tftp(folder, rounds):
-    appliance = Appliance(folder)
-    boot = appliance.data / "boot"
-    boot.mkdir(parents=True, exist_ok=True)
-    payload = boot / "payload.bin"
-    with open(payload, "wb") as file:
-        for _ in range(64):
-            file.write(os.urandom(MIB))
-    (boot / "probe").write_text("probe")
-    table = Table("TFTP, one client, 64 MiB", payload.stat().st_size)
-    ports = {name: free_port(socket.SOCK_DGRAM) for name in ("tftpd-hpa", "dnsmasq")}
-    hpa = ["in.tftpd", "-L", "-s", "-u", "root", "-a", f"127.0.0.1:{ports['tftpd-hpa']}", boot]
-    # dnsmasq serves TFTP on port 69 only; 127.0.0.2 keeps it away from a TFTP server that this machine may run.
-    masq = ["dnsmasq", "-k", "--port=0", "--conf-file=/dev/null", "--log-facility=-", "--user=root", "--pid-file"]
-    masq += ["--listen-address=127.0.0.2", "--bind-interfaces", "--enable-tftp", f"--tftp-root={boot}"]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(appliance.serve())
-        ours = f"tftp://127.0.0.1:{appliance.ports['tftp']}/payload.bin"
-        stack.enter_context(server(hpa, answers_tftp("127.0.0.1", ports["tftpd-hpa"]), folder / "hpa.log"))
-        stack.enter_context(server(masq, answers_tftp("127.0.0.2", 69), folder / "dnsmasq.log"))
-        curl = "curl -sf --tftp-blksize 1428 -o /dev/null"
-        table.measure(
-            "blksize 1428, no window",
-            f"{curl} {ours}",
-            {"tftpd-hpa": f"{curl} tftp://127.0.0.1:{ports['tftpd-hpa']}/payload.bin", "dnsmasq": f"{curl} tftp://127.0.0.2/payload.bin"},
-            rounds,
-            1.0,
-        )
-        atftp = "atftp --option 'blksize 1428' --option 'windowsize {window}' -g -r payload.bin -l /dev/null 127.0.0.1 {port}"
-        table.measure(
-            "blksize 1428, window 16",
-            atftp.format(window=16, port=appliance.ports["tftp"]),
-            {"tftpd-hpa, no window": f"{curl} tftp://127.0.0.1:{ports['tftpd-hpa']}/payload.bin"},
-            rounds,
-            1.0,
-        )
-    return table
+    return tftp.measure(sys.modules[__name__], folder, rounds)
 
 
 NGINX = """

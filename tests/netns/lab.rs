@@ -127,6 +127,13 @@ impl Drop for Lab {
 /// A program in the background.
 pub struct Running(Child);
 
+impl Running {
+    /// Its process; `ip netns exec` becomes the program that it starts.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();

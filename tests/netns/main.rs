@@ -12,4 +12,6 @@ mod probe;
 mod nbi;
 #[path = "../it/nbi_set.rs"]
 mod nbi_set;
+mod relay;
 mod served;
+mod tftp;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rootstock::api::timeline::ClientEvent;
 use rootstock::db::Db;
-use rootstock::server::netboot::{Bindings, Counters, Settings, Shared, Sockets, run};
+use rootstock::server::netboot::{Bindings, Counters, Settings, Shared, Sockets, Transfers, run};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub struct Served {
     pub bindings: Arc<Bindings>,
     /// What happened since the start.
     pub counters: Arc<Counters>,
+    /// TFTP transfers that run.
+    pub transfers: Transfers,
     /// For what clients write.
     pub folder: tempfile::TempDir,
 }
@@ -61,10 +63,11 @@ pub fn serve(lab: &Lab, machine: &str, change: impl FnOnce(&mut Settings)) -> Se
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
     let counters = Arc::new(Counters::default());
     let bindings = Arc::new(runtime.block_on(Bindings::open(db.clone(), 30)).unwrap());
+    let transfers = sockets.transfers();
     let shared =
         Shared { db, bindings: bindings.clone(), leases: None, timeline: sender, counters: counters.clone() };
     let task = runtime.spawn(run(sockets, settings, shared, stop.clone()));
-    Served { runtime, stop, task: Some(task), events, bindings, counters, folder }
+    Served { runtime, stop, task: Some(task), events, bindings, counters, transfers, folder }
 }
 
 impl Served {

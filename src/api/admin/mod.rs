@@ -41,6 +41,8 @@
 //! | `DELETE /api/v1/nbi/{folder}` | | 204 |
 //! | `GET /api/v1/leases` | | `[`[`Lease`]`]`, by address; none when addresses are the site's matter |
 //! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
+//! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
+//! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -59,6 +61,7 @@ mod library;
 mod nbi;
 mod run;
 mod sequence;
+mod transfer;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
@@ -72,6 +75,7 @@ pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
+pub use transfer::Transfer;
 
 use serde::{Deserialize, Serialize};
 

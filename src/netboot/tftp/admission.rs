@@ -11,6 +11,9 @@ use super::ReadRequest;
 /// A client that was heard so lately reads still; the same request again is a copy that the network made or delayed.
 const READS_STILL: Duration = Duration::from_secs(1);
 
+/// A flood from one address replaces its own transfers no faster than this; what is above it waits for its repetition.
+const SETTLE: Duration = Duration::from_millis(250);
+
 /// A transfer that is running.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
@@ -34,6 +37,8 @@ pub enum Admission {
         /// Whose transfer is ended.
         ends: Option<SocketAddrV4>,
     },
+    /// Its address has its share, and asks faster than anybody could answer: left unanswered, a client repeats it.
+    Deferred,
     /// There is no place for it.
     Refused(Crowded),
 }
@@ -72,17 +77,21 @@ pub fn admit(
     }
     let of_address = || running.iter().filter(|one| one.from.ip() == from.ip());
     let (oldest, crowded) = if of_address().count() >= share(most) {
-        (longest_unanswered(of_address()), Crowded::Address(share(most)))
+        let oldest = longest_unanswered(of_address());
+        if oldest.is_some_and(|oldest| now.saturating_duration_since(oldest.opened) < SETTLE) {
+            return Admission::Deferred;
+        }
+        (oldest, Crowded::Address(share(most)))
     } else if running.len() >= most {
         (longest_unanswered(running.iter()), Crowded::All(most))
     } else {
         return Admission::Open { ends: None };
     };
-    oldest.map_or(Admission::Refused(crowded), |oldest| Admission::Open { ends: Some(oldest) })
+    oldest.map_or(Admission::Refused(crowded), |oldest| Admission::Open { ends: Some(oldest.from) })
 }
 
-fn longest_unanswered<'a>(among: impl Iterator<Item = &'a Running<'a>>) -> Option<SocketAddrV4> {
-    among.filter(|one| one.heard.is_none()).min_by_key(|one| one.opened).map(|one| one.from)
+fn longest_unanswered<'a>(among: impl Iterator<Item = &'a Running<'a>>) -> Option<&'a Running<'a>> {
+    among.filter(|one| one.heard.is_none()).min_by_key(|one| one.opened)
 }
 
 #[cfg(test)]
@@ -134,6 +143,16 @@ mod tests {
         assert_eq!(refused, Admission::Refused(Crowded::Address(4)));
         assert_eq!(admit(client(2, 9), &request, &running, 6, now), Admission::Open { ends: None });
         assert_eq!(share(1), 1);
+    }
+
+    #[test]
+    fn a_flood_from_one_address_is_served_no_faster_than_it_could_answer() {
+        let (now, request) = (start(), request());
+        let held = |port| Running { from: client(1, port), request: &request, opened: now, heard: None };
+        let running: Vec<_> = (0..4).map(held).collect();
+        let asked = |later| admit(client(1, 9), &request, &running, 6, now + Duration::from_millis(later));
+        assert_eq!(asked(249), Admission::Deferred);
+        assert!(matches!(asked(250), Admission::Open { ends: Some(_) }));
     }
 
     #[test]

@@ -13,11 +13,14 @@
 //! Owns: packets, option negotiation, who may open a transfer, which path is meant, what to send when. Must not know: files, sockets, clock.
 
 mod admission;
+mod cap;
+mod pace;
 mod packet;
 mod path;
 mod transfer;
 
 pub use admission::{Admission, Crowded, Running, admit, share};
+pub use cap::{Cap, largest_block};
 pub use packet::{
     ErrorCode, FromClient, Malformed, Mode, ReadRequest, Refusal, data_head, error, netascii, read_opening,
 };

@@ -50,6 +50,11 @@ impl BootPath {
         if parts.is_empty() { Err(BadPath::Empty) } else { Ok(BootPath(parts.join("/"))) }
     }
 
+    /// Whether this is what iPXE looks for beside itself before it does anything else; that it is not there is normal.
+    pub fn is_automatic_script(&self) -> bool {
+        self.0.rsplit('/').next() == Some("autoexec.ipxe")
+    }
+
     /// The path, `rootstock.nbi/i386/booter`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use super::packet::{FromClient, ReadRequest, option_ack};
 
 /// What a client may ask for.
@@ -19,20 +20,27 @@ pub struct Limits {
     pub block_size: u16,
     /// Most blocks in flight.
     pub window: u16,
-    /// First wait for an ACK; doubled with each silent one.
+    /// Wait for the first ACK; from then on round trips are measured, and waits are doubled with each silent one.
     pub retry: Duration,
-    /// Times that a window is sent in all.
+    /// Shortest wait for an ACK, however short the round trips.
+    pub least: Duration,
+    /// Times that a window is sent in all: with the doubled waits, half a minute and more.
     pub tries: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { block_size: 1428, window: 64, retry: Duration::from_secs(1), tries: 6 }
+        Limits {
+            block_size: 1428,
+            window: 64,
+            retry: Duration::from_secs(1),
+            // Firmware pauses to draw and to allocate. What is sent too early costs one block and is not answered twice.
+            least: Duration::from_millis(60),
+            tries: 10,
+        }
     }
 }
 
-/// Longest wait for an ACK, unless the client asked for more.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// RFC 1350, without options.
 const PLAIN_BLOCK: u16 = 512;
 
@@ -68,6 +76,12 @@ pub enum End {
         /// Its words.
         message: String,
     },
+    /// Every block was sent, and the ACK of the last never came. A client that has all may leave before its ACK arrives.
+    #[error("all {blocks} blocks were sent, the last acknowledgement did not come")]
+    Unconfirmed {
+        /// Blocks in all.
+        blocks: u64,
+    },
     /// No ACK any more.
     #[error("no answer to block {block} of {blocks} after {tries} tries")]
     Silent {
@@ -91,12 +105,15 @@ pub struct Transfer {
     options: Option<Vec<u8>>,
     /// Everything up to this block has arrived; none before the OACK is acknowledged.
     acked: Option<u64>,
-    /// Last block sent.
+    /// Last block of the window.
     sent: u64,
+    /// Last block that was ever sent.
+    highest: u64,
+    /// Blocks and OACKs that were sent again.
+    resent: u64,
     tries: u32,
     most_tries: u32,
-    retry: Duration,
-    deadline: Instant,
+    pace: Pace,
     /// The window was sent again because of a repeated ACK.
     repeated: bool,
     /// A repetition that the client owes us for that.
@@ -108,7 +125,6 @@ impl Transfer {
     pub fn begin(request: &ReadRequest, size: u64, limits: &Limits, now: Instant) -> (Transfer, Step) {
         let block_size = request.block_size.map_or(PLAIN_BLOCK, |wanted| wanted.min(limits.block_size));
         let window = request.window.unwrap_or(1).min(limits.window.max(1));
-        let retry = request.timeout.map_or(limits.retry, |seconds| Duration::from_secs(seconds.into()));
         let mut granted: Vec<(&str, u64)> = Vec::new();
         granted.extend(request.block_size.map(|_| ("blksize", block_size.into())));
         granted.extend(request.wants_size.then_some(("tsize", size)));
@@ -122,14 +138,19 @@ impl Transfer {
             options: (!granted.is_empty()).then(|| option_ack(&granted)),
             acked: None,
             sent: 0,
+            highest: 0,
+            resent: 0,
             tries: 1,
             most_tries: limits.tries.max(1),
-            retry,
-            deadline: now + retry,
+            pace: Pace::begin(limits, request.timeout, now),
             repeated: false,
             owed: false,
         };
-        let first = if transfer.options.is_some() { Step::SendOptions } else { transfer.advance(0, now) };
+        if transfer.options.is_some() {
+            return (transfer, Step::SendOptions);
+        }
+        transfer.sent = u64::from(transfer.window).min(transfer.blocks);
+        let first = transfer.outstanding();
         (transfer, first)
     }
 
@@ -141,6 +162,16 @@ impl Transfer {
     /// Bytes in all.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Blocks in all.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Whether every block was sent, and the client is known to have some.
+    pub fn has_sent_all(&self) -> bool {
+        self.sent == self.blocks && self.acked > Some(0)
     }
 
     /// Bytes in a full block.
@@ -162,7 +193,12 @@ impl Transfer {
 
     /// When [`Transfer::on_time`] is to be called, should nothing arrive.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.pace.deadline()
+    }
+
+    /// Blocks and OACKs that were sent more than once.
+    pub fn resent(&self) -> u64 {
+        self.resent
     }
 
     /// Bytes that certainly arrived.
@@ -203,7 +239,7 @@ impl Transfer {
             return Step::Wait;
         }
         self.repeated = true;
-        self.deadline = now + self.wait();
+        self.pace.resent(now);
         self.outstanding()
     }
 
@@ -213,37 +249,39 @@ impl Transfer {
             self.acked = Some(block);
             return Step::End(End::Complete);
         }
-        if self.options.is_some() || block > 0 {
-            self.acked = Some(block);
-        }
+        self.acked = Some(block);
         self.sent = (block + u64::from(self.window)).min(self.blocks);
         self.tries = 1;
-        self.deadline = now + self.retry;
+        self.pace.answered(now);
         self.outstanding()
     }
 
     /// The deadline has come: sends again what is outstanding, or gives up. Does nothing before the deadline.
     pub fn on_time(&mut self, now: Instant) -> Step {
-        if now < self.deadline {
+        if now < self.pace.deadline() {
             return Step::Wait;
         }
         if self.tries >= self.most_tries {
+            if self.has_sent_all() {
+                return Step::End(End::Unconfirmed { blocks: self.blocks });
+            }
             let block = if self.sent == 0 { 0 } else { self.acked.unwrap_or(0) + 1 };
             return Step::End(End::Silent { block, blocks: self.blocks, tries: self.tries });
         }
         self.tries += 1;
-        self.deadline = now + self.wait();
-        if self.sent == 0 { Step::SendOptions } else { self.outstanding() }
+        self.pace.expired(now);
+        if self.sent == 0 {
+            self.resent += 1;
+            return Step::SendOptions;
+        }
+        self.outstanding()
     }
 
-    fn outstanding(&self) -> Step {
+    fn outstanding(&mut self) -> Step {
         let acked = self.acked.unwrap_or(0);
+        self.resent += self.highest.min(self.sent).saturating_sub(acked);
+        self.highest = self.highest.max(self.sent);
         Step::Send { first: acked + 1, count: u16::try_from(self.sent - acked).unwrap_or(u16::MAX) }
-    }
-
-    fn wait(&self) -> Duration {
-        let doubled = self.retry.saturating_mul(1 << (self.tries - 1).min(8));
-        doubled.min(LONGEST_WAIT.max(self.retry))
     }
 }
 
@@ -349,8 +387,24 @@ mod tests {
                 step => break step,
             }
         };
-        assert_eq!(waits, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(end, Step::End(End::Silent { block: 0, blocks: 10, tries: 6 }));
+        assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8, 8, 8, 8]);
+        assert_eq!(end, Step::End(End::Silent { block: 0, blocks: 10, tries: 10 }));
+        assert_eq!(transfer.resent(), 9);
+    }
+
+    #[test]
+    fn a_last_acknowledgement_that_never_comes_is_no_silence() {
+        let mut now = start();
+        let (mut transfer, _) = Transfer::begin(&request(""), 700, &Limits::default(), now);
+        assert_eq!(ack(&mut transfer, 1, now), Step::Send { first: 2, count: 1 });
+        let end = loop {
+            now = transfer.deadline();
+            match transfer.on_time(now) {
+                Step::Send { first: 2, count: 1 } => {}
+                step => break step,
+            }
+        };
+        assert_eq!(end, Step::End(End::Unconfirmed { blocks: 2 }));
     }
 
     #[test]

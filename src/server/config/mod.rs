@@ -30,7 +30,7 @@ pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
 pub use self::runner::{Runner, RunnerFragment};
-pub use self::tftp::{Tftp, TftpFragment};
+pub use self::tftp::{CapFragment, Tftp, TftpFragment};
 use crate::netboot::lease::PlanError;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::api::timeline::{ClientEvent, Stage};
 use crate::value::MacAddr;
+use crate::value::Model;
 
 /// Most entries of each table. A full one starts anew: what it held is learnt again from the next packets.
 const MOST: usize = 8192;
@@ -45,6 +46,7 @@ pub(super) struct Clients {
     timeline: mpsc::Sender<ClientEvent>,
     pub(super) counters: Arc<Counters>,
     addresses: Mutex<HashMap<Ipv4Addr, MacAddr>>,
+    models: Mutex<HashMap<MacAddr, Model>>,
     complaints: Mutex<HashMap<(Ipv4Addr, &'static str), Complaint>>,
 }
 
@@ -54,7 +56,13 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Clients {
     pub(super) fn new(timeline: mpsc::Sender<ClientEvent>, counters: Arc<Counters>) -> Clients {
-        Clients { timeline, counters, addresses: Mutex::default(), complaints: Mutex::default() }
+        Clients {
+            timeline,
+            counters,
+            addresses: Mutex::default(),
+            models: Mutex::default(),
+            complaints: Mutex::default(),
+        }
     }
 
     /// A DHCP packet told that `mac` has, or is about to have, `address`.
@@ -64,6 +72,27 @@ impl Clients {
             addresses.clear();
         }
         addresses.insert(address, mac);
+    }
+
+    /// A DHCP packet of `mac` has this option 60: a Mac's firmware tells its model there, `AAPLBSDPC/i386/iMac14,2`.
+    pub(super) fn learn_model(&self, mac: MacAddr, class: &[u8]) {
+        let mut parts = class.split(|byte| *byte == b'/');
+        if parts.next() != Some(b"AAPLBSDPC") {
+            return;
+        }
+        let model = parts.nth(1).and_then(|model| std::str::from_utf8(model).ok()?.parse().ok());
+        if let Some(model) = model {
+            let mut models = held(&self.models);
+            if models.len() >= MOST {
+                models.clear();
+            }
+            models.insert(mac, model);
+        }
+    }
+
+    /// What this Mac said that it is.
+    pub(super) fn model_of(&self, mac: MacAddr) -> Option<Model> {
+        held(&self.models).get(&mac).cloned()
     }
 
     /// Whose address this is: from DHCP packets seen, else from the kernel's neighbour table.
@@ -189,6 +218,18 @@ mod tests {
         assert_eq!(in_arp_table(table, Ipv4Addr::new(10, 0, 0, 2)), Some(MacAddr::new([2, 0, 0, 0, 0, 2])));
         assert_eq!(in_arp_table(table, Ipv4Addr::new(10, 0, 0, 3)), None);
         assert_eq!(in_arp_table("garbage", Ipv4Addr::new(10, 0, 0, 2)), None);
+    }
+
+    #[test]
+    fn a_mac_is_known_by_its_vendor_class() {
+        let (clients, _queue) = clients(1);
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        for class in [&b"PXEClient:Arch:00007"[..], b"AAPLBSDPC", b"AAPLBSDPC/i386/", b"X/i386/iMac14,2"] {
+            clients.learn_model(mac, class);
+            assert_eq!(clients.model_of(mac), None, "{}", String::from_utf8_lossy(class));
+        }
+        clients.learn_model(mac, b"AAPLBSDPC/i386/iMac14,2");
+        assert_eq!(clients.model_of(mac).unwrap().as_str(), "iMac14,2");
     }
 
     #[test]

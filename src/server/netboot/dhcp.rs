@@ -18,7 +18,7 @@ use super::facts::{Facts, Lookout};
 use super::socket::{Arrived, Datagrams};
 use crate::api::timeline::Stage;
 use crate::netboot::bsdp::{self, Change};
-use crate::netboot::dhcp::Packet;
+use crate::netboot::dhcp::{Packet, code};
 use crate::netboot::intake::{Buckets, Intake, LANE, Lane, Rate};
 use crate::netboot::offer::{
     Answer, Deployed, Door, Exchange, Silence, Site, Unanswered, answer, with_address,
@@ -173,6 +173,11 @@ async fn one(
         && lane != Lane::Surplus
     {
         context.clients.learn(address, mac);
+    }
+    if let (true, Some(mac), Some(class)) = (packet.is_request, packet.mac(), packet.option(code::CLASS_ID))
+        && lane != Lane::Surplus
+    {
+        context.clients.learn_model(mac, &class);
     }
     let deployed = deployed_to(&packet, lane, context).await;
     let known = Known { facts, deployed };

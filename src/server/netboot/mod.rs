@@ -6,11 +6,13 @@
 //! * [`bindings`](Bindings) and `record`: which Mac took which image, on disk before it is told
 //! * [`leases`](Leases), `probe` and `rivals`: addresses, where they are handed out here
 //! * `facts`: the folder, addresses and interfaces, looked at no more often than needed
-//! * `dhcp` · `tftp` and `transfer` · `http`: receive, ask the wing, send, log
+//! * `dhcp` · `tftp`, `carrier`, `transfer` · `http`: receive, ask the wing, send, log
+//! * [`transfers`](Transfers): the TFTP transfers that run, for the administrator
 //!
 //! Owns: sockets, tasks and the clock of the boot services. Must not know: what an answer says (`netboot` decides).
 
 mod bindings;
+mod carrier;
 mod clients;
 mod dhcp;
 mod facts;
@@ -23,6 +25,7 @@ mod rivals;
 mod socket;
 mod tftp;
 mod transfer;
+mod transfers;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -39,13 +42,14 @@ pub use folder::BootFolder;
 pub use leases::{Leases, OpenError};
 pub use rivals::{RivalError, refuse_beside_others};
 pub use socket::{BindError, Sockets};
+pub use transfers::Transfers;
 
 use super::verdict::Verdicts;
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
 use crate::netboot::offer::{Door, Policy, Then};
 use crate::netboot::pxe;
-use crate::netboot::tftp::Limits;
+use crate::netboot::tftp::{Cap, Limits};
 use crate::server::nbi::scan::Rules;
 
 /// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
@@ -77,7 +81,9 @@ pub struct Settings {
     pub offer_delay: Duration,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
-    /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
+    /// Clients that get smaller blocks.
+    pub tftp_caps: Vec<Cap>,
+    /// TFTP transfers at one time, two thirds of them for any one address. Each takes a socket and about 20 KiB.
     pub tftp_transfers: usize,
     /// HTTP connections at one time.
     pub http_connections: usize,
@@ -116,6 +122,7 @@ impl Settings {
             pxe: pxe::Policy::default(),
             offer_delay: Duration::ZERO,
             tftp: Limits::default(),
+            tftp_caps: Vec::new(),
             tftp_transfers: 384,
             http_connections: 512,
             nbi: Rules::default(),
@@ -185,7 +192,7 @@ pub async fn run(
         bindings,
         record,
     });
-    let Sockets { dhcp, proxy, tftp, http } = sockets;
+    let Sockets { dhcp, proxy, tftp, http, transfers } = sockets;
     let mut services = JoinSet::new();
     let (dhcp, proxy) = (Arc::new(dhcp), Arc::new(proxy));
     if let (Some(leases), Some(asked)) = (leases, asked) {
@@ -194,7 +201,7 @@ pub async fn run(
     services.spawn(dhcp::serve(Door::Dhcp, dhcp, context.clone(), stop.clone()));
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
     services.spawn(record::write(changes, context.clone(), stop.clone()));
-    services.spawn(tftp::serve(tftp, context.clone(), stop.clone()));
+    services.spawn(tftp::serve(tftp, transfers, context.clone(), stop.clone()));
     services.spawn(http::serve(http, context, stop.clone()));
     let mut result = Ok(());
     while let Some(ended) = services.join_next().await {

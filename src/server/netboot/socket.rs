@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::Settings;
+use super::Transfers;
 use crate::netboot::dhcp::{CLIENT_PORT, Destination};
 
 /// Bytes that wait in the system for each UDP port.
@@ -25,6 +26,8 @@ pub struct Sockets {
     pub(super) proxy: Datagrams,
     pub(super) tftp: Datagrams,
     pub(super) http: TcpListener,
+    /// What runs behind the TFTP port.
+    pub(super) transfers: Transfers,
 }
 
 /// A port could not be had.
@@ -94,7 +97,13 @@ impl Sockets {
             proxy: udp("proxyDHCP", ports.proxy, false)?,
             tftp: udp("TFTP", ports.tftp, false)?,
             http,
+            transfers: Transfers::default(),
         })
+    }
+
+    /// The TFTP transfers that will run.
+    pub fn transfers(&self) -> Transfers {
+        self.transfers.clone()
     }
 
     /// Where DHCP is served.
@@ -149,6 +158,8 @@ pub(super) struct Arrived {
     pub from: SocketAddrV4,
     /// Our address: the one it was sent to, or for a broadcast the interface's own.
     pub local: Ipv4Addr,
+    /// The address that it was sent to, which may be a broadcast or multicast address.
+    pub destination: Ipv4Addr,
     /// Index of the interface.
     pub interface: u32,
 }
@@ -211,6 +222,7 @@ impl Datagrams {
             length: got.bytes,
             from: SocketAddrV4::from(from),
             local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)),
+            destination: Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)),
             interface: u32::try_from(info.ipi_ifindex).unwrap_or_default(),
         })
     }

@@ -10,6 +10,7 @@ mod lease;
 mod run;
 mod sequence;
 mod status;
+mod transfer;
 
 use axum::Json as Answer;
 use axum::Router;
@@ -65,6 +66,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(nbi::edit))
         .routes(routes!(lease::list))
         .routes(routes!(lease::release))
+        .routes(routes!(transfer::list))
+        .routes(routes!(transfer::stop))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
