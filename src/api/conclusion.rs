@@ -183,6 +183,8 @@ fn meaning(event: &ClientEvent) -> Meaning<'_> {
             Some((_, server)) => Meaning::Elsewhere(server),
             None => Meaning::Refused(Reached::Select, why),
         },
+        (Stage::Lease, true) => Meaning::Came(Reached::Discover),
+        (Stage::Lease, false) => Meaning::Refused(Reached::Discover, why),
         (Stage::Pxe, true) => Meaning::Came(Reached::Pxe),
         (Stage::Pxe, false) => Meaning::Refused(Reached::Pxe, why),
         (Stage::Tftp, true) => {

@@ -384,7 +384,7 @@ fn two_hundred_and_fifty_six_clients_are_served_whole_in_bounded_memory_beside_a
         assert_eq!((stopped.acknowledged, stopped.size), (0, Some(Daemon::SIZE as u64)));
         let told = refused(&clients.remove(0));
         assert!(told.contains("an administrator stopped it"), "{told}");
-        let gone = daemon.admin().take::<Transfer>("/api/v1/transfers/1").unwrap_err().to_string();
+        let gone = daemon.admin().remove::<Transfer>("/api/v1/transfers/1").unwrap_err().to_string();
         assert!(gone.contains("no transfer 1 runs"), "{gone}");
         let want = &booter()[..Daemon::SIZE];
         let readers: Vec<_> =

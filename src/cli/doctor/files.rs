@@ -176,8 +176,7 @@ fn sets(boot: &Path) -> (Vec<Finding>, Option<Booter>) {
                 Some(other) => fails(format!("has the same id as {other} ({})", set.id)),
                 None => {
                     ids.insert(set.id, name.clone());
-                    let (_, file) = &set.boot_files[0];
-                    let path = file.as_str().to_owned();
+                    let path = set.boot_files[0].file.as_str().to_owned();
                     if set.is_enabled && booter.is_none() {
                         booter = Some(Booter { file: boot.join(&path), path });
                     }
@@ -209,10 +208,12 @@ fn set(boot: &Path, folder: &str) -> Result<BootSet, String> {
     if set.boot_files.is_empty() {
         return Err("it names no boot file".to_owned());
     }
-    match set.boot_files.iter().find(|(_, file)| !boot.join(file.as_str()).is_file()) {
+    match set.boot_files.iter().find(|boot_file| !boot.join(boot_file.file.as_str()).is_file()) {
         // Another server has it.
         Some(_) if set.load_balance.is_some() => Ok(set),
-        Some((arch, file)) => Err(format!("its boot file for {arch}, {}, is not there", file.as_str())),
+        Some(absent) => {
+            Err(format!("its boot file for {}, {}, is not there", absent.arch, absent.file.as_str()))
+        }
         None => Ok(set),
     }
 }

@@ -26,7 +26,7 @@ pub fn with_address(packet: &Packet<'_>, door: Door, site: &Site<'_>) -> Option<
         .iter()
         .find(|set| Some(set.id) == bound)
         .or_else(|| sets.iter().find(|set| set.passes(&asked.request.filter)))?;
-    let file = set.boot_file(&asked.request.arch)?.clone();
+    let file = set.boot_file(&asked.request.arch, &asked.request.system)?.clone();
     let selected = [&[SELECTED_IMAGE, 4][..], &set.id.to_bytes()].concat();
     let mut options = vec![(code::CLASS_ID, bsdp::CLASS.to_vec()), (code::VENDOR, selected)];
     options.extend(asked.root_path(set, site.server).map(|root| (code::ROOT_PATH, root.into_bytes())));
