@@ -4,5 +4,6 @@
 
 mod clients;
 mod discovery;
+mod dnssd;
 mod lab;
 mod served;

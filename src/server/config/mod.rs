@@ -3,6 +3,7 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod announce;
 mod library;
 mod network;
 mod ports;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::announce::{Announce, AnnounceFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
@@ -40,6 +42,8 @@ pub struct Fragment {
     pub runner: RunnerFragment,
     /// `[library]`
     pub library: LibraryFragment,
+    /// `[announce]`
+    pub announce: AnnounceFragment,
 }
 
 /// The settings in force. Existing means valid; nothing re-checks it.
@@ -59,6 +63,8 @@ pub struct Config {
     pub runner: Runner,
     /// What imports may use.
     pub library: Library,
+    /// Whether the appliance tells that it is there.
+    pub announce: Announce,
 }
 
 /// Why settings are not in force.
@@ -143,6 +149,7 @@ impl Fragment {
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
+            announce: self.announce.or(earlier.announce),
         }
     }
 
@@ -162,6 +169,7 @@ impl Fragment {
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
             library: self.library.validate()?,
+            announce: self.announce.validate(),
         })
     }
 }
@@ -169,13 +177,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, tftp, runner, library, announce } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{tftp}\n{runner}\n{library}\n{announce}")
     }
 }
 
