@@ -46,9 +46,7 @@ pub fn of_client(doing: &str, error: &ClientError) -> Failure {
         ClientError::BadAddress { .. } | ClientError::BadProxy { .. } => {
             "Press N and correct it on the network page.".to_owned()
         }
-        ClientError::BadAuthority(_) => {
-            "Build the boot files again: `rootstock media boot`.".to_owned()
-        }
+        ClientError::BadAuthority(_) => "Build the boot files again: `rootstock media boot`.".to_owned(),
     };
     failure(doing, error.to_string(), next)
 }
