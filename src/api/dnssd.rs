@@ -15,8 +15,8 @@
 /// The service type, in the domain of multicast DNS (RFC 6762 section 3).
 pub const SERVICE: &str = "_rootstock._tcp.local.";
 
-/// Longest label of a name (RFC 1035 section 2.3.4), less ` (99)` for a name that is taken.
-const LONGEST_INSTANCE: usize = 63 - 5;
+/// Longest label of a name (RFC 1035 section 2.3.4), less the authority in brackets, less ` (99)` for a name that is taken.
+const LONGEST_INSTANCE: usize = 63 - 11 - 5;
 /// Longest name that is believed; the daemon's own setting is bounded at 64 characters.
 const LONGEST_NAME: usize = 64;
 
@@ -58,9 +58,10 @@ impl Announcement {
         })
     }
 
-    /// Name of the instance: that of the appliance, as long as a label may be.
-    pub fn instance(&self) -> &str {
-        cut(&self.name, LONGEST_INSTANCE)
+    /// Name of the instance: that of the appliance, as long as a label may be, with the beginning of its authority. Two appliances of
+    /// one name that start at the same moment may both believe that the name is theirs, and would be taken for one.
+    pub fn instance(&self) -> String {
+        format!("{} [{}]", cut(&self.name, LONGEST_INSTANCE), cut(&self.ca, 8))
     }
 
     /// Name of the host in the SRV record. Of its own, so that it does not compete with the machine's own mDNS responder for
@@ -103,8 +104,8 @@ mod tests {
     #[test]
     fn a_long_name_is_cut_between_characters_to_a_label() {
         let long = announcement(&"ä".repeat(64));
-        assert_eq!(long.instance(), "ä".repeat(29));
-        assert_eq!(announcement("Lab").instance(), "Lab");
+        assert_eq!(long.instance(), "ä".repeat(23) + " [0a0a0a0a]");
+        assert_eq!(announcement("Lab").instance(), "Lab [0a0a0a0a]");
         assert_eq!(long.host(), "rootstock-0a0a0a0a.local.");
     }
 

@@ -72,7 +72,7 @@ impl Announcer {
 
 /// `interfaces`: those to announce on; empty: all. IPv4 only, as everything that boots a Mac.
 fn announce(said: &Announcement, https: u16, interfaces: &[String]) -> mdns_sd::Result<Announcer> {
-    let service = ServiceInfo::new(SERVICE, said.instance(), &said.host(), "", https, &said.txt()[..])?
+    let service = ServiceInfo::new(SERVICE, &said.instance(), &said.host(), "", https, &said.txt()[..])?
         .enable_addr_auto();
     let daemon = ServiceDaemon::new()?;
     // Later words win.

@@ -64,11 +64,11 @@ fn an_appliance_is_announced_beside_avahi_to_a_foreign_client_until_it_stops() {
     let _avahi = lab.start("server", "avahi-daemon", &avahi);
 
     let rootstockd = appliance(&lab, "server", folder.path(), "");
-    let (_browser, mut lines) = lab.listen("mac", PYTHON, &[SCRIPT, TYPE, "10.77.0.9", "2"]);
+    let (_browser, mut lines) = lab.listen("mac", "timeout", &["60", PYTHON, SCRIPT, TYPE, "10.77.0.9", "2"]);
     let seen = json(&lines.next().expect("the foreign client sees the appliance").unwrap());
     let ca = ca(folder.path(), "server");
     let fingerprint = &fingerprints(&ca).unwrap()[0];
-    assert_eq!(seen["name"], format!("Lab.{TYPE}"));
+    assert_eq!(seen["name"], format!("Lab [{}].{TYPE}", &fingerprint[..8]));
     assert_eq!(seen["port"], 443);
     assert_eq!(seen["addresses"], serde_json::json!(["10.77.0.1"]));
     assert_eq!(seen["txt"]["ca"], **fingerprint);
@@ -76,7 +76,8 @@ fn an_appliance_is_announced_beside_avahi_to_a_foreign_client_until_it_stops() {
     assert_eq!(seen["txt"]["name"], "Lab");
 
     // On every interface the address of that interface.
-    let (_other, mut elsewhere) = lab.listen("guest", PYTHON, &[SCRIPT, TYPE, "10.78.0.9", "1"]);
+    let (_other, mut elsewhere) =
+        lab.listen("guest", "timeout", &["60", PYTHON, SCRIPT, TYPE, "10.78.0.9", "1"]);
     assert_eq!(json(&elsewhere.next().unwrap().unwrap())["addresses"], serde_json::json!(["10.78.0.1"]));
 
     // A resolver that knows nothing of multicast DNS asks from a port of its own and is answered there (RFC 6762 section 6.7).
@@ -111,31 +112,39 @@ fn legacy(question: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn two_appliances_of_one_name_are_told_apart_by_name_and_by_trust_and_a_new_address_is_followed() {
+fn appliances_of_one_name_are_told_apart_by_trust_copies_get_another_name_and_a_new_address_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let mut lab = Lab::new();
-    for (machine, address) in [("one", "10.77.0.1/24"), ("two", "10.77.0.2/24"), ("mac", "10.77.0.9/24")] {
+    for (machine, address) in
+        [("one", "10.77.0.1/24"), ("two", "10.77.0.2/24"), ("copy", "10.77.0.3/24"), ("mac", "10.77.0.9/24")]
+    {
         lab.plug(machine, "eth0", "lan", &[address]);
     }
+    // At the same moment, with the same name.
     let _one = appliance(&lab, "one", folder.path(), "");
-    let ours = ca(folder.path(), "one");
-    assert_eq!(
-        found(&lab, "mac", &ours, 1),
-        [Found { name: "Lab".into(), address: "https://10.77.0.1".into(), verdict: Verdict::Trusted }]
-    );
     let two = appliance(&lab, "two", folder.path(), "[ports]\nhttps = 8443\n");
-    let both = found(&lab, "mac", &ours, 2);
-    assert_eq!((both[0].address.as_str(), both[0].verdict), ("https://10.77.0.1", Verdict::Trusted));
+    let ours = ca(folder.path(), "one");
+    let at = |address: &str, verdict| Found { name: "Lab".into(), address: address.into(), verdict };
     assert_eq!(
-        (both[1].address.as_str(), both[1].verdict),
-        ("https://10.77.0.2:8443", Verdict::OtherAuthority)
+        found(&lab, "mac", &ours, 2),
+        [at("https://10.77.0.1", Verdict::Trusted), at("https://10.77.0.2:8443", Verdict::OtherAuthority)]
     );
-    let (_browser, lines) = lab.listen("mac", PYTHON, &[SCRIPT, TYPE, "10.77.0.9", "2"]);
+    two.terminate();
+
+    // Keys that were copied: the same name to the last letter, so the second one takes another (RFC 6762 section 9).
+    fs::create_dir_all(folder.path().join("copy/keys")).unwrap();
+    for name in ["ca.key", "ca.pem"] {
+        fs::copy(folder.path().join("one/keys").join(name), folder.path().join("copy/keys").join(name))
+            .unwrap();
+    }
+    let copy = appliance(&lab, "copy", folder.path(), "");
+    let (_browser, lines) = lab.listen("mac", "timeout", &["60", PYTHON, SCRIPT, TYPE, "10.77.0.9", "2"]);
     let mut names: Vec<String> =
         lines.take(2).map(|line| json(&line.unwrap())["name"].as_str().unwrap().to_owned()).collect();
     names.sort();
-    assert_eq!(names, [format!("Lab (2).{TYPE}"), format!("Lab.{TYPE}")]);
-    two.terminate();
+    let name = format!("Lab [{}]", &fingerprints(&ours).unwrap()[0][..8]);
+    assert_eq!(names, [format!("{name} (2).{TYPE}"), format!("{name}.{TYPE}")]);
+    copy.terminate();
 
     lab.must("one", "ip", &["addr", "del", "10.77.0.1/24", "dev", "eth0"]);
     lab.give("one", "eth0", "10.77.0.77/24");

@@ -6,4 +6,5 @@ mod clients;
 mod discovery;
 mod dnssd;
 mod lab;
+mod network;
 mod served;
