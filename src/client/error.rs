@@ -66,6 +66,14 @@ pub enum ClientError {
         /// What is wrong with it.
         why: String,
     },
+    /// The proxy's address cannot be used.
+    #[error("`{address}` is no address of an HTTP proxy: {why}")]
+    BadProxy {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The certificate authority's file cannot be used.
     #[error(
         "the certificate authority's file holds no usable certificate: {0}; take ca.pem from the appliance's keys folder"

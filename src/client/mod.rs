@@ -13,11 +13,13 @@
 //! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
 //! | `tftp`, `plain` | boot files as firmware and iPXE fetch them |
 //! | `certificate` | how long a certificate is valid |
+//! | `dnssd` | appliances that announce themselves |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
 pub mod certificate;
 mod clock;
 pub mod dhcp;
+mod dnssd;
 mod error;
 mod frames;
 pub mod plain;
@@ -29,13 +31,14 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::config::{Config, ConfigBuilder};
 use ureq::typestate::AgentScope;
+use ureq::{Agent, Proxy};
 
 use crate::value::Secret;
 
 pub use clock::{ClockError, appliance_time};
+pub use dnssd::{Discovery, DiscoveryError, Found, Verdict, fingerprints};
 pub use error::ClientError;
 pub use frames::{HttpFrames, Watch};
 
@@ -107,15 +110,36 @@ impl Client {
     /// # Errors
     /// The address is no HTTPS address, or the text has no certificate in it.
     pub fn https(base: &str, ca_pem: &[u8], token: Option<Secret>) -> Result<Client, ClientError> {
+        Client::https_through(None, base, ca_pem, token)
+    }
+
+    /// As [`Client::https`], through an HTTP proxy (CONNECT, RFC 9110 section 9.3.6) when one is given: TLS goes from end to
+    /// end, the proxy sees the address and nothing else.
+    ///
+    /// # Errors
+    /// As [`Client::https`], and when the proxy's address is none.
+    pub fn https_through(
+        proxy: Option<&str>,
+        base: &str,
+        ca_pem: &[u8],
+        token: Option<Secret>,
+    ) -> Result<Client, ClientError> {
         let base = https_base(base)?;
-        let config = settings().https_only(true).tls_config(tls::config(ca_pem)?).build();
+        let tunnel = proxy.map(proxy_address).transpose()?;
+        let remedy = match proxy {
+            None => "check the network cable, and that rootstockd runs at that address",
+            Some(_) => {
+                "check the network cable, the proxy's address, and that it lets HTTPS through to rootstockd"
+            }
+        };
+        let config = settings().proxy(tunnel).https_only(true).tls_config(tls::config(ca_pem)?).build();
         Ok(Client {
             agent: config.new_agent(),
             address: base.clone(),
             base,
             token,
             patience: Patience::SHORT,
-            remedy: "check the network cable, and that rootstockd runs at that address",
+            remedy,
         })
     }
 
@@ -154,7 +178,40 @@ fn https_base(text: &str) -> Result<String, ClientError> {
     }
 }
 
-/// The appliance is a neighbour: no proxy, no redirects, an answer within a minute or a new try.
+/// The address of an appliance as it is kept: `https://host[:port]`.
+///
+/// # Errors
+/// When it is none.
+pub fn appliance_address(text: &str) -> Result<String, ClientError> {
+    https_base(text)
+}
+
+/// Reads the address of an HTTP proxy: `proxy.example:3128`, `http://10.0.0.9:3128`.
+fn proxy_address(text: &str) -> Result<Proxy, ClientError> {
+    let bad = |why: &str| ClientError::BadProxy { address: text.to_owned(), why: why.to_owned() };
+    let host = match text.trim().split_once("://") {
+        None => text.trim(),
+        Some(("http", host)) => host.trim_end_matches('/'),
+        Some((scheme, _)) => return Err(bad(&format!("`{scheme}` is not http"))),
+    };
+    let (name, port) = host.rsplit_once(':').ok_or_else(|| bad("it has no port"))?;
+    let legible =
+        !name.is_empty() && !name.contains(['/', '?', '#', '@']) && !name.contains(char::is_whitespace);
+    if !legible || !port.parse().is_ok_and(|port: u16| port > 0) {
+        return Err(bad("it must be a host name or IP address, a colon and a port"));
+    }
+    Proxy::new(&format!("http://{host}")).map_err(|error| bad(&error.to_string()))
+}
+
+/// The address of a proxy as it is kept: `http://host:port`.
+///
+/// # Errors
+/// When it is none.
+pub fn checked_proxy(text: &str) -> Result<String, ClientError> {
+    proxy_address(text).map(|proxy| format!("http://{}:{}", proxy.host(), proxy.port()))
+}
+
+/// The appliance is a neighbour: no proxy unless one is named, no redirects, an answer within a minute or a new try.
 fn settings() -> ConfigBuilder<AgentScope> {
     Config::builder()
         .proxy(None)
@@ -191,6 +248,19 @@ mod tests {
     fn an_address_without_tls_or_with_a_path_is_refused_by_name() {
         for text in ["http://10.0.0.2", "", "a b", "https://user@host", "https://host/x", "https://"] {
             let error = https_base(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        for text in ["10.0.0.9:3128", "http://10.0.0.9:3128/", " 10.0.0.9:3128 "] {
+            assert_eq!(checked_proxy(text).unwrap(), "http://10.0.0.9:3128");
+        }
+        for text in
+            ["10.0.0.9", "https://10.0.0.9:1", "socks5://a:1", "a:0", "a:x", ":3128", "u@a:1", "a b:1", ""]
+        {
+            let error = checked_proxy(text).unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");
         }
     }

@@ -30,7 +30,8 @@ pub(super) fn root_store(ca_pem: &[u8]) -> Result<RootCertStore, ClientError> {
     Ok(store)
 }
 
-fn authorities(ca_pem: &[u8]) -> Result<Vec<Certificate<'static>>, ClientError> {
+/// The certificates of a PEM file: at least one.
+pub(super) fn authorities(ca_pem: &[u8]) -> Result<Vec<Certificate<'static>>, ClientError> {
     let mut found = Vec::new();
     for item in parse_pem(ca_pem) {
         match item {

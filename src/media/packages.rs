@@ -89,6 +89,8 @@ pub const MODULES: &[&str] = &[
     "cdc_ncm",
     "thunderbolt",
     "thunderbolt_net",
+    // VLANs, for the runner's network page.
+    "8021q",
     // Disks and the buses that they sit on.
     "nvme",
     "ahci",

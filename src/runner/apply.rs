@@ -3,6 +3,7 @@
 //! Owns: what surrounds the restore engine: where the image comes from, who watches, what proves it.
 //! Must not know: the order in which the engine writes.
 
+use std::cell::Cell;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use uuid::Uuid;
 use super::clock::now_ms;
 use super::failure::{self, chain, failure};
 use super::format::set_partition_type;
+use super::identity::called;
 use super::link::Interrupted;
 use super::perform::{Failed, Work};
 use super::place::{open_writable, partition_of, partition_place};
 use super::rates::{Counters, Rates};
 use super::target::{Busy, Part, Timed, limit};
-use super::wizard::Told;
+use super::wizard::{Order, Told};
 use crate::api::runner::{Destination, DiskFacts, Done, Failure, Receipt};
 use crate::client::{Client, HttpFrames, Patience, Watch};
 use crate::device::Device;
@@ -70,11 +72,10 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
         )
     })?;
     work.reporter.log(vec![format!(
-        "applying {} ({}) to partition {number} of {} ({}, {})",
+        "applying {} ({}) to partition {number} of {}, {}",
         image.name,
         region.map_or(String::new(), |region| ByteSize(region.size).to_string()),
-        disk.node,
-        disk.model,
+        called(disk),
         ByteSize(target.size())
     )]);
 
@@ -89,7 +90,9 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
                 next,
             )
         })?;
-        match watched(work, &client, plan, &target) {
+        let left = Cell::new(false);
+        match watched(work, &client, plan, &target, &left) {
+            _ if left.get() => return Err(Failed::Left(Interrupted::Moved)),
             Err(RestoreError::Fetch(FetchError::Gone(_))) if moves < MOVES => moves += 1,
             Err(error) => return Err(of_restore(work, image, &error)),
             Ok(restored) => break restored,
@@ -137,12 +140,19 @@ fn fetch_locations(
 fn refused(doing: &str, interrupted: Interrupted) -> Failed {
     match interrupted {
         Interrupted::Refused(error) => failure::of_client(doing, &error).into(),
-        Interrupted::Restart => Failed::Restart,
+        left => Failed::Left(left),
     }
 }
 
 /// The restore in its own threads, with this one telling how far it is.
-fn watched(work: &Work<'_>, client: &Client, plan: Plan, part: &Part) -> Result<Restored, RestoreError> {
+/// `left` tells that a person named another appliance while this one did not answer: the run goes on from there.
+fn watched(
+    work: &Work<'_>,
+    client: &Client,
+    plan: Plan,
+    part: &Part,
+    left: &Cell<bool>,
+) -> Result<Restored, RestoreError> {
     let workers = thread::available_parallelism().map_or(4, usize::from).clamp(4, 8);
     let (watch, progress) = (Watch::default(), Progress::default());
     let (network, disk) = (Busy::default(), Busy::default());
@@ -160,7 +170,9 @@ fn watched(work: &Work<'_>, client: &Client, plan: Plan, part: &Part) -> Result<
         });
         while end.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
             teller.tell(progress.snapshot(), watch.outage(), network.total(), disk.total());
-            if work.stopped() {
+            // Its token and address are another client's from here on.
+            left.set(left.get() || matches!(work.link.order(Duration::ZERO), Some(Order::Moved(_))));
+            if work.stopped() || left.get() {
                 progress.stop();
                 watch.stop();
             }

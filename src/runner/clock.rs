@@ -10,7 +10,6 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
 use super::ntp;
-use super::settings::Settings;
 use crate::client::appliance_time;
 
 /// A clock that differs by less is left alone.
@@ -41,8 +40,8 @@ pub fn from_ntp(servers: &[String]) -> Option<String> {
 }
 
 /// Asks the appliance and sets the clock when it differs; says what came of it.
-pub fn from_appliance(settings: &Settings) -> String {
-    match appliance_time(&settings.server, &settings.ca, LIMIT) {
+pub fn from_appliance(server: &str, ca: &[u8]) -> String {
+    match appliance_time(server, ca, LIMIT) {
         Ok(time) => set(time, "from the appliance"),
         Err(error) => format!("the clock could not be set from the appliance: {error}"),
     }

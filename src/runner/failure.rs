@@ -43,9 +43,10 @@ pub fn of_client(doing: &str, error: &ClientError) -> Failure {
         ClientError::Unreadable { .. } => {
             "Build the boot files again with the version that the appliance runs.".to_owned()
         }
-        ClientError::BadAddress { .. } | ClientError::BadAuthority(_) => {
-            "Build the boot files again: `rootstock media boot`.".to_owned()
+        ClientError::BadAddress { .. } | ClientError::BadProxy { .. } => {
+            "Press N and correct it on the network page.".to_owned()
         }
+        ClientError::BadAuthority(_) => "Build the boot files again: `rootstock media boot`.".to_owned(),
     };
     failure(doing, error.to_string(), next)
 }

@@ -3,9 +3,11 @@
 //!
 //! Must not know: what the requests are, how news is shown.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use super::network::Place;
 use super::wizard::{Order, Told};
 use crate::client::ClientError;
 
@@ -19,6 +21,8 @@ pub struct Link {
     news: Sender<Told>,
     orders: Receiver<Order>,
     first_pause: Duration,
+    /// Appliance and proxy that a person named.
+    place: RefCell<Place>,
 }
 
 /// Why the worker stops waiting.
@@ -28,12 +32,33 @@ pub enum Interrupted {
     Refused(ClientError),
     /// A person wants to restart, or the screen is gone.
     Restart,
+    /// A person named another appliance or proxy.
+    Moved,
+    /// Nobody answered as often as was asked for.
+    Unanswered,
 }
 
 impl Link {
-    /// Joins the two ends.
-    pub fn new(news: Sender<Told>, orders: Receiver<Order>) -> Link {
-        Link { news, orders, first_pause: FIRST_PAUSE }
+    /// Joins the two ends. `place`: what a person named before the runner was restarted.
+    pub fn new(news: Sender<Told>, orders: Receiver<Order>, place: Place) -> Link {
+        Link { news, orders, first_pause: FIRST_PAUSE, place: RefCell::new(place) }
+    }
+
+    /// Appliance and proxy that a person named.
+    pub fn place(&self) -> Place {
+        self.place.borrow().clone()
+    }
+
+    /// Notes where the appliance is. Nothing new means: try again now.
+    fn taken(&self, order: Order) -> Order {
+        match order {
+            Order::Moved(place) if *self.place.borrow() == place => Order::Again,
+            Order::Moved(place) => {
+                self.place.replace(place.clone());
+                Order::Moved(place)
+            }
+            other => other,
+        }
     }
 
     /// Shows news. A screen that is gone is noticed where orders are waited for.
@@ -49,7 +74,7 @@ impl Link {
     /// The next order, if one comes within `at_most`. A screen that is gone means: restart.
     pub fn order(&self, at_most: Duration) -> Option<Order> {
         match self.orders.recv_timeout(at_most) {
-            Ok(order) => Some(order),
+            Ok(order) => Some(self.taken(order)),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Order::Restart),
         }
@@ -57,7 +82,7 @@ impl Link {
 
     /// The next order, however long it takes.
     pub fn wait_for_order(&self) -> Order {
-        self.orders.recv().unwrap_or(Order::Restart)
+        self.orders.recv().map_or(Order::Restart, |order| self.taken(order))
     }
 
     /// Asks until an answer comes, with growing pauses; what is waited for is shown.
@@ -67,8 +92,22 @@ impl Link {
     pub fn persist<T>(
         &self,
         what: &str,
+        ask: impl FnMut() -> Result<T, ClientError>,
+    ) -> Result<T, Interrupted> {
+        self.persist_within(u32::MAX, what, ask)
+    }
+
+    /// As [`Link::persist`], and gives up after so many tries that nobody answered.
+    ///
+    /// # Errors
+    /// See [`Interrupted`].
+    pub fn persist_within<T>(
+        &self,
+        tries: u32,
+        what: &str,
         mut ask: impl FnMut() -> Result<T, ClientError>,
     ) -> Result<T, Interrupted> {
+        let mut tried = 0;
         let mut pause = self.first_pause;
         let mut waited = false;
         loop {
@@ -85,9 +124,14 @@ impl Link {
             tracing::debug!(%error, "waiting: {what}");
             self.tell(Told::Waiting { what: what.to_owned(), error: Some(error.to_string()) });
             waited = true;
+            tried += 1;
+            if tried >= tries {
+                return Err(Interrupted::Unanswered);
+            }
             match self.order(pause) {
                 Some(Order::Restart) => return Err(Interrupted::Restart),
-                Some(Order::Again | Order::Start(_)) => pause = self.first_pause,
+                Some(Order::Moved(_)) => return Err(Interrupted::Moved),
+                Some(Order::Again | Order::Start(_) | Order::Network(_)) => pause = self.first_pause,
                 None => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         }
@@ -111,7 +155,7 @@ mod tests {
 
     fn link() -> (Link, mpsc::Receiver<Told>, Sender<Order>) {
         let ((news, seen), (orders, taken)) = (mpsc::channel(), mpsc::channel());
-        let link = Link { first_pause: Duration::from_millis(1), ..Link::new(news, taken) };
+        let link = Link { first_pause: Duration::from_millis(1), ..Link::new(news, taken, Place::default()) };
         (link, seen, orders)
     }
 
@@ -142,6 +186,34 @@ mod tests {
         });
         assert!(matches!(refused, Err(Interrupted::Refused(_))));
         assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn a_new_address_ends_the_wait_and_the_same_one_only_the_pause() {
+        let (link, _seen, orders) = link();
+        let place = Place { server: Some("https://10.0.0.2".into()), proxy: None };
+        orders.send(Order::Moved(place.clone())).unwrap();
+        assert!(matches!(link.persist::<()>("x", || Err(down())), Err(Interrupted::Moved)));
+        assert_eq!(link.place(), place);
+        orders.send(Order::Moved(place)).unwrap();
+        let mut tries = 0;
+        let answer = link.persist_within(9, "x", || {
+            tries += 1;
+            if tries < 3 { Err(down()) } else { Ok(()) }
+        });
+        assert!(answer.is_ok());
+    }
+
+    #[test]
+    fn patience_may_have_an_end() {
+        let (link, _seen, _orders) = link();
+        let mut tries = 0;
+        let end = link.persist_within::<()>(3, "x", || {
+            tries += 1;
+            Err(down())
+        });
+        assert!(matches!(end, Err(Interrupted::Unanswered)));
+        assert_eq!(tries, 3);
     }
 
     #[test]

@@ -8,23 +8,27 @@
 //! | [`settings`] | flags, kernel command line, baked files |
 //! | [`identity`] | who this Mac is, which disks it has |
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
+//! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
 //! | [`format`](mod@format), [`apply`], [`script`], [`restart`] | the actions |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
 //! | [`clock`] with [`ntp`], [`log`], [`show`] | the edge |
 //!
-//! Two threads: the worker talks to the appliance and acts; the first thread owns the screen. They meet in two channels.
+//! Three threads: the worker talks to the appliance and acts; the network thread sets interfaces up; the first thread owns the
+//! screen. They meet in channels.
 //!
 //! Must not know: how a run is decided (the appliance does), how a restore orders its writes (`image::restore` does).
 
 pub mod apply;
 pub mod clock;
 pub mod failure;
+pub mod find;
 pub mod format;
 pub mod identity;
 pub mod link;
 pub mod log;
+pub mod network;
 pub mod ntp;
 pub mod perform;
 pub mod place;
@@ -46,8 +50,9 @@ use std::thread;
 
 use link::Link;
 use log::{Console, LogFile};
+use network::{Kept, Network, System};
 use settings::{Asked, Flags, Settings, USAGE};
-use show::Faces;
+use show::{Faces, Takers};
 use wizard::{State, Terminal};
 
 /// Runs the program of this process. Exit codes: 0 a restart was asked for (and is somebody else's to do) · 1 the runner cannot
@@ -72,11 +77,31 @@ pub fn main() -> ExitCode {
 
 fn run(settings: &Settings, faces: Faces) -> ExitCode {
     let (news, seen) = mpsc::channel();
-    let (orders, taken) = mpsc::channel();
-    let state = State::new(&settings.server, settings.unattended);
+    let (worker_orders, taken) = mpsc::channel();
+    let (network_news, network_seen) = mpsc::channel();
+    let (network_orders, network_taken) = mpsc::channel();
+    let place = Kept::place(&settings.state);
+    let state = State {
+        place: place.clone(),
+        wire: Kept::wire(&settings.state),
+        ..State::new(
+            place.server.as_ref().or(settings.server.as_ref()).map(String::as_str),
+            settings.unattended,
+        )
+    };
+    let network = Network {
+        system: System { root: settings.root.clone(), ..System::of_boot_environment() },
+        state: settings.state.clone(),
+        owned: restart::owns_the_machine(),
+    };
+    // On its own to the end: a DHCP server that does not answer must not hold a restart up.
+    thread::spawn(move || network.serve(&network_taken, &network_news));
+    let takers = Takers { worker: worker_orders, network: network_orders };
     let worked = thread::scope(|scope| {
-        let worker = scope.spawn(move || work::work(settings, &Link::new(news, taken)));
-        show::show(state, faces, &seen, &orders);
+        let worker = scope.spawn(move || work::work(settings, &Link::new(news, taken, place)));
+        show::show(state, faces, &seen, &network_seen, &takers);
+        // A worker that still waits for orders ends with its screen.
+        drop(takers);
         worker.join()
     });
     if worked.is_err() {

@@ -11,7 +11,7 @@ use super::apply::{Image, apply};
 use super::clock::now_ms;
 use super::failure::{self, chain, failure};
 use super::format::{erase_and_write, make_volume, plan};
-use super::identity::partition_node;
+use super::identity::{called, partition_node};
 use super::link::{Interrupted, Link};
 use super::place::{disk_numbered, open_writable, partition_place};
 use super::receipt::ReceiptKey;
@@ -54,8 +54,8 @@ pub struct Work<'a> {
 pub enum Failed {
     /// Report this.
     Failure(Box<Failure>),
-    /// A person wants to restart instead of waiting.
-    Restart,
+    /// A person wants something else than to wait.
+    Left(Interrupted),
 }
 
 impl From<Failure> for Failed {
@@ -132,7 +132,7 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             work.reporter.finish(work.link, ReportEvent::Failed(*failure))?;
             Ok(Outcome::Next)
         }
-        Err(Failed::Restart) => Err(Interrupted::Restart),
+        Err(Failed::Left(interrupted)) => Err(interrupted),
     }
 }
 
@@ -144,7 +144,7 @@ fn format_disk(work: &Work<'_>, number: u32, partitions: &[PartitionRequest]) ->
     let size = std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(of_open)?;
     let plan =
         plan(size, disk.block_size, partitions).map_err(|error| failure::of_plan(&disk.node, &error))?;
-    let mut lines = vec![format!("partitioning {} ({})", disk.node, disk.model)];
+    let mut lines = vec![format!("partitioning {}", called(disk))];
     lines.extend(plan.lines());
     work.reporter.log(lines);
     erase_and_write(&mut file, &plan, Uuid::new_v4).map_err(|error| failure::of_table(&disk.node, &error))?;

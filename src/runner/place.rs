@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gptman::GPT;
 
-use super::identity::partition_node;
+use super::identity::{called, partition_node};
 use crate::api::runner::{Destination, DiskFacts};
 
 /// How long the kernel is given to make the nodes of a new table.
@@ -69,10 +69,8 @@ pub enum PlaceError {
 /// [`PlaceError::NoDisk`] says which there are.
 pub fn disk_numbered(disks: &[DiskFacts], number: u32) -> Result<&DiskFacts, PlaceError> {
     disks.iter().find(|disk| disk.number == Some(number)).ok_or_else(|| {
-        let have: Vec<_> = disks
-            .iter()
-            .filter_map(|disk| Some(format!("{} ({} {})", disk.number?, disk.node, disk.model)))
-            .collect();
+        let have: Vec<_> =
+            disks.iter().filter_map(|disk| Some(format!("{}: {}", disk.number?, called(disk)))).collect();
         let have = if have.is_empty() { "none that may be written".to_owned() } else { have.join(", ") };
         PlaceError::NoDisk { number, have }
     })
@@ -261,7 +259,7 @@ mod tests {
     fn a_disk_that_is_not_there_is_refused_with_those_that_are() {
         let disks = [disk(Some(0), "/dev/sda"), disk(None, "/dev/sdb")];
         let error = disk_numbered(&disks, 3).unwrap_err().to_string();
-        assert_eq!(error, "this Mac has no disk number 3; it has 0 (/dev/sda M)");
+        assert_eq!(error, "this Mac has no disk number 3; it has 0: /dev/sda (M)");
         assert!(disk_numbered(&disks[1..], 0).unwrap_err().to_string().contains("none that may be written"));
     }
 

@@ -1,6 +1,7 @@
 //! What the runner was told: kernel command line, files baked into the boot environment, flags.
 //!
-//! Later wins: baked file < kernel command line < flag. Pure parsing here; [`Settings::read`] is the edge.
+//! Later wins: baked file < kernel command line < flag. Where none names the appliance it is looked for (`find`); what a technician
+//! enters on the network page wins over all (`network::Kept`). Pure parsing here; [`Settings::read`] is the edge.
 //!
 //! | source | what |
 //! |---|---|
@@ -20,7 +21,8 @@ rootstock-runner: images this Mac as its appliance says
 
 usage: rootstock-runner [options]
 
-  --server URL      address of the appliance (default: kernel command line, /etc/rootstock/server)
+  --server URL      address of the appliance (default: kernel command line, /etc/rootstock/server, else it is
+                    looked for by DNS-SD)
   --ca FILE         its certificate authority (default: /etc/rootstock/ca.pem)
   --state DIR       folder for scripts and the log (default: /run/rootstock)
   --sysfs ROOT      folder that holds sys, proc and dev (default: /)
@@ -66,12 +68,6 @@ pub enum SettingsError {
     /// The command line is wrong.
     #[error("{0}; see rootstock-runner --help")]
     Usage(String),
-    /// Nobody named the appliance.
-    #[error(
-        "no appliance is named: neither --server, nor rootstock.server= on the kernel command line, nor {}; build the boot files again",
-        .0.display()
-    )]
-    NoServer(PathBuf),
     /// The authority's file cannot be read.
     #[error("the appliance's certificate authority {} cannot be read; build the boot files again", path.display())]
     NoAuthority {
@@ -169,8 +165,8 @@ impl KernelLine {
 /// The settings in force.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Address of the appliance.
-    pub server: String,
+    /// Address of the appliance; none: it is looked for.
+    pub server: Option<String>,
     /// Its authority, PEM.
     pub ca: Vec<u8>,
     /// Names or addresses of NTP servers; may be empty.
@@ -208,12 +204,8 @@ impl Settings {
             _ => Vec::new(),
         };
 
-        let baked_server = baked.join("server");
-        let named = flags.server.or(kernel.server).unwrap_or_else(|| text(&baked_server));
-        let server = named.trim().to_owned();
-        if server.is_empty() {
-            return Err(SettingsError::NoServer(baked_server));
-        }
+        let named = flags.server.or(kernel.server).unwrap_or_else(|| text(&baked.join("server")));
+        let server = Some(named.trim().to_owned()).filter(|server| !server.is_empty());
         let ca_path = flags.ca.unwrap_or_else(|| baked.join("ca.pem"));
         let ca = fs::read(&ca_path).map_err(|source| SettingsError::NoAuthority { path: ca_path, source })?;
         let console = match flags.console.as_deref() {
@@ -297,23 +289,25 @@ mod tests {
         put("etc/rootstock/ca.pem", "pem");
         put("etc/rootstock/ntp-servers", "10.0.0.1, ntp.example # two\n");
         let flags = || Flags { root: Some(root.path().into()), ..Flags::default() };
-        assert_eq!(Settings::read(flags()).unwrap().server, "https://baked");
+        assert_eq!(Settings::read(flags()).unwrap().server.as_deref(), Some("https://baked"));
         put("proc/cmdline", "rootstock.server=https://kernel console=ttyS1");
         let settings = Settings::read(flags()).unwrap();
-        assert_eq!(settings.server, "https://kernel");
+        assert_eq!(settings.server.as_deref(), Some("https://kernel"));
         assert_eq!(settings.ntp_servers, ["10.0.0.1", "ntp.example"]);
         assert_eq!(settings.serial, [root.path().join("dev/ttyS1")]);
         assert_eq!(settings.console, Some(root.path().join("dev/tty1")));
         let named = Flags { server: Some("https://flag".into()), ..flags() };
-        assert_eq!(Settings::read(named).unwrap().server, "https://flag");
+        assert_eq!(Settings::read(named).unwrap().server.as_deref(), Some("https://flag"));
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_path() {
+    fn an_appliance_that_nobody_named_is_looked_for_and_a_missing_authority_is_named_with_its_path() {
         let root = tempfile::tempdir().unwrap();
         let flags = Flags { root: Some(root.path().into()), ..Flags::default() };
-        assert!(Settings::read(flags.clone()).unwrap_err().to_string().contains("etc/rootstock/server"));
-        let flags = Flags { server: Some("https://a".into()), ..flags };
-        assert!(Settings::read(flags).unwrap_err().to_string().contains("etc/rootstock/ca.pem"));
+        assert!(Settings::read(flags.clone()).unwrap_err().to_string().contains("etc/rootstock/ca.pem"));
+        fs::create_dir_all(root.path().join("etc/rootstock")).unwrap();
+        fs::write(root.path().join("etc/rootstock/ca.pem"), "pem").unwrap();
+        fs::write(root.path().join("etc/rootstock/server"), "\n").unwrap();
+        assert_eq!(Settings::read(flags).unwrap().server, None);
     }
 }

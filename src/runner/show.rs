@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::log::Console;
+use super::network::NetworkOrder;
 use super::wizard::{Event, Lines, Order, State, Terminal, Told, update};
 
 /// How often keys and news are looked at.
@@ -26,8 +27,32 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Shows news until the worker has ended.
-pub fn show(mut state: State, mut faces: Faces, news: &Receiver<Told>, orders: &Sender<Order>) {
+/// Who takes orders.
+pub struct Takers {
+    /// The worker.
+    pub worker: Sender<Order>,
+    /// The network thread.
+    pub network: Sender<NetworkOrder>,
+}
+
+impl Takers {
+    /// Hands an order over. Who has ended needs no orders.
+    fn give(&self, order: Order) {
+        match order {
+            Order::Network(order) => drop(self.network.send(order)),
+            order => drop(self.worker.send(order)),
+        }
+    }
+}
+
+/// Shows news until the worker has ended. `network`: news of the network thread, which does not end by itself.
+pub fn show(
+    mut state: State,
+    mut faces: Faces,
+    news: &Receiver<Told>,
+    network: &Receiver<Told>,
+    orders: &Takers,
+) {
     let began = now();
     let mut lines = Lines::default();
     let mut drawn: Option<Instant> = None;
@@ -35,6 +60,7 @@ pub fn show(mut state: State, mut faces: Faces, news: &Receiver<Told>, orders: &
         let mut events = vec![Event::Tick(now().duration_since(began))];
         let ended =
             take_news(news, if faces.terminal.is_some() { Duration::ZERO } else { GLANCE }, &mut events);
+        events.extend(network.try_iter().map(Event::Told));
         // A terminal that is gone (its serial adapter was pulled out) ends the wizard, not the run.
         match faces.terminal.as_mut().map(|terminal| terminal.key(GLANCE)) {
             Some(Ok(key)) => events.extend(key.map(Event::Key)),
@@ -55,8 +81,7 @@ pub fn show(mut state: State, mut faces: Faces, news: &Receiver<Told>, orders: &
             let (next, order) = update(state, event);
             state = next;
             if let Some(order) = order {
-                // A worker that has ended needs no orders.
-                let _ = orders.send(order);
+                orders.give(order);
             }
         }
         if !quiet || drawn.is_none_or(|at| now().duration_since(at) >= REDRAW) {

@@ -5,12 +5,15 @@
 //!
 //! Must not know: how pages look, how an action is done.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::clock;
-use super::failure::{failure, of_client};
+use super::failure::{chain, failure, of_client};
+use super::find::find;
 use super::identity;
 use super::link::{Interrupted, Link};
+use super::network::Kept;
 use super::perform::{self, Outcome, Work, perform};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
@@ -27,6 +30,8 @@ const REFRESH: Duration = Duration::from_secs(15);
 
 /// How long a problem stands on screen before the runner tries again by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often an appliance that was found by itself is tried before it is looked for again: about half a minute.
+const TRIES_OF_FOUND: u32 = 8;
 /// Pause before this Mac introduces itself again because its token is not known any more.
 const REINTRODUCE: Duration = Duration::from_secs(5);
 
@@ -34,7 +39,7 @@ const REINTRODUCE: Duration = Duration::from_secs(5);
 enum Leave {
     /// Restart the machine.
     Restart,
-    /// Begin again with hello.
+    /// Begin again: where is the appliance, hello.
     Again,
     /// Show this and wait for a person.
     Trouble(Box<Failure>),
@@ -44,6 +49,7 @@ impl Leave {
     fn from_interrupted(doing: &str, interrupted: Interrupted) -> Leave {
         match interrupted {
             Interrupted::Restart => Leave::Restart,
+            Interrupted::Moved | Interrupted::Unanswered => Leave::Again,
             Interrupted::Refused(error) => Leave::Trouble(Box::new(of_client(doing, &error))),
         }
     }
@@ -65,7 +71,7 @@ pub fn work(settings: &Settings, link: &Link) {
     {
         link.tell(Told::Lines(vec![line]));
     }
-    let worker = Worker { settings, link, key };
+    let worker = Worker { settings, link, key, found: RefCell::default() };
     loop {
         match worker.session() {
             Leave::Restart => return link.tell(Told::Restarting),
@@ -86,6 +92,8 @@ struct Worker<'a> {
     settings: &'a Settings,
     link: &'a Link,
     key: ReceiptKey,
+    /// The appliance that was found last, when nobody named one.
+    found: RefCell<Option<String>>,
 }
 
 impl Worker<'_> {
@@ -95,7 +103,8 @@ impl Worker<'_> {
     }
 
     fn try_session(&self) -> Result<Leave, Leave> {
-        let client = Client::https(&self.settings.server, &self.settings.ca, None)
+        let (server, proxy) = (self.server()?, self.link.place().proxy);
+        let client = Client::https_through(proxy.as_deref(), &server, &self.settings.ca, None)
             .map_err(|error| {
                 Leave::Trouble(Box::new(of_client("the appliance cannot be addressed", &error)))
             })?
@@ -110,8 +119,9 @@ impl Worker<'_> {
             }
             match self.link.order(REFRESH) {
                 Some(Order::Restart) => return Err(Leave::Restart),
+                Some(Order::Moved(_)) => return Err(Leave::Again),
                 Some(Order::Start(deployment)) => break self.start(&client, &welcome, deployment)?,
-                Some(Order::Again) | None => {
+                Some(Order::Again | Order::Network(_)) | None => {
                     (welcome, machine) = self.hello(&client)?;
                     if welcome.run.is_none() {
                         self.tell_offers(&welcome);
@@ -120,6 +130,39 @@ impl Worker<'_> {
             }
         };
         self.follow(&client.with_token(ticket.token.clone()), &ticket, &welcome, &machine)
+    }
+
+    /// Where the appliance is: as a person said, as the boot medium says, as it says itself.
+    fn server(&self) -> Result<String, Leave> {
+        let place = self.link.place();
+        if let Err(error) = Kept::keep_place(&self.settings.state, &place) {
+            tracing::warn!("{}", chain(&error));
+        }
+        let found = self.found.borrow().clone();
+        if let Some(server) = place.server.or_else(|| self.settings.server.clone()).or(found) {
+            return Ok(server);
+        }
+        self.tell_machine(&mut None);
+        let found = find(self.link, &self.settings.ca, self.settings.unattended)
+            .map_err(|interrupted| Leave::from_interrupted("no appliance was found", interrupted))?;
+        self.found.replace(Some(found.clone()));
+        Ok(found)
+    }
+
+    /// Looks at this Mac, and tells when it is not what was shown last.
+    fn tell_machine(&self, shown: &mut Option<DeviceFacts>) -> DeviceFacts {
+        let machine = identity::facts(&self.settings.root, self.settings.boot_interface);
+        if shown.as_ref() != Some(&machine) {
+            self.link.tell(Told::Machine(Box::new(machine.clone())));
+            *shown = Some(machine.clone());
+        }
+        machine
+    }
+
+    /// An appliance that only said itself where it is may be somewhere else by now: after some tries it is looked for again.
+    fn tries(&self) -> u32 {
+        let named = self.link.place().server.is_some() || self.settings.server.is_some();
+        if named { u32::MAX } else { TRIES_OF_FOUND }
     }
 
     fn tell_offers(&self, welcome: &Welcome) {
@@ -135,18 +178,15 @@ impl Worker<'_> {
     fn hello(&self, client: &Client) -> Result<(Welcome, DeviceFacts), Leave> {
         let mut clock_was_set = false;
         let mut shown = None;
-        let what = format!("Looking for the appliance at {}", self.settings.server);
-        let answered = self.link.persist(&what, || {
-            let machine = identity::facts(&self.settings.root, self.settings.boot_interface);
-            if shown.as_ref() != Some(&machine) {
-                self.link.tell(Told::Machine(Box::new(machine.clone())));
-                shown = Some(machine.clone());
-            }
+        let what = format!("Looking for the appliance at {}", client.address());
+        let answered = self.link.persist_within(self.tries(), &what, || {
+            let machine = self.tell_machine(&mut shown);
             let hello = self.introduce(machine.clone());
             let answer = match client.post::<_, Welcome>("/runner/v1/hello", &hello) {
                 Err(ClientError::Untrusted { clock: true, .. }) if !clock_was_set && owns_the_machine() => {
                     clock_was_set = true;
-                    self.link.tell(Told::Lines(vec![clock::from_appliance(self.settings)]));
+                    self.link
+                        .tell(Told::Lines(vec![clock::from_appliance(client.address(), &self.settings.ca)]));
                     client.post("/runner/v1/hello", &hello)
                 }
                 answer => answer,
@@ -154,8 +194,10 @@ impl Worker<'_> {
             answer.map(|welcome| (welcome, machine))
         });
         let doing = "the appliance does not take this Mac";
-        let (welcome, machine) =
-            answered.map_err(|interrupted| Leave::from_interrupted(doing, interrupted))?;
+        let (welcome, machine) = answered.map_err(|interrupted| {
+            self.found.replace(None);
+            Leave::from_interrupted(doing, interrupted)
+        })?;
         if owns_the_machine()
             && let Some(line) = clock::adjust(welcome.now_ms)
         {
@@ -242,10 +284,10 @@ impl Worker<'_> {
                 }
                 Next::Wait { seconds, why } => {
                     self.link.tell(Told::Waiting { what: why, error: None });
-                    if self.link.order(Duration::from_secs(seconds.clamp(1, 60).into()))
-                        == Some(Order::Restart)
-                    {
-                        return Ok(Leave::Restart);
+                    match self.link.order(Duration::from_secs(seconds.clamp(1, 60).into())) {
+                        Some(Order::Restart) => return Ok(Leave::Restart),
+                        Some(Order::Moved(_)) => return Ok(Leave::Again),
+                        _ => {}
                     }
                     self.link.tell(Told::GoesOn);
                 }
@@ -253,7 +295,7 @@ impl Worker<'_> {
                     self.link.tell(Told::Ended { outcome, message });
                     return Ok(match self.link.wait_for_order() {
                         Order::Restart => Leave::Restart,
-                        Order::Again | Order::Start(_) => Leave::Again,
+                        Order::Again | Order::Start(_) | Order::Moved(_) | Order::Network(_) => Leave::Again,
                     });
                 }
             }

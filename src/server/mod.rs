@@ -7,11 +7,13 @@
 //! * `library`: the image library on disk; `images`: image versions between library and database
 //! * `nbi`: boot sets, taken in and changed
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
+//! * `announce`: DNS-SD
 //! * `jobs`, `timeline`: long work, records of clients
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
 //!
 //! Must not know: SQL (`db`), how packs are laid out (`store`), what decides (`netboot`, `sequence`).
 
+pub mod announce;
 pub mod app;
 pub mod authority;
 pub mod clock;
@@ -200,12 +202,16 @@ impl Server {
     /// Serves until `stop` is cancelled or a listener is lost, then ends everything in order: listeners, jobs, records.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
         let Server { app, authority, https, unix, boot, events, _data } = self;
+        let announcer = announce::Announcer::start(&app.config, &app.ca_fingerprint, port_of(&https));
         let tls = RustlsConfig::from_config(Arc::new(authority.server(&listen::names(&app.config))?));
         let mut services: JoinSet<Result<(), ServerError>> = JoinSet::new();
         services.spawn(serve_https(app.clone(), https, tls.clone(), stop.clone()));
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
+        if let Some(announcer) = announcer {
+            services.spawn(announcer.run(stop.clone()));
+        }
         let (stopping, stopped) = (app.stopping.clone(), stop.clone());
         services.spawn(async move {
             stopped.cancelled().await;
@@ -236,6 +242,10 @@ impl Server {
         app.db.close().await;
         result
     }
+}
+
+fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
 }
 
 /// The first error ends all services; every one is joined.

@@ -1,10 +1,13 @@
 //! Machines and wires of one test: network namespaces joined by bridges, gone when the test ends. Needs root.
 
 use std::fs::File;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 /// One test's network.
 pub struct Lab {
@@ -108,6 +111,19 @@ impl Lab {
         let mut command = self.command(machine, program, arguments);
         Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
+
+    /// As [`Lab::start`], with what it prints.
+    pub fn listen(
+        &self,
+        machine: &str,
+        program: &str,
+        arguments: &[&str],
+    ) -> (Running, Lines<BufReader<ChildStdout>>) {
+        let mut command = self.command(machine, program, arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (Running(child), lines)
+    }
 }
 
 /// Moves this thread into a namespace.
@@ -131,6 +147,12 @@ impl Running {
     /// Its process; `ip netns exec` becomes the program that it starts.
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(mut self) {
+        nix::sys::signal::kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
     }
 }
 

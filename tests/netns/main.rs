@@ -13,5 +13,8 @@ mod nbi;
 #[path = "../it/nbi_set.rs"]
 mod nbi_set;
 mod relay;
+mod dnssd;
+mod lab;
+mod network;
 mod served;
 mod tftp;

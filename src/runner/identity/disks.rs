@@ -123,6 +123,15 @@ fn model(disk: &Path, name: &str) -> String {
     }
 }
 
+/// Node and model, the node once: `/dev/sda (APPLE SSD)`, `/dev/vda (virtio)`.
+pub fn called(disk: &DiskFacts) -> String {
+    let name = disk.node.rsplit('/').next().unwrap_or_default();
+    match disk.model.strip_prefix(name) {
+        Some(bus) if bus.is_empty() || bus.starts_with(" (") => format!("{}{bus}", disk.node),
+        _ => format!("{} ({})", disk.node, disk.model),
+    }
+}
+
 fn bus(device: &Path) -> Option<String> {
     let link =
         fs::read_link(device.join("subsystem")).or_else(|_| fs::read_link(device.join("driver"))).ok()?;
@@ -249,8 +258,13 @@ mod tests {
         let disk = tree.disk("pci/0/virtio1", "vda", 64);
         fs::remove_file(tree.0.path().join(&disk).join("device/model")).unwrap();
         assert_eq!(disks(tree.0.path())[0].model, "vda");
+        assert!(called(&disks(tree.0.path())[0]).ends_with("/dev/vda"));
         symlink("../../../../bus/virtio", tree.0.path().join(&disk).join("device/subsystem")).unwrap();
-        assert_eq!(disks(tree.0.path())[0].model, "vda (virtio)");
+        let mut disk = disks(tree.0.path()).remove(0);
+        disk.node = "/dev/vda".into();
+        assert_eq!((disk.model.as_str(), called(&disk).as_str()), ("vda (virtio)", "/dev/vda (virtio)"));
+        disk.model = "vdale".into();
+        assert_eq!(called(&disk), "/dev/vda (vdale)");
     }
 
     #[test]

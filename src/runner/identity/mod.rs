@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::api::runner::DeviceFacts;
 use crate::value::MacAddr;
 
-pub use disks::{disks, partition_node};
+pub use disks::{called, disks, partition_node};
 
 /// Longest kernel file that is read; all are short.
 const LONGEST: usize = 1 << 20;

@@ -4,9 +4,13 @@
 
 use std::time::Duration;
 
+use super::appliances::verdict;
 use super::state::Told;
 use super::{rate, spoken};
 use crate::api::runner::{DeviceFacts, Failure, Outcome};
+use crate::client::Found;
+use crate::runner::identity::called;
+use crate::runner::network::NetworkNews;
 use crate::value::ByteSize;
 
 /// How often progress is a line.
@@ -16,6 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Lines {
     machine: Vec<String>,
+    appliances: Vec<String>,
     offers: Vec<String>,
     waiting: Option<String>,
     progress_at: Option<(String, Duration)>,
@@ -38,6 +43,10 @@ impl Lines {
                 self.waiting = Some(line.clone());
                 if new { vec![line] } else { Vec::new() }
             }
+            Told::Appliances(found) => news(&mut self.appliances, appliances(found)),
+            Told::Network(NetworkNews::Applied { text, .. }) => vec![format!("network: {text}")],
+            Told::Network(NetworkNews::Failed(text)) => vec![format!("network: {text}")],
+            Told::Network(_) => Vec::new(),
             Told::GoesOn => vec!["goes on".into()],
             Told::Offers { appliance, offers, why_empty } => {
                 let mut lines = vec![format!("appliance {appliance} offers {} sequences", offers.len())];
@@ -50,6 +59,8 @@ impl Lines {
                 self.progress_at = None;
                 vec![format!("step {step} of {steps}: {name}")]
             }
+            // Figures of a network that is gone say less than that it is gone.
+            Told::Progress { .. } if self.waiting.is_some() => Vec::new(),
             Told::Progress { progress, limit } => {
                 let phase_is_new =
                     self.progress_at.as_ref().is_none_or(|(phase, _)| *phase != progress.phase);
@@ -92,6 +103,17 @@ impl Lines {
     }
 }
 
+fn appliances(found: &[Found]) -> Vec<String> {
+    if found.is_empty() {
+        return vec![
+            "no appliance announces itself; name one with rootstock.server= on the kernel command line"
+                .into(),
+        ];
+    }
+    let line = |found: &Found| format!("  {} at {}: {}", found.name, found.address, verdict(found.verdict));
+    std::iter::once("which appliance?".to_owned()).chain(found.iter().map(line)).collect()
+}
+
 /// The lines, unless they are what was said the last time.
 fn news(last: &mut Vec<String>, lines: Vec<String>) -> Vec<String> {
     if *last == lines {
@@ -111,7 +133,7 @@ fn machine(facts: &DeviceFacts) -> Vec<String> {
     )];
     lines.extend(facts.disks.iter().map(|disk| {
         let number = disk.number.map_or("not to be touched".into(), |number| format!("disk {number}"));
-        format!("  {number}: {} {} {}", disk.node, disk.model, ByteSize(disk.size))
+        format!("  {number}: {}, {}", called(disk), ByteSize(disk.size))
     }));
     lines
 }
@@ -163,6 +185,23 @@ mod tests {
             said.extend(lines.of(Duration::from_millis(half * 500), &told));
         }
         insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn an_outage_is_told_by_what_is_waited_for_and_not_by_figures_of_nothing() {
+        let mut lines = Lines::default();
+        let progress = || Told::Progress {
+            progress: Progress { phase: "writing".into(), done: 1, total: 9, ..Progress::default() },
+            limit: None,
+        };
+        assert_eq!(lines.of(Duration::ZERO, &progress()).len(), 1);
+        assert_eq!(lines.of(Duration::from_secs(1), &waiting("refused")), ["waiting: appliance: refused"]);
+        for second in 2..60 {
+            let at = Duration::from_secs(second);
+            assert!(lines.of(at, &progress()).is_empty() && lines.of(at, &waiting("refused")).is_empty());
+        }
+        assert_eq!(lines.of(Duration::from_secs(60), &Told::GoesOn), ["goes on"]);
+        assert_eq!(lines.of(Duration::from_secs(61), &progress()).len(), 1);
     }
 
     #[test]

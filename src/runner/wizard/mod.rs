@@ -3,18 +3,24 @@
 //! | file | what |
 //! |---|---|
 //! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
-//! | `view` | a page as widgets |
+//! | `appliances`, `network` | the pages with a form: found appliances, the network |
+//! | `view`, `form_view` | a page as widgets |
 //! | `lines` | the same news as plain lines, for serial consoles and logs |
 //! | `terminal` | the edge: a tty, its keys |
 //!
 //! Must not know: the appliance, disks.
 
+mod appliances;
+mod form_view;
 mod lines;
+mod network;
 mod state;
 mod terminal;
 mod view;
 
+pub use appliances::Appliances;
 pub use lines::Lines;
+pub use network::NetworkPage;
 pub use state::{Cancelled, Event, Key, Order, Page, Running, State, Told, update};
 pub use terminal::{Terminal, TerminalError};
 pub use view::view;

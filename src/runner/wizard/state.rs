@@ -5,7 +5,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::appliances::Appliances;
+use super::network::{NetworkPage, Reply};
 use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Outcome, Progress, Purpose};
+use crate::client::Found;
+use crate::runner::network::{NetworkNews, NetworkOrder, Place, Wire};
 
 /// Lines of the run's log that are shown.
 const LOG: usize = 200;
@@ -27,6 +31,12 @@ pub struct State {
     pub log: VecDeque<String>,
     /// Required deployments whose countdown a person cancelled: they do not start by themselves again.
     pub cancelled: Vec<Cancelled>,
+    /// The network page, when it is open over the page.
+    pub network: Option<NetworkPage>,
+    /// Appliance and proxy that a person named.
+    pub place: Place,
+    /// The interface's settings that the network page made.
+    pub wire: Option<Wire>,
 }
 
 /// A deployment whose countdown was cancelled.
@@ -45,6 +55,8 @@ pub enum Page {
         /// Last error.
         error: Option<String>,
     },
+    /// Which appliance? Several were found, or none that can be used.
+    Appliances(Appliances),
     /// What may run here.
     Choose {
         /// The offers.
@@ -123,6 +135,16 @@ pub enum Key {
     Down,
     /// Return.
     Enter,
+    /// Arrow left.
+    Left,
+    /// Arrow right.
+    Right,
+    /// Tabulator.
+    Tab,
+    /// Tabulator with shift.
+    BackTab,
+    /// Deletes the last letter.
+    Backspace,
     /// Escape.
     Escape,
     /// A letter, lower case.
@@ -143,6 +165,10 @@ pub enum Told {
     },
     /// What was waited for came.
     GoesOn,
+    /// Appliances on the networks, and nothing says which to take.
+    Appliances(Vec<Found>),
+    /// For the network page.
+    Network(NetworkNews),
     /// The appliance said what may run here.
     Offers {
         /// Its name.
@@ -192,8 +218,8 @@ pub enum Told {
     Restarting,
 }
 
-/// What a person, or a countdown, wants of the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a person, or a countdown, wants of the worker, or of the network thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Start this deployment.
     Start(i64),
@@ -201,23 +227,40 @@ pub enum Order {
     Again,
     /// Restart the machine.
     Restart,
+    /// The appliance is there, and this is the way.
+    Moved(Place),
+    /// For the network thread.
+    Network(NetworkOrder),
 }
 
 impl State {
-    /// The first page.
-    pub fn new(address: &str, unattended: bool) -> State {
+    /// The first page. Where nobody named the appliance, there is no address.
+    pub fn new(address: Option<&str>, unattended: bool) -> State {
+        let what = match address {
+            Some(address) => format!("Looking for the appliance at {address}"),
+            None => "Looking for an appliance on all networks".to_owned(),
+        };
         State {
             now: Duration::ZERO,
-            appliance: address.to_owned(),
+            appliance: address.unwrap_or_default().to_owned(),
             machine: None,
             unattended,
-            page: Page::Connecting {
-                what: format!("Looking for the appliance at {address}"),
-                since: Duration::ZERO,
-                error: None,
-            },
+            page: Page::Connecting { what, since: Duration::ZERO, error: None },
             log: VecDeque::new(),
             cancelled: Vec::new(),
+            network: None,
+            place: Place::default(),
+            wire: None,
+        }
+    }
+
+    /// Whether the network page can be opened here: not where something is confirmed, nor while a run goes well.
+    pub fn offers_network(&self) -> bool {
+        match &self.page {
+            Page::Connecting { .. } | Page::Choose { .. } | Page::Problem(_) => true,
+            Page::Appliances(page) => page.typed.is_none(),
+            Page::Running(running) => running.waiting.is_some(),
+            Page::Confirm { .. } | Page::Result { .. } | Page::Restarting => false,
         }
     }
 
@@ -233,21 +276,62 @@ pub fn update(mut state: State, event: Event) -> (State, Option<Order>) {
     let order = match event {
         Event::Tick(now) => {
             state.now = now;
-            countdown(&mut state)
+            state.network.as_mut().and_then(|page| page.tick(now)).or_else(|| countdown(&mut state))
+        }
+        Event::Key(key) if state.network.is_some() => network_pressed(&mut state, key),
+        Event::Key(Key::Char('n')) if state.offers_network() => {
+            let (page, order) = NetworkPage::open(state.now, &state.place, state.wire.as_ref());
+            state.network = Some(page);
+            Some(order)
         }
         Event::Key(key) => pressed(&mut state, key),
+        Event::Told(Told::Network(news)) => {
+            let moved = match &news {
+                NetworkNews::Applied { wire, place, .. } => {
+                    state.wire = Some(wire.clone());
+                    Some(Order::Moved(place.clone()))
+                }
+                _ => None,
+            };
+            if let Some(page) = &mut state.network {
+                page.heard(news);
+            }
+            moved
+        }
         Event::Told(told) => {
             heard(&mut state, told);
             countdown(&mut state)
         }
     };
+    if let Some(Order::Moved(place)) = &order {
+        state.place.clone_from(place);
+    }
     (state, order)
+}
+
+fn network_pressed(state: &mut State, key: Key) -> Option<Order> {
+    match state.network.as_mut()?.pressed(key) {
+        Reply::Stay => None,
+        Reply::Order(order) => Some(order),
+        Reply::Close => {
+            close_network(state);
+            None
+        }
+    }
+}
+
+/// A countdown that ran behind the network page begins anew: nobody could see it.
+fn close_network(state: &mut State) {
+    state.network = None;
+    if let Page::Confirm { offer, starts_at: Some(at), .. } = &mut state.page {
+        *at = state.now + Duration::from_secs(offer.countdown.into());
+    }
 }
 
 /// Starts what is due.
 fn countdown(state: &mut State) -> Option<Order> {
     let Page::Confirm { offer, starts_at: Some(at), .. } = &state.page else { return None };
-    if state.now < *at {
+    if state.now < *at || state.network.is_some() {
         return None;
     }
     let deployment = offer.deployment;
@@ -261,6 +345,11 @@ fn start(state: &mut State, deployment: i64) -> Option<Order> {
 
 fn pressed(state: &mut State, key: Key) -> Option<Order> {
     let now = state.now;
+    if let Page::Appliances(page) = &mut state.page
+        && (page.typed.is_some() || key != Key::Char('r'))
+    {
+        return page.pressed(key, state.place.proxy.as_deref());
+    }
     match &mut state.page {
         Page::Choose { offers, marked, .. } => match key {
             Key::Up => *marked = marked.saturating_sub(1),
@@ -302,8 +391,10 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
             }
             _ => {}
         },
-        Page::Connecting { .. } if key == Key::Char('r') => return Some(Order::Restart),
-        Page::Connecting { .. } | Page::Running(_) | Page::Restarting => {}
+        Page::Connecting { .. } | Page::Appliances(_) if key == Key::Char('r') => {
+            return Some(Order::Restart);
+        }
+        Page::Connecting { .. } | Page::Appliances(_) | Page::Running(_) | Page::Restarting => {}
     }
     None
 }
@@ -313,6 +404,16 @@ fn heard(state: &mut State, told: Told) {
     match told {
         Told::Machine(facts) => state.machine = Some(*facts),
         Told::Waiting { what, error } => wait(state, what, error),
+        Told::Appliances(found) => match &mut state.page {
+            Page::Appliances(page) => page.refresh(found),
+            page => {
+                let mut list = Appliances::default();
+                list.refresh(found);
+                *page = Page::Appliances(list);
+            }
+        },
+        // The page's own business, see `update`.
+        Told::Network(_) => {}
         Told::GoesOn => {
             if let Page::Running(running) = &mut state.page {
                 running.waiting = None;
@@ -427,7 +528,7 @@ mod tests {
 
     fn walk(events: Vec<Event>) -> (State, Vec<Order>) {
         let mut orders = Vec::new();
-        let state = events.into_iter().fold(State::new("https://a", false), |state, event| {
+        let state = events.into_iter().fold(State::new(Some("https://a"), false), |state, event| {
             let (state, order) = update(state, event);
             orders.extend(order);
             state
@@ -478,8 +579,69 @@ mod tests {
     }
 
     #[test]
+    fn a_countdown_does_not_run_out_behind_the_network_page() {
+        let mut events = vec![
+            offers(vec![offer(1, Available)]),
+            Event::Key(Key::Char('n')),
+            offers(vec![offer(7, Required)]),
+            seconds(100),
+        ];
+        let order = Order::Network(NetworkOrder::Look);
+        // The page looks at its interfaces, and that is all.
+        assert!(walk(events.clone()).1.iter().all(|given| *given == order));
+        events.extend([Event::Key(Key::Escape), seconds(129)]);
+        assert!(walk(events.clone()).1.iter().all(|given| *given == order));
+        events.push(seconds(130));
+        assert_eq!(walk(events).1.last(), Some(&Order::Start(7)));
+    }
+
+    #[test]
+    fn the_network_page_lies_over_the_page_that_goes_on_below() {
+        let wait = |error: &str| {
+            Event::Told(Told::Waiting { what: "the network".into(), error: Some(error.to_owned()) })
+        };
+        let events = vec![wait("a"), Event::Key(Key::Char('n')), Event::Key(Key::Char('r')), wait("b")];
+        let (state, orders) = walk(events.clone());
+        assert!(state.network.is_some());
+        assert_eq!(orders, [Order::Network(NetworkOrder::Look)]);
+        let (state, _) = update(state, Event::Key(Key::Escape));
+        assert!(state.network.is_none());
+        assert!(matches!(&state.page, Page::Connecting { error: Some(error), .. } if error == "b"));
+    }
+
+    #[test]
+    fn where_a_disk_is_about_to_be_erased_there_is_no_network_page() {
+        let events =
+            vec![offers(vec![offer(1, Available)]), Event::Key(Key::Enter), Event::Key(Key::Char('n'))];
+        let (state, orders) = walk(events);
+        assert!(state.network.is_none() && orders.is_empty());
+        // While a run goes well there is none either; while it waits there is.
+        let run =
+            vec![Event::Told(Told::Started { sequence: "S".into(), steps: 2 }), Event::Key(Key::Char('n'))];
+        assert!(walk(run.clone()).0.network.is_none());
+        let wait = Event::Told(Told::Waiting { what: "w".into(), error: None });
+        let waiting = vec![run[0].clone(), wait, Event::Key(Key::Char('n'))];
+        assert!(walk(waiting).0.network.is_some());
+    }
+
+    #[test]
+    fn settings_that_came_into_force_are_told_to_the_worker_even_when_the_page_was_closed() {
+        let wire = Wire {
+            interface: "eth0".into(),
+            vlan: None,
+            addressing: crate::runner::network::Addressing::Dhcp,
+        };
+        let place = Place { server: None, proxy: Some("http://p:1".into()) };
+        let done =
+            NetworkNews::Applied { wire: wire.clone(), place: place.clone(), text: "eth0 has it.".into() };
+        let (state, orders) = walk(vec![Event::Told(Told::Network(done))]);
+        assert_eq!(orders, [Order::Moved(place.clone())]);
+        assert_eq!((state.wire, state.place), (Some(wire), place));
+    }
+
+    #[test]
     fn unattended_starts_at_once() {
-        let state = State::new("https://a", true);
+        let state = State::new(Some("https://a"), true);
         let (_, order) = update(state, offers(vec![offer(7, Required)]));
         assert_eq!(order, Some(Order::Start(7)));
     }

@@ -90,6 +90,12 @@ impl Terminal {
             KeyCode::Down => Some(Key::Down),
             KeyCode::Enter => Some(Key::Enter),
             KeyCode::Esc => Some(Key::Escape),
+            KeyCode::Left => Some(Key::Left),
+            KeyCode::Right => Some(Key::Right),
+            KeyCode::Tab => Some(Key::Tab),
+            KeyCode::BackTab => Some(Key::BackTab),
+            KeyCode::Backspace | KeyCode::Delete => Some(Key::Backspace),
+            // Addresses, names and proxies mean the same in either case, and so do commands.
             KeyCode::Char(letter) => Some(Key::Char(letter.to_ascii_lowercase())),
             _ => None,
         })

@@ -11,13 +11,14 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Padding, Paragraph, Wrap};
 
+use super::form_view;
 use super::state::{Page, Running, State};
 use super::{rate, spoken};
 use crate::api::runner::{Failure, Offer, Outcome, Progress};
 use crate::value::ByteSize;
 
-const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
-const REVERSE: Style = Style::new().add_modifier(Modifier::REVERSED);
+pub(super) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+pub(super) const REVERSE: Style = Style::new().add_modifier(Modifier::REVERSED);
 
 /// Draws the state.
 pub fn view(state: &State, frame: &mut Frame<'_>) {
@@ -28,6 +29,11 @@ pub fn view(state: &State, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(format!(" {}", keys(state))).style(REVERSE), foot);
     let block = Block::new().padding(Padding::new(2, 2, 1, 0));
     let area = block.inner(body);
+    if let Some(page) = &state.network {
+        let text =
+            Paragraph::new(form_view::network(page, &state.page, area.width)).wrap(Wrap { trim: false });
+        return frame.render_widget(text, area);
+    }
     match &state.page {
         Page::Running(running) => run_page(state, running, area, frame),
         page => {
@@ -48,7 +54,7 @@ fn scroll(page: &Page, height: u16) -> u16 {
 fn head_line(state: &State, width: u16) -> String {
     // An appliance without a name of its own is called like the product.
     let left = match state.appliance.as_str() {
-        "Rootstock" => " Rootstock".to_owned(),
+        "Rootstock" | "" => " Rootstock".to_owned(),
         name => format!(" Rootstock  {name}"),
     };
     let machine = state.machine.as_ref().map(|machine| {
@@ -63,15 +69,21 @@ fn head_line(state: &State, width: u16) -> String {
 
 /// What can be pressed on this page.
 fn keys(state: &State) -> &'static str {
+    if state.network.is_some() {
+        return "Up/Down line   Left/Right choose   Enter apply   Esc back";
+    }
     match &state.page {
-        Page::Connecting { .. } => "It goes on by itself.   R restart",
-        Page::Choose { offers, .. } if offers.is_empty() => "A ask again   R restart",
-        Page::Choose { .. } => "Up/Down mark   Enter look at it   A ask again   R restart",
+        Page::Connecting { .. } => "It goes on by itself.   N network   R restart",
+        Page::Appliances(page) if page.typed.is_some() => "Enter use this address   Esc back",
+        Page::Appliances(_) => "Up/Down mark   Enter use it   N network   R restart",
+        Page::Choose { offers, .. } if offers.is_empty() => "A ask again   N network   R restart",
+        Page::Choose { .. } => "Up/Down mark   Enter look at it   A ask again   N network   R restart",
         Page::Confirm { starts_at: Some(_), .. } => "ANY KEY stops the countdown",
         Page::Confirm { .. } => "Y start   Esc back",
+        Page::Running(_) if state.offers_network() => "It goes on by itself.   N network",
         Page::Running(_) => "Leave cable and power connected.",
         Page::Result { .. } => "R restart   Enter back to the list",
-        Page::Problem(_) => "Enter try again   R restart",
+        Page::Problem(_) => "Enter try again   N network   R restart",
         Page::Restarting => "",
     }
 }
@@ -79,6 +91,7 @@ fn keys(state: &State) -> &'static str {
 fn text<'a>(state: &'a State, page: &'a Page) -> Vec<Line<'a>> {
     match page {
         Page::Connecting { what, since, error } => connecting(state, what, *since, error.as_deref()),
+        Page::Appliances(page) => form_view::appliances(page),
         Page::Choose { offers, marked, why_empty } => choose(offers, *marked, why_empty.as_deref()),
         Page::Confirm { offer, starts_at, .. } => confirm(state, offer, *starts_at),
         Page::Result { sequence, outcome, message } => result(state, sequence, *outcome, message),
@@ -296,6 +309,10 @@ mod tests {
     use super::super::state::{Event, Key, Told, update};
     use super::*;
     use crate::api::runner::{DeviceFacts, DiskFacts, Purpose};
+    use crate::client::{Found, Verdict};
+    use crate::runner::network::{Interface, NetworkNews, Seen};
+    use std::net::Ipv4Addr;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -363,7 +380,7 @@ mod tests {
 
     /// Both screen sizes one below the other, each line closed by a bar so that blanks at the end show.
     fn screens(events: Vec<Event>) -> String {
-        let mut state = State::new("https://10.0.0.2", false);
+        let mut state = State::new(Some("https://10.0.0.2"), false);
         for event in [told(Told::Machine(Box::new(machine())))].into_iter().chain(events) {
             state = update(state, event).0;
         }
@@ -494,10 +511,116 @@ mod tests {
         insta::assert_snapshot!(screens(vec![told(Told::Trouble(failure()))]));
     }
 
+    fn found() -> Vec<Found> {
+        let at = |name: &str, address: &str, verdict| Found {
+            name: name.into(),
+            address: format!("https://{address}"),
+            verdict,
+        };
+        vec![
+            at("Lab", "10.0.0.2", Verdict::Trusted),
+            at("Lab (2)", "10.0.0.3:8443", Verdict::Trusted),
+            at("Old", "10.0.0.9", Verdict::OtherProtocol(0)),
+            at("Somebody's", "10.0.0.66", Verdict::OtherAuthority),
+        ]
+    }
+
+    #[test]
+    fn choosing_an_appliance() {
+        insta::assert_snapshot!(screens(vec![
+            told(Told::Appliances(found())),
+            Event::Key(Key::Down),
+            Event::Key(Key::Down),
+            Event::Key(Key::Enter),
+        ]));
+    }
+
+    #[test]
+    fn no_appliance_and_an_address_is_typed() {
+        let mut events = vec![told(Told::Appliances(Vec::new())), Event::Key(Key::Enter)];
+        events.extend("10.0.0".chars().map(|letter| Event::Key(Key::Char(letter))));
+        insta::assert_snapshot!(screens(events));
+    }
+
+    fn seen() -> NetworkNews {
+        let interface = |name: &str, link, speed, addresses: &[Ipv4Addr]| Interface {
+            name: name.into(),
+            mac: "0a:1b:2c:3d:4e:5f".into(),
+            driver: Some("tg3".into()),
+            below: None,
+            link,
+            speed,
+            addresses: addresses.iter().map(|address| (*address, 24)).collect(),
+            router: (!addresses.is_empty()).then_some(Ipv4Addr::new(10, 0, 0, 1)),
+        };
+        let vlan = Interface {
+            below: Some("eth0".into()),
+            driver: None,
+            ..interface("vlan5", Some(true), None, &[])
+        };
+        NetworkNews::Seen(Seen {
+            interfaces: vec![
+                interface("enx0a1b2c3d4e5f", Some(false), None, &[]),
+                interface("eth0", Some(true), Some(1000), &[Ipv4Addr::new(10, 0, 0, 57)]),
+                interface("eth1", None, None, &[]),
+                vlan,
+            ],
+            dns: vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)],
+        })
+    }
+
+    fn network(more: Vec<Event>) -> String {
+        let wait = Told::Waiting {
+            what: "Looking for the appliance at https://10.0.0.2".into(),
+            error: Some("connection refused; check the network cable".into()),
+        };
+        let mut events = vec![told(wait), Event::Key(Key::Char('n')), told(Told::Network(seen()))];
+        events.extend(more);
+        screens(events)
+    }
+
+    fn typed(text: &str) -> impl Iterator<Item = Event> {
+        text.chars().map(|letter| Event::Key(Key::Char(letter)))
+    }
+
+    #[test]
+    fn the_network_page_shows_what_is_there() {
+        insta::assert_snapshot!(network(Vec::new()));
+    }
+
+    #[test]
+    fn the_network_page_takes_a_static_address_in_and_says_what_came_of_it() {
+        let mut events = vec![Event::Key(Key::Down), Event::Key(Key::Left), Event::Key(Key::Down)];
+        events.extend(typed("10.0.0.5/24"));
+        events.push(Event::Key(Key::Down));
+        events.extend(typed("10.0.0.1"));
+        events.push(Event::Key(Key::Enter));
+        let text = "10.0.0.5 is in use already, by 0a:00:00:00:00:09: take another address";
+        events.push(told(Told::Network(NetworkNews::Failed(text.into()))));
+        insta::assert_snapshot!(network(events));
+    }
+
+    #[test]
+    fn the_network_page_names_the_line_that_is_wrong() {
+        let mut events = vec![Event::Key(Key::Down), Event::Key(Key::Left), Event::Key(Key::Down)];
+        events.extend(typed("10.0.0.5"));
+        events.push(Event::Key(Key::Enter));
+        insta::assert_snapshot!(network(events));
+    }
+
     #[test]
     fn a_screen_of_any_size_is_drawn() {
-        let mut state = State::new("https://10.0.0.2", false);
-        for event in [told(Told::Machine(Box::new(machine()))), offers(Purpose::Required), progress("x")] {
+        let mut state = State::new(Some("https://10.0.0.2"), false);
+        let events = [
+            told(Told::Machine(Box::new(machine()))),
+            told(Told::Appliances(found())),
+            offers(Purpose::Required),
+            progress("x"),
+            Event::Key(Key::Char('x')),
+            Event::Key(Key::Char('n')),
+            told(Told::Network(seen())),
+        ];
+        for event in events {
             state = update(state, event).0;
             for (width, height) in [(1, 1), (3, 2), (20, 5), (300, 100)] {
                 let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

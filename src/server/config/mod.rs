@@ -3,6 +3,7 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod announce;
 mod boot;
 mod bsdp;
 mod dhcp;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::announce::{Announce, AnnounceFragment};
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
@@ -61,6 +63,8 @@ pub struct Fragment {
     pub library: LibraryFragment,
     /// `[nbi]`
     pub nbi: NbiFragment,
+    /// `[announce]`
+    pub announce: AnnounceFragment,
 }
 
 /// The settings in force. Existing means valid; nothing re-checks it.
@@ -90,6 +94,8 @@ pub struct Config {
     pub library: Library,
     /// Boot sets.
     pub nbi: Nbi,
+    /// Whether the appliance tells that it is there.
+    pub announce: Announce,
 }
 
 /// Why settings are not in force.
@@ -182,6 +188,7 @@ impl Fragment {
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
             nbi: self.nbi.or(earlier.nbi),
+            announce: self.announce.or(earlier.announce),
         }
     }
 
@@ -207,6 +214,7 @@ impl Fragment {
             runner: self.runner.validate()?,
             library: self.library.validate()?,
             nbi: self.nbi.validate()?,
+            announce: self.announce.validate(),
         })
     }
 }
@@ -214,13 +222,28 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, boot, bsdp, dhcp, pxe, tftp, runner, library, nbi } = self;
+        let Config {
+            name,
+            socket,
+            network,
+            ports,
+            boot,
+            bsdp,
+            dhcp,
+            pxe,
+            tftp,
+            runner,
+            library,
+            nbi,
+            announce,
+        } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}\n{nbi}")
+        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n")?;
+        write!(f, "{library}\n{nbi}\n{announce}")
     }
 }
 

@@ -151,8 +151,10 @@ fn note_hello(
     };
     let answered = run.is_some() || offers > 0;
     let line = format!("runner {} on {model} {name}: {what}", short(version));
-    tracing::info!("{line}");
-    app.timeline.runner(facts.macs.first(), answered, line);
+    if app.timeline.is_news(facts.macs.first(), &line) {
+        tracing::info!("{line}");
+        app.timeline.runner(facts.macs.first(), answered, line);
+    }
 }
 
 /// What people call a Mac: its serial number, else its UUID, else an address.
