@@ -10,7 +10,10 @@
 //!
 //! The kernel has 64 bits also where the firmware has 32: Linux starts from there in "mixed mode" (CONFIG_EFI_MIXED).
 
+use std::ffi::OsString;
+use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -136,14 +139,12 @@ fn make(
 ) -> Result<Vec<u8>, GrubError> {
     let file = |path: &Path, source| GrubError::File { path: path.to_owned(), source };
     let output = scratch.join(format!("grub-{}.partial", platform.name()));
-    let mut command = tools.mkimage(platform)?;
+    let mut command = tools.mkimage(platform, scratch)?;
     command.args(["--format", platform.name(), "--prefix", prefix, "--output"]).arg(&output);
     let archive = scratch.join("grub-memdisk.partial");
     if let Some(disk) = disk {
         let mut bytes = Vec::new();
-        disk.write(&mut bytes)
-            .and_then(|()| std::fs::write(&archive, &bytes))
-            .map_err(|e| file(&archive, e))?;
+        disk.write(&mut bytes).and_then(|()| fs::write(&archive, &bytes)).map_err(|e| file(&archive, e))?;
         command.arg("--memdisk").arg(&archive);
     }
     command.args(BASE).args(modules);
@@ -152,9 +153,9 @@ fn make(
         let said = String::from_utf8_lossy(&ended.stderr).trim().replace('\n', " · ");
         return Err(GrubError::Failed { platform: platform.name(), said });
     }
-    let image = std::fs::read(&output).map_err(|source| file(&output, source))?;
+    let image = fs::read(&output).map_err(|source| file(&output, source))?;
     for leftover in [&output, &archive] {
-        match std::fs::remove_file(leftover) {
+        match fs::remove_file(leftover) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file(leftover, source)),
             _ => {}
         }
@@ -168,7 +169,7 @@ impl Tools {
     }
 
     /// The program under its own dynamic linker and libraries, so that nothing of this machine matters.
-    fn mkimage(&self, platform: Platform) -> Result<Command, GrubError> {
+    fn mkimage(&self, platform: Platform, scratch: &Path) -> Result<Command, GrubError> {
         let folder = self.modules.iter().map(|root| root.join("usr/lib/grub").join(platform.name()));
         let modules = folder.clone().find(|folder| folder.exists());
         let modules = modules.ok_or_else(|| GrubError::Gone(folder.last().unwrap_or_default()))?;
@@ -180,17 +181,29 @@ impl Tools {
         if !self.program().exists() {
             return Err(GrubError::Gone(self.program()));
         }
-        let places = self.libraries.iter().flat_map(|root| {
-            ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| root.join(folder))
-        });
-        let path = std::env::join_paths(places).map_err(|error| GrubError::File {
-            path: self.common.clone(),
-            source: io::Error::other(error),
-        })?;
+        let path = self.library_path(scratch)?;
         let mut command = Command::new(linker);
         command.arg("--library-path").arg(path).arg(self.program()).arg("--directory").arg(modules);
         command.env("LC_ALL", "C");
         Ok(command)
+    }
+
+    /// Folders of the libraries. A version like `2:1.02` in a folder's name would end an entry of the list: links do not.
+    fn library_path(&self, scratch: &Path) -> Result<OsString, GrubError> {
+        let mut list = OsString::new();
+        for (number, root) in self.libraries.iter().enumerate() {
+            let link = scratch.join(format!("grub-library-{number}"));
+            let made = match fs::remove_file(&link) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => fs::canonicalize(root).and_then(|root| symlink(root, &link)),
+            };
+            made.map_err(|source| GrubError::File { path: link.clone(), source })?;
+            for folder in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"] {
+                list.push(link.join(folder));
+                list.push(":");
+            }
+        }
+        Ok(list)
     }
 }
 
