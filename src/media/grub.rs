@@ -86,6 +86,7 @@ const BASE: &[&str] = &[
     "efi_uga",
     "all_video",
     "linux",
+    "minicmd",
     "normal",
     "reboot",
     "sleep",
@@ -100,7 +101,7 @@ const NETWORK: &[&str] = &["efinet", "http", "memdisk", "net", "newc", "tftp"];
 /// [`GrubError`]
 pub fn stick(tools: &Tools, platform: Platform, scratch: &Path) -> Result<Vec<u8>, GrubError> {
     // GRUB puts the volume that it was started from in front.
-    make(tools, platform, STICK, "/EFI/BOOT", None, scratch)
+    make(tools, platform, STICK, Configuration::Folder("/EFI/BOOT"), scratch)
 }
 
 /// GRUB for 32-bit EFI that starts from the network, with the appliance's address in it.
@@ -109,8 +110,9 @@ pub fn stick(tools: &Tools, platform: Platform, scratch: &Path) -> Result<Vec<u8
 /// [`GrubError`]
 pub fn network(tools: &Tools, server: &Server, scratch: &Path) -> Result<Vec<u8>, GrubError> {
     let mut disk = Tree::default();
-    disk.file("grub.cfg", fill(include_str!("../../boot/grub/network.cfg"), server));
-    make(tools, Platform::Ia32, NETWORK, "(memdisk)/", Some(&disk), scratch)
+    // grub-mkimage: a memory disk sets the prefix to (memdisk)/boot/grub.
+    disk.file("boot/grub/grub.cfg", fill(include_str!("../../boot/grub/network.cfg"), server));
+    make(tools, Platform::Ia32, NETWORK, Configuration::Inside(&disk), scratch)
 }
 
 /// What the network image fetches: kernel and initramfs by their paths in the boot folder.
@@ -129,23 +131,37 @@ fn fill(text: &str, server: &Server) -> String {
     text.replace("{protocol}", protocol).replace("{folder}", folder).replace("{host}", server.host())
 }
 
+/// Where GRUB finds `grub.cfg`.
+enum Configuration<'a> {
+    /// In this folder of the volume that it was started from.
+    Folder(&'a str),
+    /// In an archive within itself.
+    Inside(&'a Tree),
+}
+
 fn make(
     tools: &Tools,
     platform: Platform,
     modules: &[&str],
-    prefix: &str,
-    disk: Option<&Tree>,
+    configuration: Configuration<'_>,
     scratch: &Path,
 ) -> Result<Vec<u8>, GrubError> {
     let file = |path: &Path, source| GrubError::File { path: path.to_owned(), source };
     let output = scratch.join(format!("grub-{}.partial", platform.name()));
     let mut command = tools.mkimage(platform, scratch)?;
-    command.args(["--format", platform.name(), "--prefix", prefix, "--output"]).arg(&output);
+    command.args(["--format", platform.name(), "--output"]).arg(&output);
     let archive = scratch.join("grub-memdisk.partial");
-    if let Some(disk) = disk {
-        let mut bytes = Vec::new();
-        disk.write(&mut bytes).and_then(|()| fs::write(&archive, &bytes)).map_err(|e| file(&archive, e))?;
-        command.arg("--memdisk").arg(&archive);
+    match configuration {
+        Configuration::Folder(folder) => {
+            command.args(["--prefix", folder]);
+        }
+        Configuration::Inside(disk) => {
+            let mut bytes = Vec::new();
+            disk.write(&mut bytes)
+                .and_then(|()| fs::write(&archive, &bytes))
+                .map_err(|e| file(&archive, e))?;
+            command.arg("--memdisk").arg(&archive);
+        }
     }
     command.args(BASE).args(modules);
     let ended = command.output().map_err(|source| file(&tools.program(), source))?;
