@@ -233,7 +233,8 @@ mod tests {
         let arguments = "quiet".parse().unwrap();
         let text = network_menu(&server, &arguments, "linux-1/vmlinuz", "linux-1/initramfs.cpio.zst");
         let text = String::from_utf8(text).unwrap();
-        let line = "if linux (http,192.0.2.10)/boot/linux-1/vmlinuz 'quiet' 'rootstock.server=https://192.0.2.10'; then";
+        let line =
+            "linux (http,192.0.2.10)/boot/linux-1/vmlinuz 'quiet' 'rootstock.server=https://192.0.2.10'\n";
         assert!(text.contains(line) && !text.contains('{'), "{text}");
         let server = server.with_http_port(8080);
         let text = String::from_utf8(network_menu(&server, &arguments, "vmlinuz", "i")).unwrap();

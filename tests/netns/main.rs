@@ -6,3 +6,4 @@ mod clients;
 mod discovery;
 mod lab;
 mod served;
+mod stick;

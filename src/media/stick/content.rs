@@ -147,7 +147,7 @@ fn texts(wishes: &Wishes) -> Vec<StickFile> {
 
 /// The boot menu. `cpuid -l`: the Macs of early 2006 have processors without 64-bit mode.
 fn menu(wishes: &Wishes) -> String {
-    let mut arguments = wishes.arguments.clone().and("rootstock.boot=usb").and("rootstock.usb=1");
+    let mut arguments = wishes.arguments.clone().and("rootstock.boot=usb");
     if let Some(server) = &wishes.server {
         arguments = arguments.and(&format!("rootstock.server={}", server.https()));
     }

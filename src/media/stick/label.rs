@@ -72,7 +72,7 @@ mod tests {
             let row = &file[5 + y * width..][..width];
             row.iter().map(|pixel| if *pixel == 255 { '#' } else { '.' }).collect()
         };
-        assert_eq!(row(2), "..####...............#...........#.................#.......");
+        assert_eq!(row(2), "..####...............#...........#................#......");
         assert_eq!(row(0), ".".repeat(width));
         assert_eq!(row(8).len(), width);
         assert!(row(9).chars().all(|pixel| pixel == '.') && row(8).contains('#'));

@@ -127,3 +127,141 @@ impl Aligned {
         &mut self.memory[self.start..][..length]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+    use std::sync::Mutex;
+
+    use super::super::layout::{START, lay_out};
+    use super::*;
+    use crate::image::chunk::Span;
+
+    const SIZE: u64 = 8 << 20;
+
+    /// A medium in memory that fails from its `operations`th write or flush on.
+    struct Medium {
+        state: Mutex<(Vec<u8>, usize)>,
+        /// A byte that it does not keep.
+        weak: Option<usize>,
+    }
+
+    impl Medium {
+        /// It was a stick before: its first and last sectors are not empty.
+        fn new(operations: usize) -> Medium {
+            Medium { state: Mutex::new((vec![0xee; SIZE as usize], operations)), weak: None }
+        }
+
+        fn operation(&self, act: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+            let mut state = self.state.lock().unwrap();
+            state.1 = state.1.checked_sub(1).ok_or_else(|| io::Error::other("pulled out"))?;
+            act(&mut state.0);
+            Ok(())
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            self.state.lock().unwrap().0.clone()
+        }
+    }
+
+    impl Target for Medium {
+        fn size(&self) -> u64 {
+            SIZE
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            self.operation(|medium| {
+                medium[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+                if let Some(weak) = self.weak {
+                    medium[weak] = 0xbb;
+                }
+            })
+        }
+
+        fn zero(&self, _: Span) -> io::Result<()> {
+            unreachable!("a stick's zeros are written")
+        }
+
+        fn release(&self, _: Span) -> io::Result<bool> {
+            unreachable!("nothing of a stick is given back")
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            self.operation(|_| ())
+        }
+
+        fn read_back(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+            into.copy_from_slice(&self.state.lock().unwrap().0[offset as usize..][..into.len()]);
+            Ok(())
+        }
+    }
+
+    fn layout() -> Layout {
+        let mut volume = Pieces::new(6 << 20);
+        for at in [0, 5 << 20] {
+            volume.seek(SeekFrom::Start(at)).unwrap();
+            volume.write_all(b"volume").unwrap();
+        }
+        lay_out(volume, SIZE, [uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2)]).unwrap()
+    }
+
+    fn has_table(medium: &[u8]) -> bool {
+        let backup = medium.len() - 512;
+        medium[510..512] == [0x55, 0xaa]
+            || &medium[512..520] == b"EFI PART"
+            || &medium[backup..backup + 8] == b"EFI PART"
+    }
+
+    #[test]
+    fn a_written_stick_has_the_table_at_both_ends_and_its_volume_between() {
+        let medium = Medium::new(usize::MAX);
+        let (mut last, mut steps) = ((0, 0), 0);
+        let written =
+            write(&layout(), &medium, &mut |done, all| (last, steps) = ((done, all), steps + 1)).unwrap();
+        let bytes = medium.bytes();
+        assert!(&bytes[512..520] == b"EFI PART" && &bytes[SIZE as usize - 512..][..8] == b"EFI PART");
+        assert_eq!(&bytes[START as usize..][..6], b"volume");
+        assert_eq!((last, steps > 4), ((2 * written.bytes, 2 * written.bytes), true));
+    }
+
+    #[test]
+    fn a_stick_pulled_out_at_any_moment_has_no_table_or_all_of_its_volume() {
+        let whole = Medium::new(usize::MAX);
+        write(&layout(), &whole, &mut |_, _| ()).unwrap();
+        let mut tables = 0;
+        for operations in 1..200 {
+            let medium = Medium::new(operations);
+            let result = write(&layout(), &medium, &mut |_, _| ());
+            let bytes = medium.bytes();
+            if result.is_ok() {
+                assert!(tables > 0, "no cut fell between the tables");
+                return;
+            }
+            // The first clearing writes over the old table block by block: after it nothing old is left.
+            if operations > 33 && has_table(&bytes) {
+                tables += 1;
+                for (at, block) in layout().volume.blocks() {
+                    assert!(
+                        bytes[at as usize..][..block.len()] == *block,
+                        "cut after {operations}, byte {at}"
+                    );
+                }
+            }
+        }
+        panic!("it never ended");
+    }
+
+    #[test]
+    fn a_medium_that_keeps_something_else_is_told_and_left_without_a_table() {
+        let medium = Medium { weak: Some((START + (5 << 20) + 3) as usize), ..Medium::new(usize::MAX) };
+        let error = write(&layout(), &medium, &mut |_, _| ()).unwrap_err();
+        assert!(matches!(error, WriteError::Differs(at) if at == START + (5 << 20) + 3), "{error}");
+        assert!(!has_table(&medium.bytes()));
+    }
+
+    #[test]
+    fn a_stick_that_is_too_small_is_told_what_it_needs() {
+        let error = lay_out(Pieces::new(7 << 20), SIZE, [uuid::Uuid::nil(); 2]).unwrap_err().to_string();
+        assert_eq!(error, "8388608 bytes are too few: the stick needs 9437184");
+    }
+}
