@@ -12,6 +12,7 @@
 //! | read back | `O_DIRECT`, else the page cache is dropped first | the same |
 
 mod direct;
+mod disk;
 mod error;
 mod ioctl;
 mod mounts;
@@ -28,6 +29,7 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use crate::image::chunk::Span;
 use crate::image::restore::Target;
 
+pub use disk::Disk;
 pub use error::DeviceError;
 
 use direct::Direct;

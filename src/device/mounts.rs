@@ -34,7 +34,7 @@ pub(super) fn read_only(device: &Path) -> bool {
     flag.is_some_and(|flag| flag.trim() == "1")
 }
 
-fn sys_folder(device: &Path) -> Option<PathBuf> {
+pub(super) fn sys_folder(device: &Path) -> Option<PathBuf> {
     let number = fs::metadata(device).ok()?.rdev();
     let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
     fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()

@@ -1,31 +1,44 @@
 //! All boot files: from packages and the appliance's own facts into the boot folder.
 //!
-//! Owns: which files the folder gets, that each of them is replaced whole, the `.nbi`, the script in iPXE.
-//! Must not know: how they are served.
+//! Owns: which files the folder gets, the `.nbi`, the script in iPXE. Must not know: how they are served, how a set takes
+//! another's place.
 //!
 //! | in the boot folder | what | who fetches it |
 //! |---|---|---|
-//! | `vmlinuz`, `initramfs.cpio.zst` | kernel and boot environment | iPXE |
+//! | `vmlinuz`, `initramfs.cpio.zst` | kernel and boot environment, see [`crate::media::folder`] | iPXE, GRUB |
 //! | `rootstock.nbi/NBImageInfo.plist` | what the boot set is (reference: Apple's NetBoot sets) | BSDP server |
 //! | `rootstock.nbi/i386/booter` | iPXE with our script | a Mac's firmware, by TFTP |
-//! | `ipxe/snponly.efi` | the same file | PXE and HTTP boot of other machines |
-//! | `contents.json` | versions and digests of all of it | people |
+//! | `rootstock.nbi/i386/booter-ia32` | GRUB with the appliance's address | the same of 2006 and 2007 |
+//! | `ipxe/snponly.efi`, `ipxe/snponly-ia32.efi` | the same two files | PXE and HTTP boot of other machines |
+//! | `ipxe/undionly.kpxe`, `ipxe/snponly-arm64.efi` | iPXE as Debian has it, for BIOS and ARM | PXE |
+//! | `grub/ia32.cfg` | kernel and its arguments | GRUB of 32-bit EFI |
+//! | `usb/` | what sticks have beside kernel and boot environment | `rootstock media usb` |
+//! | `contents.json` | versions and digests of all of it | people, `rootstock media usb` |
 
 use std::fs;
 use std::io;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::media::apt::{AptError, Archive, Package};
+use crate::media::arguments::KernelArguments;
+use crate::media::cpio::Tree;
 use crate::media::efi::{BadProgram, with_load_options};
-use crate::media::initramfs::{Initramfs, InitramfsError, Own, Unpacked, compose, static_program};
+use crate::media::folder::{self, File, FolderError};
+use crate::media::grub::{self, GrubError, Platform, Tools};
+use crate::media::initramfs::{
+    Initramfs, InitramfsError, Own, Unpacked, compose, ssh_addition, static_program, wifi_addition,
+};
 use crate::media::packages::{
-    FIRMWARE, IPXE, KERNEL, LIBRARIES, PROGRAMS, SSH_LIBRARIES, SSH_PROGRAMS, Suite,
+    FIRMWARE, GRUB, GRUB_LIBRARIES, GRUB_MODULES, IPXE, KERNEL, LIBRARIES, OTHER_IPXE, PROGRAMS,
+    SSH_LIBRARIES, SSH_PROGRAMS, Suite, WIFI_FILES, WIFI_LIBRARIES, WIFI_PROGRAMS,
 };
 use crate::media::server::Server;
+
+/// The list of what was made: written last.
+pub const CONTENTS: &str = "contents.json";
 
 /// zstd level of the initramfs: higher ones take minutes and save less than one in a hundred.
 const LEVEL: i32 = 15;
@@ -42,6 +55,12 @@ pub enum BootError {
     /// The boot environment.
     #[error(transparent)]
     Initramfs(#[from] InitramfsError),
+    /// The boot folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// GRUB.
+    #[error(transparent)]
+    Grub(#[from] GrubError),
     /// iPXE cannot be changed.
     #[error("iPXE from package {package} cannot be given our script")]
     Ipxe {
@@ -84,6 +103,8 @@ pub struct Request {
     pub ntp_servers: Vec<String>,
     /// `authorized_keys`; none: no SSH.
     pub ssh_keys: Option<String>,
+    /// Further kernel arguments where no script of the server gives them: 32-bit EFI.
+    pub arguments: KernelArguments,
 }
 
 /// Which packages are taken, in which version: all that is decided before the first download.
@@ -98,7 +119,7 @@ pub struct Plan {
 }
 
 /// One file of the boot folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
     /// Path below the boot folder.
     pub path: String,
@@ -147,10 +168,13 @@ pub fn plan(request: &Request, archive: &Archive, say: &mut dyn FnMut(&str)) -> 
     names.extend(FIRMWARE);
     names.extend(PROGRAMS.iter().map(|(package, ..)| package));
     names.extend(LIBRARIES);
-    if request.ssh_keys.is_some() {
-        names.extend(SSH_PROGRAMS.iter().map(|(package, ..)| package));
-        names.extend(SSH_LIBRARIES);
-    }
+    names.extend(SSH_PROGRAMS.iter().chain(WIFI_PROGRAMS).map(|(package, ..)| package));
+    names.extend(SSH_LIBRARIES);
+    names.extend(WIFI_LIBRARIES);
+    names.extend(WIFI_FILES.iter().map(|(package, ..)| package));
+    names.push(GRUB);
+    names.extend(GRUB_MODULES);
+    names.extend(GRUB_LIBRARIES);
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(*name));
     let bookworm = archive.resolve(Suite::Bookworm, &names)?;
@@ -173,26 +197,27 @@ pub fn build(
     let own = own(request)?;
     say("downloading and unpacking packages");
     let (unpacked, ipxe) = fetch(archive, plan)?;
-    let booter = booter(&ipxe, &plan.trixie[0], &request.server)?;
+    let mut files = loaders(request, &ipxe, &plan.trixie[0], &tools(&unpacked))?;
     say("composing and compressing the boot environment");
     let Initramfs { tree, release, modules, absent, firmware_absent } = compose(&unpacked, &own)?;
     let kernel = read(&unpacked.kernel.join(format!("boot/vmlinuz-{release}")))?;
+    let packed =
+        |tree: &Tree| compress(tree).map_err(|source| BootError::File { path: request.data.clone(), source });
+    let (kernel_name, initramfs_name) = ("vmlinuz", "initramfs.cpio.zst");
+    let pair = [(kernel_name.to_owned(), kernel), (initramfs_name.to_owned(), packed(&tree)?)];
+    files.push(("usb/ssh.cpio.zst".into(), packed(&ssh_addition(&tree, &unpacked)?)?));
+    files.push(("usb/wifi.cpio.zst".into(), packed(&wifi_addition(&tree, &unpacked)?)?));
+    let place = folder::pair_name(&pair);
+    let [kernel, initramfs] = [kernel_name, initramfs_name].map(|name| format!("{place}/{name}"));
+    files.push((
+        "grub/ia32.cfg".into(),
+        grub::network_menu(&request.server, &request.arguments, &kernel, &initramfs),
+    ));
+    // The plist makes the set visible to BSDP clients: it comes last.
+    files.push(("rootstock.nbi/NBImageInfo.plist".into(), image_info()));
 
     let boot = request.data.join("boot");
-    let initramfs = compress(&tree).map_err(|source| BootError::File { path: boot.clone(), source })?;
-    // The plist makes the set visible to BSDP clients: it comes last.
-    let files = [
-        ("vmlinuz", kernel),
-        ("initramfs.cpio.zst", initramfs),
-        ("ipxe/snponly.efi", booter.clone()),
-        ("rootstock.nbi/i386/booter", booter),
-        ("rootstock.nbi/NBImageInfo.plist", image_info()),
-    ];
-    let mut made = Vec::new();
-    for (path, bytes) in files {
-        replace(&boot.join(path), &bytes)?;
-        made.push(Made { path: path.to_owned(), size: bytes.len() as u64, sha256: sha256(&bytes) });
-    }
+    folder::publish(&boot, &pair, &files)?;
     archive.forget_older(plan.bookworm.iter().chain(&plan.trixie))?;
     let contents = Contents {
         kernel: release,
@@ -201,13 +226,50 @@ pub fn build(
         firmware_absent,
         ssh: own.ssh_keys.is_some(),
         server: own.server,
-        files: made,
+        files: pair.iter().chain(&files).map(made).collect(),
         packages: plan.bookworm.iter().chain(&plan.trixie).cloned().collect(),
     };
     let text = serde_json::to_vec_pretty(&contents).map_err(io::Error::from);
-    let path = boot.join("contents.json");
-    replace(&path, &text.map_err(|source| BootError::File { path: path.clone(), source })?)?;
+    let path = boot.join(CONTENTS);
+    folder::replace(&path, &text.map_err(|source| BootError::File { path: path.clone(), source })?)?;
     Ok(contents)
+}
+
+fn made((path, bytes): &File) -> Made {
+    Made { path: path.clone(), size: bytes.len() as u64, sha256: sha256(bytes) }
+}
+
+/// The programs that firmware starts.
+fn loaders(request: &Request, ipxe: &Path, package: &Package, tools: &Tools) -> Result<Vec<File>, BootError> {
+    let booter = booter(&ipxe.join(IPXE.1), package, &request.server)?;
+    let ia32 = grub::network(tools, &request.server, &request.cache)?;
+    let mut files = Vec::new();
+    for (from, to) in OTHER_IPXE {
+        files.push((to.to_string(), read(&ipxe.join(from))?));
+    }
+    for (path, platform) in [("usb/BOOTX64.EFI", Platform::X64), ("usb/BOOTIA32.EFI", Platform::Ia32)] {
+        files.push((path.to_owned(), grub::stick(tools, platform, &request.cache)?));
+    }
+    for (path, bytes) in [("ipxe/snponly.efi", &booter), ("rootstock.nbi/i386/booter", &booter)] {
+        files.push((path.to_owned(), bytes.clone()));
+    }
+    for (path, bytes) in [("ipxe/snponly-ia32.efi", &ia32), ("rootstock.nbi/i386/booter-ia32", &ia32)] {
+        files.push((path.to_owned(), bytes.clone()));
+    }
+    Ok(files)
+}
+
+/// Folders of the packages that GRUB is made with.
+fn tools(unpacked: &Unpacked) -> Tools {
+    let folder = |name: &str| {
+        let found = unpacked.others.iter().find(|(package, _)| package == name);
+        found.map(|(_, folder)| folder.clone()).unwrap_or_default()
+    };
+    Tools {
+        common: folder(GRUB),
+        modules: GRUB_MODULES.map(folder),
+        libraries: GRUB_LIBRARIES.iter().map(|name| folder(name)).collect(),
+    }
 }
 
 /// What goes along from this appliance.
@@ -237,8 +299,7 @@ fn fetch(archive: &Archive, plan: &Plan) -> Result<(Unpacked, PathBuf), BootErro
             _ => unpacked.others.push((package.name.clone(), folder)),
         }
     }
-    let ipxe = archive.unpack(&plan.trixie[0])?.join(IPXE.1);
-    Ok((unpacked, ipxe))
+    Ok((unpacked, archive.unpack(&plan.trixie[0])?))
 }
 
 /// iPXE with a script that leads to this appliance.
@@ -255,7 +316,7 @@ fn booter(ipxe: &Path, package: &Package, server: &Server) -> Result<Vec<u8>, Bo
         .map_err(|source| BootError::Ipxe { package: name(), source })
 }
 
-fn compress(tree: &crate::media::cpio::Tree) -> io::Result<Vec<u8>> {
+fn compress(tree: &Tree) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
     tree.write(&mut encoder)?;
     encoder.finish()
@@ -305,21 +366,4 @@ fn sha256(bytes: &[u8]) -> String {
 
 fn read(path: &Path) -> Result<Vec<u8>, BootError> {
     fs::read(path).map_err(|source| BootError::File { path: path.to_owned(), source })
-}
-
-/// Writes `path` so that a reader sees the old file or the new one, also after a power cut.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), BootError> {
-    let failed = |source| BootError::File { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = folder.join(format!(".{name}.partial"));
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(failed)
 }

@@ -63,6 +63,16 @@ impl Tree {
         self.0.contains_key(path)
     }
 
+    /// What is here and not, or not so, in `base`: an archive of it makes `base` into this.
+    #[must_use]
+    pub fn beyond(&self, base: &Tree) -> Tree {
+        let mut rest = Tree::default();
+        for (path, node) in self.0.iter().filter(|(path, node)| base.0.get(*path) != Some(*node)) {
+            rest.put(path, node.clone());
+        }
+        rest
+    }
+
     /// Paths and nodes in the order of the archive.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
@@ -155,6 +165,18 @@ mod tests {
             bytes(&tree)
         };
         assert_eq!(put(&["x/1", "y", "a"]), put(&["a", "y", "x/1"]));
+    }
+
+    #[test]
+    fn what_is_beyond_another_tree_has_its_folders_and_nothing_twice() {
+        let mut base = Tree::default();
+        base.file("etc/a", "1");
+        base.file("etc/b", "1");
+        let mut more = base.clone();
+        more.file("etc/b", "2");
+        more.file("sbin/c", "3");
+        let paths: Vec<_> = more.beyond(&base).entries().map(|(path, _)| path.to_owned()).collect();
+        assert_eq!(paths, ["etc", "etc/b", "sbin", "sbin/c"]);
     }
 
     #[test]

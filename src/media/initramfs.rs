@@ -11,7 +11,8 @@ use crate::media::cpio::{Node, Tree};
 use crate::media::elf::{BadElf, Elf};
 use crate::media::modules::{Catalogue, Module, SelectError, Selection};
 use crate::media::packages::{
-    APPLETS, FILES, MODULES, OPTIONAL_MODULES, PROGRAMS, SBIN_APPLETS, SSH_PROGRAMS,
+    APPLETS, FILES, MODULES, OPTIONAL_MODULES, PROGRAMS, SBIN_APPLETS, SSH_PROGRAMS, WIFI_FILES,
+    WIFI_MODULES, WIFI_PROGRAMS,
 };
 
 /// Why the tree cannot be made.
@@ -135,7 +136,8 @@ pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsErr
             tree.link(&format!("{folder}/{applet}"), "/bin/busybox");
         }
     }
-    let (release, selection) = modules(&mut tree, &unpacked.kernel)?;
+    let wanted = [MODULES, OPTIONAL_MODULES].concat();
+    let (release, selection) = modules(&mut tree, &unpacked.kernel, &wanted)?;
     let firmware_absent = firmware(&mut tree, unpacked, &selection)?;
     Ok(Initramfs {
         tree,
@@ -144,6 +146,38 @@ pub fn compose(unpacked: &Unpacked, own: &Own) -> Result<Initramfs, InitramfsErr
         absent: selection.absent,
         firmware_absent,
     })
+}
+
+/// What a stick adds for SSH where `base` has no server for it.
+///
+/// # Errors
+/// [`InitramfsError`]
+pub fn ssh_addition(base: &Tree, unpacked: &Unpacked) -> Result<Tree, InitramfsError> {
+    let mut tree = base.clone();
+    for (package, from, to) in SSH_PROGRAMS {
+        program(&mut tree, unpacked, package, from, to)?;
+    }
+    Ok(tree.beyond(base))
+}
+
+/// What a stick adds for wireless networks: drivers with their firmware, and the program that joins.
+///
+/// # Errors
+/// [`InitramfsError`]
+pub fn wifi_addition(base: &Tree, unpacked: &Unpacked) -> Result<Tree, InitramfsError> {
+    let mut tree = base.clone();
+    for (package, from, to) in WIFI_PROGRAMS {
+        program(&mut tree, unpacked, package, from, to)?;
+    }
+    for (package, from, to) in WIFI_FILES {
+        tree.file(to, read(&place(unpacked, package, from)?)?);
+    }
+    tree.program("sbin/wireless-up", include_str!("../../boot/wireless-up"));
+    let wanted = [MODULES, OPTIONAL_MODULES, WIFI_MODULES].concat();
+    let (_, selection) = modules(&mut tree, &unpacked.kernel, &wanted)?;
+    // Drivers name the firmware of every board there is, Apple's or not: what Debian lacks is no news.
+    firmware(&mut tree, unpacked, &selection)?;
+    Ok(tree.beyond(base))
 }
 
 fn skeleton(tree: &mut Tree) {
@@ -246,7 +280,7 @@ fn find_library(unpacked: &Unpacked, name: &str) -> Option<PathBuf> {
     places.into_iter().find(|place| place.exists())
 }
 
-fn modules(tree: &mut Tree, kernel: &Path) -> Result<(String, Selection), InitramfsError> {
+fn modules(tree: &mut Tree, kernel: &Path, wanted: &[&str]) -> Result<(String, Selection), InitramfsError> {
     let all = kernel.join("lib/modules");
     let release = names(&all)?.into_iter().next().unwrap_or_default();
     let folder = all.join(&release);
@@ -255,8 +289,7 @@ fn modules(tree: &mut Tree, kernel: &Path) -> Result<(String, Selection), Initra
     let builtin = String::from_utf8_lossy(&read(&folder.join("modules.builtin"))?).into_owned();
     let catalogue = Catalogue::new(paths.iter().map(String::as_str), &builtin);
 
-    let wanted = [MODULES, OPTIONAL_MODULES].concat();
-    let selection = Selection::make(&wanted, &catalogue, |path| {
+    let selection = Selection::make(wanted, &catalogue, |path| {
         let path = folder.join(path);
         let bytes = read(&path).map_err(Box::new)?;
         Module::read(&bytes).map_err(|source| Box::new(InitramfsError::NoProgram { path, source }))

@@ -34,7 +34,7 @@ impl Suite {
 pub const KERNEL: &str = "linux-image-amd64";
 
 /// Firmware of network adapters. Only the files that chosen modules name are taken.
-pub const FIRMWARE: &[&str] = &["firmware-misc-nonfree", "firmware-realtek"];
+pub const FIRMWARE: &[&str] = &["firmware-misc-nonfree", "firmware-realtek", "firmware-brcm80211"];
 
 /// Programs: package, path in the package, path in the initramfs. Libraries follow from the programs.
 pub const PROGRAMS: &[(&str, &str, &str)] = &[
@@ -55,7 +55,7 @@ pub const FILES: &[(&str, &str)] = &[
 /// Packages of the libraries that [`PROGRAMS`] need.
 pub const LIBRARIES: &[&str] = &["libc6"];
 
-/// SSH server, taken only when keys are given.
+/// SSH server: in the boot environment when keys are given, for sticks always in a file of its own.
 pub const SSH_PROGRAMS: &[(&str, &str, &str)] = &[
     ("dropbear-bin", "usr/sbin/dropbear", "sbin/dropbear"),
     ("dropbear-bin", "usr/bin/dropbearkey", "bin/dropbearkey"),
@@ -63,6 +63,53 @@ pub const SSH_PROGRAMS: &[(&str, &str, &str)] = &[
 
 /// Packages of the libraries that [`SSH_PROGRAMS`] need.
 pub const SSH_LIBRARIES: &[&str] = &["libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g"];
+
+/// Joins wireless networks: for sticks, in a file of its own.
+pub const WIFI_PROGRAMS: &[(&str, &str, &str)] =
+    &[("wpasupplicant", "sbin/wpa_supplicant", "sbin/wpa_supplicant")];
+
+/// Packages of the libraries that [`WIFI_PROGRAMS`] need.
+pub const WIFI_LIBRARIES: &[&str] = &[
+    "libssl3",
+    "libnl-3-200",
+    "libnl-genl-3-200",
+    "libnl-route-3-200",
+    "libpcsclite1",
+    "libdbus-1-3",
+    "libsystemd0",
+    "libcap2",
+    "libgcrypt20",
+    "libgpg-error0",
+    "liblz4-1",
+    "liblzma5",
+    "libzstd1",
+];
+
+/// What the law allows radios in each country: package, path in the package, path in the initramfs. Without it the
+/// kernel allows what is allowed everywhere.
+pub const WIFI_FILES: &[(&str, &str, &str)] = &[
+    ("wireless-regdb", "lib/firmware/regulatory.db-debian", "lib/firmware/regulatory.db"),
+    ("wireless-regdb", "lib/firmware/regulatory.db.p7s-debian", "lib/firmware/regulatory.db.p7s"),
+];
+
+/// Wireless adapters of Macs that Debian has driver and firmware for, and what the kernel encrypts with where the
+/// adapter does not. BCM4331, BCM4360 and their kin (most Macs of 2011-2015) have none.
+pub const WIFI_MODULES: &[&str] = &["brcmfmac", "brcmsmac", "ath9k", "ath5k", "ccm", "ctr", "cmac", "gcm"];
+
+/// GRUB: the program that makes an image, and modules for 64-bit and for 32-bit EFI.
+pub const GRUB: &str = "grub-common";
+/// See [`GRUB`].
+pub const GRUB_MODULES: [&str; 2] = ["grub-efi-amd64-bin", "grub-efi-ia32-bin"];
+/// Packages of the libraries that `grub-mkimage` needs.
+pub const GRUB_LIBRARIES: &[&str] =
+    &["libc6", "liblzma5", "libdevmapper1.02.1", "libselinux1", "libudev1", "libpcre2-8-0"];
+
+/// Programs in iPXE's package for other machines, and their place in the boot folder. They have no script of ours: the
+/// server knows iPXE by its user class and gives it one.
+pub const OTHER_IPXE: &[(&str, &str)] = &[
+    ("usr/lib/ipxe/undionly.kpxe", "ipxe/undionly.kpxe"),
+    ("usr/lib/ipxe/ipxe-arm64.efi", "ipxe/snponly-arm64.efi"),
+];
 
 /// iPXE, and the program in it that uses the firmware's own network driver: on a Mac the only one that drives every
 /// adapter that the firmware can start from.

@@ -26,6 +26,16 @@ impl Server {
         Server { http_port, ..self }
     }
 
+    /// Name or address alone; an IPv6 address is in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port of the boot files.
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
     /// Base of the runner protocol, `https://192.0.2.10`.
     pub fn https(&self) -> String {
         with_port("https", &self.host, self.https_port, 443)

@@ -14,6 +14,9 @@ pub const INITRAMFS: &str = "initramfs.cpio.zst";
 pub struct Script<'a> {
     /// Where boot files are: `http://10.0.0.1`.
     pub files: &'a str,
+    /// Folder of kernel and initramfs below `/boot/`, with a slash at its end, or nothing. It is named by what is in it:
+    /// both files come from one making, also when others are made meanwhile.
+    pub pair: &'a str,
     /// Where the runner reports: `https://10.0.0.1:443`.
     pub server: &'a str,
     /// More kernel arguments, separated by spaces.
@@ -26,7 +29,7 @@ impl Script<'_> {
     /// The script. It repeats itself every ten seconds when something fails: a server that is being set up, a cable that
     /// is being plugged, heal without a hand on the Mac.
     pub fn text(&self) -> String {
-        let Script { files, server, arguments, missing } = self;
+        let Script { files, pair, server, arguments, missing } = self;
         let mut text = String::from("#!ipxe\n");
         if missing.is_empty() {
             let arguments =
@@ -34,11 +37,11 @@ impl Script<'_> {
             let _ = writeln!(text, "echo Rootstock: fetching {KERNEL} and {INITRAMFS} from {files}");
             let _ = writeln!(
                 text,
-                "kernel {files}/boot/{KERNEL} initrd={INITRAMFS} rootstock.server={server}{arguments} || goto failed"
+                "kernel {files}/boot/{pair}{KERNEL} initrd={INITRAMFS} rootstock.server={server}{arguments} || goto failed"
             );
             let _ = writeln!(
                 text,
-                "initrd {files}/boot/{INITRAMFS} || goto failed\nboot || goto failed\n:failed"
+                "initrd {files}/boot/{pair}{INITRAMFS} || goto failed\nboot || goto failed\n:failed"
             );
             let _ =
                 writeln!(text, "echo Rootstock: {files} did not deliver. Check cable and server, then wait.");
@@ -60,6 +63,7 @@ mod tests {
 
     const SCRIPT: Script<'_> = Script {
         files: "http://10.0.0.1",
+        pair: "linux-1f/",
         server: "https://10.0.0.1:443",
         arguments: " quiet\nconsole=ttyS0 ",
         missing: &[],
@@ -68,9 +72,10 @@ mod tests {
     #[test]
     fn kernel_and_initramfs_are_named_with_one_line_of_arguments() {
         let text = SCRIPT.text();
-        let kernel = "kernel http://10.0.0.1/boot/vmlinuz initrd=initramfs.cpio.zst \
+        let kernel = "kernel http://10.0.0.1/boot/linux-1f/vmlinuz initrd=initramfs.cpio.zst \
                       rootstock.server=https://10.0.0.1:443 quiet console=ttyS0 || goto failed";
         assert_eq!(text.lines().nth(2), Some(kernel));
+        assert!(text.contains("\ninitrd http://10.0.0.1/boot/linux-1f/initramfs.cpio.zst "), "{text}");
         assert!(text.starts_with("#!ipxe\n") && text.contains("\n:failed\n"));
     }
 

@@ -20,4 +20,5 @@ mod runner;
 mod runner_appliance;
 mod runner_format;
 mod sequence;
+mod stick;
 mod store;

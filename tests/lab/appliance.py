@@ -41,6 +41,14 @@ class Appliance:
             (cache / "fresh").touch()
         return result
 
+    def make_stick(self, to: Path) -> dict:
+        """Makes the file of a stick that finds this appliance."""
+        words = [
+            self.programs / "rootstock", "media", "usb", "--json", "--data", self.data, "--to", to,
+            "--server", self.network.box_address, "--yes",
+        ]
+        return json.loads(run(*words, timeout=300))
+
     def words(self, *words) -> list:
         return [str(self.programs / "rootstock"), *map(str, words), "--socket", str(self.socket)]
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import judge  # noqa: E402
 from appliance import Appliance  # noqa: E402
-from machine import Machine  # noqa: E402
+from machine import FIRMWARES, Machine  # noqa: E402
 from network import Network  # noqa: E402
 from process import LabError  # noqa: E402
 
@@ -42,6 +42,7 @@ steps:
 STAGES = (
     ("firmware", ">>Start "),
     ("ipxe", "iPXE initialising"),
+    ("grub", "Rootstock: "),
     ("kernel", "Linux version"),
     ("boot environment", "rootstock: boot environment up"),
     ("runner", "rootstock: starting rootstock-runner"),
@@ -91,7 +92,11 @@ class Lab:
 
     def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1) -> dict:
         """Boots a machine, waits until its run has ended, and gives what was measured."""
-        self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number)
+        stick = self.folder / "stick.img"
+        if firmware.startswith("usb"):
+            say("making a stick")
+            self.appliance.make_stick(stick)
+        self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number, stick=stick)
         began, times, seen = time.monotonic(), {}, 0
         known = {run["id"] for run in self.appliance.ask("run", "list")}
         run, shot = None, 0
@@ -216,6 +221,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="./dev run", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--image", type=Path, help="disk image to put on the machine's disk [default: a self-made volume]")
     parser.add_argument("--firmware-http", action="store_true", help="boot by UEFI HTTP boot instead of PXE")
+    parser.add_argument("--firmware", choices=FIRMWARES, default="pxe", help="how the machine starts [pxe]")
     parser.add_argument("--once", action="store_true", help="end after the comparison instead of staying up")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--screenshots", type=Path, metavar="DIR", help="a picture of the screen every ten seconds")
@@ -245,7 +251,7 @@ def main() -> int:
         lab.start()
         imported = lab.prepare(image, "lab-image")
         disk = disk_for(image, asked.folder / "decoded")
-        booted = lab.boot("http" if asked.firmware_http else "pxe", disk, asked.patience, asked.screenshots)
+        booted = lab.boot("http" if asked.firmware_http else asked.firmware, disk, asked.patience, asked.screenshots)
         compared = lab.compare(image)
         result = summary(lab, image, imported, booted, compared)
         print_summary(result)

@@ -1,4 +1,4 @@
-"""A virtual machine that takes itself for a Mac with an empty disk, and starts over the network.
+"""A virtual machine that takes itself for a Mac with an empty disk, and starts over the network or from a USB stick.
 
 Always emulated (`-accel tcg`): slower than KVM, and the same on every host, also on those whose /dev/kvm opens
 and then fails.
@@ -11,8 +11,21 @@ from pathlib import Path
 
 from process import LabError, Process
 
-CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+OVMF = Path("/usr/share/OVMF")
+# Code, variables, machine. Debian builds its 32-bit firmware with SMM only, which then has to be there.
+X64 = (OVMF / "OVMF_CODE_4M.fd", OVMF / "OVMF_VARS_4M.fd", ["-machine", "q35"], "ovmf")
+IA32 = (
+    OVMF / "OVMF32_CODE_4M.secboot.fd", OVMF / "OVMF32_VARS_4M.fd",
+    ["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"], "ovmf-ia32",
+)
+# How the firmware starts, how many bits it has, what the machine is taken for: a model with that firmware.
+FIRMWARES = {
+    "pxe": ("pxe", X64, "MacBookPro11,1"),
+    "http": ("http", X64, "MacBookPro11,1"),
+    "usb": ("usb", X64, "MacBookPro11,1"),
+    "pxe-ia32": ("pxe", IA32, "MacBook2,1"),
+    "usb-ia32": ("usb", IA32, "MacBook2,1"),
+}
 NO_PXE = [
     "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
     "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
@@ -20,14 +33,15 @@ NO_PXE = [
 
 
 class Machine:
-    """The machine; `firmware` is `pxe` or `http`: how its firmware asks for a boot file."""
+    """The machine; `firmware` is one of FIRMWARES. One that starts from USB has `stick` plugged in."""
 
-    product = "MacBookPro11,1"
-
-    def __init__(self, folder: Path, network, firmware: str, disk_size: int, number: int = 1, memory_mib: int = 1024):
-        for need in (CODE, VARIABLES):
+    def __init__(
+        self, folder: Path, network, firmware: str, disk_size: int, number: int = 1, memory_mib: int = 1024, stick=None,
+    ):
+        start, (code, variables_of, machine, package), self.product = FIRMWARES[firmware]
+        for need in (code, variables_of):
             if not need.exists():
-                raise LabError(f"{need} is missing: install the package ovmf")
+                raise LabError(f"{need} is missing: install the package {package}")
         self.mac = f"52:54:00:77:00:{number:02x}"
         self.serial = f"C02LABMAC{number:03}"
         self.disk = folder / "disk.raw"
@@ -38,11 +52,11 @@ class Machine:
         with self.disk.open("wb") as disk:
             disk.truncate(disk_size)
         variables = folder / "variables.fd"
-        shutil.copyfile(VARIABLES, variables)
+        shutil.copyfile(variables_of, variables)
         words = [
-            "qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max", "-m", str(memory_mib),
+            "qemu-system-x86_64", "-accel", "tcg", *machine, "-cpu", "max", "-m", str(memory_mib),
             "-nodefaults", "-no-reboot", "-display", "none", "-vga", "std",
-            "-drive", f"if=pflash,format=raw,readonly=on,file={CODE}",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={code}",
             "-drive", f"if=pflash,format=raw,file={variables}",
             "-smbios", f"type=1,manufacturer=Apple Inc.,product={quoted(self.product)},serial={self.serial},"
                        f"uuid=5a5e3a44-77d1-4c6d-8a2f-5254007700{number:02x}",
@@ -50,15 +64,20 @@ class Machine:
             "-smbios", "type=11,value=rootstock.memory",
             "-netdev", f"tap,id=n0,ifname={network.tap},script=no,downscript=no",
             # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
-            "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=1",
+            "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile={'' if start == 'usb' else ',bootindex=1'}",
             "-drive", f"if=none,id=d0,format=raw,discard=unmap,detect-zeroes=unmap,file={self.disk}",
             "-device", "virtio-blk-pci,drive=d0,serial=LABDISK0001",
             "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
             "-chardev", f"file,id=c0,path={self.console}", "-serial", "chardev:c0",
             "-qmp", f"unix:{self.control},server=on,wait=off",
         ]
-        if firmware == "http":
+        if start == "http":
             words += NO_PXE
+        if start == "usb":
+            words += [
+                "-drive", f"if=none,id=u0,format=raw,file={stick}",
+                "-device", "qemu-xhci,id=xhci", "-device", "usb-storage,bus=xhci.0,drive=u0,removable=on,bootindex=1",
+            ]
         self.process = Process(network.command("wire", *words), folder / "qemu.log")
 
     def screenshot(self, to: Path):

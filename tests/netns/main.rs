@@ -18,3 +18,4 @@ mod lab;
 mod network;
 mod served;
 mod tftp;
+mod stick;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tier `vm`: a machine boots by PXE, another by UEFI HTTP boot; each is imaged, and its disk compared.
+"""The tier `vm`: machines boot by PXE, by UEFI HTTP boot, from USB sticks; each is imaged, and its disk compared.
 
 One appliance for both. Every boot is a test; the last line is in the form of `cargo test`, so that `./dev test` counts.
 """
@@ -22,6 +22,9 @@ PATIENCE = 900
 BOOTS = (
     ("a_machine_boots_by_pxe_and_gets_an_apfs_volume", "pxe", "go-apfs-v2-basic.dmg", "disk-ulfo.dmg"),
     ("a_machine_boots_by_uefi_http_and_gets_an_hfs_volume", "http", "go-apfs-v2-hfs-basic.dmg", "disk-udzo.dmg"),
+    ("a_machine_boots_from_a_usb_stick_and_is_imaged", "usb", "go-apfs-v2-basic.dmg", "disk-ulfo.dmg"),
+    ("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32", "go-apfs-v2-basic.dmg", "disk-ulfo.dmg"),
+    ("a_machine_with_32_bit_efi_boots_by_pxe_and_is_imaged", "pxe-ia32", "go-apfs-v2-basic.dmg", "disk-ulfo.dmg"),
 )
 
 
@@ -35,12 +38,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("--folder", "--programs", "--cache"):
         parser.add_argument(option, type=Path, required=True)
+    parser.add_argument("--only", help="boots of one firmware alone")
     asked = parser.parse_args()
     passed, failed, lab = 0, 0, None
     try:
         lab = Lab(asked.folder, asked.programs, asked.cache)
         lab.start()
-        for number, (name, firmware, shared, own) in enumerate(BOOTS, 1):
+        boots = [boot for boot in BOOTS if asked.only in (None, boot[1])]
+        for number, (name, firmware, shared, own) in enumerate(boots, 1):
             image = SHARED / "corpus" / shared
             image = image if image.exists() else ROOT / "tests" / "fixtures" / "images" / own
             try:

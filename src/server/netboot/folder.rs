@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::api::admin::NbiState;
 use crate::netboot::dhcp::FileName;
+use crate::netboot::ipxe::{INITRAMFS, KERNEL};
 use crate::netboot::nbi::BootSet;
 use crate::netboot::pxe::Loaders;
 use crate::netboot::tftp::BootPath;
@@ -93,6 +94,17 @@ impl BootFolder {
     /// Whether a file is there.
     pub(super) fn has(&self, path: &str) -> bool {
         self.root().and_then(|root| beneath(&root, path)).is_ok()
+    }
+
+    /// Folder of the kernel and initramfs in force, with a slash at its end; nothing where they lie in the boot folder
+    /// itself. `rootstock media boot` makes it, and a link to it.
+    pub(super) fn pair(&self) -> String {
+        let link = fs::read_link(self.path.join("linux")).ok();
+        let name = link.as_deref().and_then(Path::to_str);
+        let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let complete =
+            |name: &&str| [KERNEL, INITRAMFS].iter().all(|file| self.has(&format!("{name}/{file}")));
+        name.filter(plain).filter(complete).map(|name| format!("{name}/")).unwrap_or_default()
     }
 
     /// The folder itself, open.

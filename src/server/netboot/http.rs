@@ -124,8 +124,10 @@ async fn script(
     };
     let missing: Vec<&str> =
         [KERNEL, INITRAMFS].into_iter().filter(|name| !context.folder.has(name)).collect();
+    let pair = context.folder.pair();
     let text = Script {
         files: &files,
+        pair: &pair,
         server: &format!("https://{address}:{}", context.settings.https_port),
         arguments: &context.settings.kernel_arguments,
         missing: &missing,

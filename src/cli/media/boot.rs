@@ -1,33 +1,22 @@
-//! `rootstock media …`: boot files.
+//! `rootstock media boot`: boot files.
 //!
 //! Owns: arguments, defaults that depend on this machine, what is printed. The work is in [`crate::media`].
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 use nix::ifaddrs::getifaddrs;
 
+use super::read_keys;
 use crate::media::apt::Archive;
+use crate::media::arguments::{KernelArguments, USUAL};
 use crate::media::boot::{self, Contents, Plan, Request};
 use crate::media::server::Server;
 use crate::value::ByteSize;
-
-/// Verbs of `rootstock media`.
-#[derive(Subcommand)]
-pub enum Command {
-    /// Make kernel, boot environment and network boot loader from Debian packages
-    #[command(after_help = "\
-Takes about a minute; packages (100 MB) are kept in the cache folder and used again. The machine itself is not \
-changed: no package is installed.\n
-Run it again after a change of the appliance's address, and now and then for Debian's security updates. rootstockd \
-serves the new files at once.")]
-    Boot(BootArguments),
-}
 
 /// `rootstock media boot`
 #[derive(Args)]
@@ -48,6 +37,9 @@ pub struct BootArguments {
     /// Let the holders of these keys sign in as root by SSH while a Mac is booted [default: nobody can]
     #[arg(long, value_name = "FILE")]
     ssh_authkeys: Option<PathBuf>,
+    /// Further kernel arguments for Macs with 32-bit EFI; the others get those of the setting netboot.kernel-arguments
+    #[arg(long, value_name = "TEXT", default_value = USUAL, allow_hyphen_values = true)]
+    kernel_arguments: KernelArguments,
     /// The static rootstock-runner [default: beside this program]
     #[arg(long, value_name = "FILE")]
     runner: Option<PathBuf>,
@@ -68,19 +60,8 @@ pub struct BootArguments {
     json: bool,
 }
 
-impl Command {
-    /// Runs the verb.
-    ///
-    /// # Errors
-    /// What stopped it.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
-        match self {
-            Command::Boot(arguments) => make_boot_files(arguments),
-        }
-    }
-}
-
-fn make_boot_files(arguments: BootArguments) -> anyhow::Result<ExitCode> {
+/// Makes the boot files.
+pub(super) fn run(arguments: BootArguments) -> anyhow::Result<ExitCode> {
     let (json, dry_run) = (arguments.json, arguments.dry_run);
     let request = request(arguments)?;
     let mut say = |line: &str| eprintln!("{line}");
@@ -122,32 +103,8 @@ fn request(arguments: BootArguments) -> anyhow::Result<Request> {
         runner,
         ntp_servers: arguments.ntp_servers,
         ssh_keys,
+        arguments: arguments.kernel_arguments,
     })
-}
-
-/// The keys, when there is at least one: an empty file would be taken for "SSH is on" and let nobody in.
-fn read_keys(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let is_key =
-        |line: &str| line.split_whitespace().any(|w| w.starts_with("ssh-") || w.starts_with("ecdsa-"));
-    let mut count = 0;
-    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        // The line itself is not shown: it may be of a private key.
-        if !is_key(line) {
-            bail!(
-                "line {number} of {} is no public SSH key, as ssh-keygen writes into a .pub file",
-                path.display()
-            );
-        }
-        count += 1;
-    }
-    if count == 0 {
-        bail!("{} has no SSH key in it", path.display());
-    }
-    Ok(text)
 }
 
 /// The IPv4 address of this machine, if it has only one that others can reach.
