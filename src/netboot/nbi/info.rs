@@ -72,7 +72,7 @@ impl BootSet {
         let index = keys.number("Index")?.ok_or(BadSet::Missing("Index"))?;
         Ok(BootSet {
             folder: folder.to_owned(),
-            name: keys.text("Name")?.ok_or(BadSet::Missing("Name"))?.to_owned(),
+            name: name(&keys)?,
             id: ImageId::new(keys.flag("IsInstall", false)?, kind, index)?,
             is_enabled: keys.flag("IsEnabled", true)?,
             is_default: keys.flag("IsDefault", false)?,
@@ -88,6 +88,13 @@ impl BootSet {
             },
         })
     }
+}
+
+/// Shown in pickers, terminals and logs.
+fn name(keys: &Keys) -> Result<String, BadSet> {
+    let name = keys.text("Name")?.ok_or(BadSet::Missing("Name"))?;
+    let wrong = BadSet::Wrong { key: "Name", want: "text without control characters" };
+    if name.contains(char::is_control) { Err(wrong) } else { Ok(name.to_owned()) }
 }
 
 fn boot_files(folder: &str, keys: &Keys) -> Result<Vec<(String, FileName)>, BadSet> {
@@ -124,10 +131,11 @@ fn root_path(folder: &str, keys: &Keys) -> Result<Option<RootPath>, BadSet> {
         }
         "HTTP" => RootPath::Ours(format!("{}/{}", escape(folder), escape(inside("RootPath", path)?))),
         "NFS" if path.contains(':') && has_address(path) => RootPath::Elsewhere(format!("nfs:{path}")),
-        other => return Err(BadSet::Type(other.chars().take(40).collect())),
+        other => return Err(BadSet::Type(other.escape_debug().take(40).collect())),
     };
     let (RootPath::Ours(text) | RootPath::Elsewhere(text)) = &root;
-    if text.len() > LONGEST_ROOT { Err(BadSet::RootPath(text.clone())) } else { Ok(Some(root)) }
+    let long = || BadSet::RootPath(text.escape_debug().take(300).collect());
+    if text.len() > LONGEST_ROOT { Err(long()) } else { Ok(Some(root)) }
 }
 
 fn load_balance(keys: &Keys) -> Result<Option<Ipv4Addr>, BadSet> {
@@ -139,7 +147,8 @@ fn load_balance(keys: &Keys) -> Result<Option<Ipv4Addr>, BadSet> {
 /// A path that stays in its folder.
 fn inside<'p>(key: &'static str, path: &'p str) -> Result<&'p str, BadSet> {
     let stays = !path.starts_with('/')
-        && !path.chars().any(char::is_control)
+        // TFTP clients write slashes as backslashes: one in a name would never be found.
+        && !path.chars().any(|c| c.is_control() || c == '\\')
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if stays { Ok(path) } else { Err(BadSet::Outside { key, path: path.escape_debug().take(200).collect() }) }
 }
@@ -279,12 +288,14 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         assert_eq!(wrong(&BOOTER.replace("Rootstock", " ")), "NBImageInfo.plist has no `Name`");
+        assert!(wrong(&BOOTER.replace("Rootstock", "Root\nstock")).contains("`Name` must be text without"));
         assert_eq!(wrong(&BOOTER.replace("BootFileOnly", "HTTP")), "NBImageInfo.plist has no `RootPath`");
         assert_eq!(
             wrong(&format!("{BOOTER}<key>IsEnabled</key><string>yes</string>")),
             "NBImageInfo.plist: `IsEnabled` must be true or false"
         );
         assert!(wrong(&BOOTER.replace("booter", "../../etc/passwd")).contains("leads out of the folder"));
+        assert!(wrong(&BOOTER.replace("booter", "x\\booter")).contains("leads out of the folder"));
         assert!(wrong(&BOOTER.replace("booter", &"b".repeat(120))).contains("127 bytes"));
         assert!(wrong(&BOOTER.replace("<string>i386</string>", "")).contains("Architectures"));
         assert!(BootSet::read("x.nbi", b"not a plist").is_err());
