@@ -15,7 +15,6 @@ pub fn check(bytes: &[u8]) {
         window: input.byte().into(),
         retry: Duration::from_millis(u64::from(input.word()).max(1)),
         tries: u32::from(input.byte() % 8),
-        ..Limits::default()
     };
     let size = u64::from(input.quad()) >> (input.byte() % 32);
     let mut wire = Wire::begin(&request, size, &limits);
