@@ -17,6 +17,8 @@ pub enum Stage {
     Select,
     /// proxyDHCP exchange on port 4011.
     Pxe,
+    /// An address from this appliance's own DHCP server.
+    Lease,
     /// A TFTP transfer.
     Tftp,
     /// An HTTP request for a boot file.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::binding;
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp};
 use super::run::state;
@@ -27,6 +28,10 @@ pub enum Clients {
     List(Online<List>),
     /// One address: every stage from power-on to the run, with the reason for every silence
     Show(Online<ShowClient>),
+    /// Macs that took a boot image, and which: it is offered to them first until they choose another
+    Bindings(Online<binding::Bindings>),
+    /// Forget which boot image a Mac took: it is offered the default again
+    Forget(Online<binding::Forget>),
 }
 
 /// `list`
@@ -69,6 +74,8 @@ impl Clients {
         match self {
             Clients::List(verb) => verb.run(before, list_clients),
             Clients::Show(verb) => verb.run(before, show_client),
+            Clients::Bindings(verb) => verb.run(before, binding::list),
+            Clients::Forget(verb) => verb.run(before, binding::forget),
         }
     }
 }
@@ -190,6 +197,7 @@ fn in_words(event: &ClientEvent) -> String {
         Stage::List => "LIST",
         Stage::Select => "SELECT",
         Stage::Pxe => "PXE",
+        Stage::Lease => "lease",
         Stage::Tftp => "TFTP",
         Stage::Http => "HTTP",
         Stage::Runner => "runner",

@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod binding;
 mod connection;
 pub mod deploy;
 pub mod device;

@@ -10,9 +10,11 @@
 //! | `error` | what went wrong, and what to do |
 //! | `request` | the requests |
 //! | `frames` | frames of a restore, from packs on the appliance |
+//! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
 mod clock;
+pub mod dhcp;
 mod error;
 mod frames;
 mod request;

@@ -101,6 +101,14 @@ impl Client {
             .map(drop)
     }
 
+    /// `DELETE`; the answer tells what is gone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn remove<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(Ask { method: "DELETE", path, body: None, range: None, fresh: false })
+    }
+
     /// `GET` of a whole binary answer of at most `limit` bytes.
     ///
     /// # Errors

@@ -7,9 +7,11 @@
 //! before it; four read beside it. `synchronous = FULL`: what was committed outlives a power cut. Queries use `$1` and
 //! the words that SQLite and PostgreSQL share.
 
+mod binding;
 mod client;
 mod device;
 mod image;
+mod lease;
 mod run;
 mod sequence;
 

@@ -5,6 +5,8 @@
 //! * [`pxe`]: ordinary PXE, iPXE and UEFI HTTP clients
 //! * [`nbi`]: `.nbi` folders, what their NBImageInfo.plist allows
 //! * [`offer`]: who asks, and the one answer or the reason for silence
+//! * [`intake`]: who is answered first when many ask
+//! * [`lease`]: addresses, where this server is the one that hands them out
 //! * [`ipxe`]: the script for those who run iPXE already
 //! * [`tftp`]: a read transfer as a state machine that is told the time
 //!
@@ -12,7 +14,9 @@
 
 pub mod bsdp;
 pub mod dhcp;
+pub mod intake;
 pub mod ipxe;
+pub mod lease;
 pub mod nbi;
 pub mod offer;
 pub mod pxe;

@@ -1,13 +1,18 @@
 //! Who asks, and the one answer: a packet and the facts of the site give a reply, or a reason for silence.
 //!
+//! * this file: what goes in, what comes out, and PXE and HTTP clients
+//! * `apple`: Macs, by BSDP
+//!
 //! Owns: the decision. Must not know: sockets, folders, clock. No path here gives an address to anyone.
+
+mod apple;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::bsdp::{self, ImageId, NotBsdp};
-use super::dhcp::{CLIENT_PORT, Destination, FileName, MessageType, Packet, Reply, SERVER_PORT, code};
-use super::nbi::{BootSet, RootPath};
+use super::bsdp::{self, BindingTable, Change, ImageId, NotBsdp, Shadow};
+use super::dhcp::{Destination, FileName, MessageType, Packet, Reply, code};
+use super::nbi::BootSet;
 use super::pxe::{Client, Loaders, NotPxe, Transport};
 use crate::value::MacAddr;
 
@@ -26,8 +31,27 @@ pub struct Site<'a> {
     pub sets: &'a [BootSet],
     /// First programs for PXE and HTTP clients.
     pub loaders: &'a Loaders,
-    /// Macs that were started from here; lowers our priority among several servers.
-    pub remembered: usize,
+    /// Which Mac took which image here.
+    pub bindings: &'a BindingTable,
+    /// What the site wants done.
+    pub policy: &'a Policy,
+}
+
+/// What the site can choose about BSDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether a bound Mac is offered its image in answer to its DISCOVER; if not, it always asks for the list.
+    pub answer_discover: bool,
+    /// Whether replies name server and boot file in options 66 and 67 too, for booters that read no header fields.
+    pub also_options_66_67: bool,
+    /// Where Macs without a disk of their own write what they change.
+    pub shadow: Option<Shadow>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { answer_discover: true, also_options_66_67: false, shadow: None }
+    }
 }
 
 /// The port that a packet came to.
@@ -69,6 +93,8 @@ pub struct Answer {
     pub detail: String,
     /// The image that was confirmed.
     pub started: Option<ImageId>,
+    /// What is to be remembered before the reply is sent.
+    pub change: Option<Change>,
 }
 
 /// A packet that is left unanswered.
@@ -78,6 +104,8 @@ pub struct Unanswered {
     pub client: Option<(MacAddr, Exchange)>,
     /// Why.
     pub reason: Silence,
+    /// What is to be remembered all the same.
+    pub change: Option<Change>,
 }
 
 /// Why a packet is left unanswered.
@@ -118,6 +146,19 @@ pub enum Silence {
     /// SELECT without BSDP option 3.
     #[error("SELECT names no server")]
     NoServer,
+    /// DISCOVER of a Mac that has no image here. Its LIST follows when it has an address.
+    #[error("it has taken no image here; its DHCP server gives it an address, then it asks for the list")]
+    NotBound,
+    /// The site wants every Mac to ask for the list.
+    #[error(
+        "it is bound to {0}, but bound Macs are not to be answered before they ask for the list (bsdp.answer-discover)"
+    )]
+    DiscoverNotAnswered(ImageId),
+    /// What a Mac is bound to is gone, disabled, or not for it any more.
+    #[error(
+        "it is bound to {0}, which is not offered to it now; it will ask for the list, or `rootstock client forget` frees it"
+    )]
+    Stale(ImageId),
     /// No set for this client.
     #[error(
         "no boot set for {arch}/{system} with this MAC address and filter; make one with `rootstock media boot`, or widen \
@@ -141,35 +182,39 @@ pub fn answer(
     from: SocketAddrV4,
     site: &Site<'_>,
 ) -> Result<Answer, Unanswered> {
-    let unanswered = |client| move |reason| Unanswered { client, reason };
+    let unanswered = |client| move |reason| Unanswered { client, reason, change: None };
     let kind = readable_kind(packet).map_err(unanswered(None))?;
-    let is_boot_client = bsdp::Request::is_claimed_by(packet) || Client::claimed_by(packet).is_some();
-    if is_boot_client && site.server.is_unspecified() {
-        return Err(unanswered(None)(Silence::NoOwnAddress));
+    let is_mac = bsdp::Request::is_claimed_by(packet);
+    let transport = Client::claimed_by(packet);
+    if (is_mac || transport.is_some()) && site.server.is_unspecified() {
+        let client = packet.mac().map(|mac| (mac, Exchange::Discover));
+        return Err(unanswered(client)(Silence::NoOwnAddress));
     }
-    if door == Door::Dhcp && bsdp::Request::is_claimed_by(packet) {
-        let request = bsdp::Request::read(packet)
-            .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, Exchange::Discover)))(reason.into()))?;
-        let exchange = match request.kind {
-            Some(bsdp::MessageType::List) => Exchange::List,
-            Some(bsdp::MessageType::Select) => Exchange::Select,
-            _ => Exchange::Discover,
-        };
-        let asked = Bsdp { packet, request, from, site };
-        return asked.answer(kind).map_err(unanswered(Some((asked.request.mac, exchange))));
+    if door == Door::Dhcp && is_mac {
+        return apple::answer(packet, kind, from, site);
     }
-    let transport = Client::claimed_by(packet).ok_or_else(|| unanswered(None)(Silence::NotABootClient))?;
+    let change = (door == Door::Dhcp).then(|| address_asked_for(packet, kind, None)).flatten();
+    let with_change = |unanswered: Unanswered| Unanswered { change: change.clone(), ..unanswered };
+    let transport =
+        transport.ok_or_else(|| unanswered(None)(Silence::NotABootClient)).map_err(with_change)?;
     let exchange = if door == Door::Proxy { Exchange::Pxe } else { Exchange::Discover };
-    let client = Client::read(packet, transport)
+    let client = Client::read(packet, transport, site.loaders)
         .map_err(|reason| unanswered(packet.mac().map(|mac| (mac, exchange)))(reason.into()))?;
     let told = match (door, kind) {
         (Door::Dhcp, MessageType::Discover) => discovery(packet, &client, site),
         (Door::Proxy, MessageType::Request | MessageType::Inform) => proxy(packet, &client, from, site),
         (_, kind) => Err(Silence::AddressMatter(name(kind))),
     };
-    let (reply, to, detail) = told.map_err(unanswered(Some((client.mac, exchange))))?;
+    let (reply, to, detail) = told.map_err(unanswered(Some((client.mac, exchange)))).map_err(with_change)?;
     let bytes = echo_relay(packet, reply, to).encode();
-    Ok(Answer { mac: client.mac, exchange, bytes, to, also: None, detail, started: None })
+    Ok(Answer { mac: client.mac, exchange, bytes, to, also: None, detail, started: None, change: None })
+}
+
+/// A DHCP REQUEST tells which address a bound Mac has, whoever is asked for it (bootpd keeps it up to date this way).
+fn address_asked_for(packet: &Packet<'_>, kind: MessageType, system: Option<&str>) -> Option<Change> {
+    let address = (kind == MessageType::Request).then(|| packet.client_address()).flatten()?;
+    let system = system.map(str::to_owned);
+    Some(Change::Seen { mac: packet.mac()?, system, address: Some(address) })
 }
 
 fn readable_kind(packet: &Packet<'_>) -> Result<MessageType, Silence> {
@@ -258,178 +303,8 @@ impl fmt::Display for HttpBase {
     }
 }
 
-/// A BSDP request and what it is judged by.
-struct Bsdp<'a> {
-    packet: &'a Packet<'a>,
-    request: bsdp::Request,
-    from: SocketAddrV4,
-    site: &'a Site<'a>,
-}
-
-impl Bsdp<'_> {
-    fn answer(&self, kind: MessageType) -> Result<Answer, Silence> {
-        self.is_for_us()?;
-        match kind {
-            MessageType::Inform => match self.request.kind {
-                Some(bsdp::MessageType::List) => self.list(),
-                Some(bsdp::MessageType::Select) => self.select(),
-                _ => Err(Silence::NoBsdpType),
-            },
-            // A bound client would be offered its image here (OFFER*). No binding is kept: it comes back with LIST.
-            MessageType::Discover => {
-                Err(Silence::AddressMatter("DISCOVER of a Mac, whose LIST will follow,"))
-            }
-            kind => Err(Silence::AddressMatter(name(kind))),
-        }
-    }
-
-    /// Apple's server drops requests whose header names another server.
-    fn is_for_us(&self) -> Result<(), Silence> {
-        let Self { packet, site, .. } = self;
-        let named = String::from_utf8_lossy(packet.sname);
-        let is_us = |name: &str| name == site.host_name || site.own.iter().any(|own| own.to_string() == name);
-        if !named.is_empty() && !is_us(&named) {
-            return Err(Silence::AnotherServer(named.escape_debug().to_string()));
-        }
-        if !packet.siaddr.is_unspecified() && !site.own.contains(&packet.siaddr) {
-            return Err(Silence::AnotherServer(packet.siaddr.to_string()));
-        }
-        Ok(())
-    }
-
-    /// Sets that this client may start, in the server's order.
-    fn candidates(&self) -> Vec<&BootSet> {
-        let Self { request, site, .. } = self;
-        let mut sets: Vec<&BootSet> =
-            site.sets.iter().filter(|set| set.allows(&request.arch, &request.system, request.mac)).collect();
-        sets.sort_by_key(|set| set.rank());
-        sets
-    }
-
-    fn nothing(&self) -> Silence {
-        let visible = |text: &str| text.escape_debug().to_string();
-        Silence::NothingToOffer { arch: visible(&self.request.arch), system: visible(&self.request.system) }
-    }
-
-    fn reply(&self, server: Ipv4Addr, address: Ipv4Addr) -> Reply {
-        Reply::to(self.packet, MessageType::Ack, server).ciaddr(address).option(code::CLASS_ID, bsdp::CLASS)
-    }
-
-    fn list(&self) -> Result<Answer, Silence> {
-        const LARGEST: u16 = 8192;
-        let address = self.address()?;
-        let mut sets = self.candidates();
-        sets.retain(|set| set.passes(&self.request.filter));
-        let default = sets.first().ok_or_else(|| self.nothing())?;
-        let room =
-            bsdp::room_for_lists(self.request.max_size, self.packet.number(code::MAX_MESSAGE_SIZE), LARGEST);
-        let images = sets.iter().filter(|_| self.request.understands_lists);
-        let written = bsdp::List {
-            priority: 32768u16.saturating_sub(self.site.remembered.try_into().unwrap_or(u16::MAX)),
-            default: default.id,
-            selected: None,
-            images: images.map(|set| (set.id, set.name.as_str())).collect(),
-        }
-        .write(room);
-        let mut detail = format!("LIST of {}: {} offered, default {}", self.who(), sets.len(), default.name);
-        if written.left_out > 0 {
-            let room = format!("; {} left out, the client takes no longer packet", written.left_out);
-            detail.push_str(&room);
-        }
-        let reply = written
-            .bodies
-            .into_iter()
-            .fold(self.reply(self.site.server, address), |reply, body| reply.option(code::VENDOR, body));
-        Ok(self.send(Exchange::List, reply, address, detail, None))
-    }
-
-    fn select(&self) -> Result<Answer, Silence> {
-        let chosen = self.request.server.ok_or(Silence::NoServer)?;
-        if !self.site.own.contains(&chosen) {
-            return Err(Silence::AnotherServer(chosen.to_string()));
-        }
-        let address = self.address()?;
-        let sets = self.candidates();
-        let set = match self.request.selected {
-            // What a LIST without filter would call the default.
-            None => sets.iter().copied().find(|set| set.passes(&[])),
-            Some(id) => sets.iter().copied().find(|set| set.id == id),
-        };
-        let confirmed = set.and_then(|set| Some((set, set.boot_file(&self.request.arch)?)));
-        let Some((set, file)) = confirmed else {
-            let wanted = self.request.selected.map_or("the default image".to_owned(), |id| id.to_string());
-            let detail = format!("SELECT of {}: {wanted} is not offered to it, FAILED", self.who());
-            let reply = self.reply(chosen, address).option(code::VENDOR, bsdp::failed());
-            return Ok(self.send(Exchange::Select, reply, address, detail, None));
-        };
-        let reply = self.reply(chosen, address).file(file);
-        let mut reply = match set.load_balance {
-            Some(other) => reply.other_server(other),
-            None => reply.next_server(chosen),
-        };
-        if let Some(root) = self.root_path(set, chosen) {
-            reply = reply.option(code::ROOT_PATH, root);
-        }
-        let reply = reply.option(code::VENDOR, bsdp::select(set.id, &machine_name(self.request.mac)));
-        let detail = format!("SELECT of {}: {} ({}), boot file {file}", self.who(), set.name, set.id);
-        Ok(self.send(Exchange::Select, reply, address, detail, Some(set.id)))
-    }
-
-    fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
-        Some(match set.root.as_ref()? {
-            RootPath::Elsewhere(path) => path.clone(),
-            RootPath::Ours(path) => {
-                let base = HttpBase(set.load_balance.unwrap_or(server), self.site.http_port);
-                format!("{base}/boot/{path}")
-            }
-        })
-    }
-
-    fn who(&self) -> String {
-        let system =
-            if self.request.system.is_empty() { "a client without model" } else { &self.request.system };
-        system.escape_debug().to_string()
-    }
-
-    /// Where the client is: ciaddr, else option 50, else where the packet came from, unless a relay sent it.
-    fn address(&self) -> Result<Ipv4Addr, Silence> {
-        let is_direct = self.packet.giaddr.is_unspecified();
-        self.packet
-            .client_address()
-            .or(Some(*self.from.ip()).filter(|ip| is_direct && !ip.is_unspecified()))
-            .ok_or(Silence::NoAddress)
-    }
-
-    fn send(
-        &self,
-        exchange: Exchange,
-        reply: Reply,
-        address: Ipv4Addr,
-        detail: String,
-        started: Option<ImageId>,
-    ) -> Answer {
-        let at = |port| Destination::Unicast(SocketAddrV4::new(address, port));
-        let port = self.request.reply_port.unwrap_or(CLIENT_PORT);
-        let elsewhere =
-            self.request.reply_port.is_none() && ![0, SERVER_PORT, CLIENT_PORT].contains(&self.from.port());
-        Answer {
-            mac: self.request.mac,
-            exchange,
-            bytes: reply.encode(),
-            to: at(port),
-            also: elsewhere.then(|| at(self.from.port())),
-            detail,
-            started,
-        }
-    }
-}
-
-/// BSDP option 130. Made from the address, so that the same Mac has the same name without a register.
-fn machine_name(mac: MacAddr) -> String {
-    let [.., a, b, c] = mac.as_bytes();
-    format!("NetBoot-{a:02x}{b:02x}{c:02x}")
-}
-
+#[cfg(test)]
+mod bound;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

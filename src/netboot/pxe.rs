@@ -15,6 +15,10 @@ use std::net::Ipv4Addr;
 use super::dhcp::{FileName, MessageType, Packet, Reply, code};
 use crate::value::MacAddr;
 
+mod policy;
+
+pub use policy::{LeftAlone, MacPrefix, Policy, Serve};
+
 /// Where proxyDHCP servers listen for clients that have an address already.
 pub const PROXY_PORT: u16 = 4011;
 
@@ -99,7 +103,7 @@ pub struct Client {
     pub mac: MacAddr,
     /// By its class.
     pub transport: Transport,
-    /// The first architecture it names that is known here, else the first.
+    /// The first architecture it names that can be served, else the first that is known here, else the first.
     pub architecture: Architecture,
     /// iPXE is running already: it gets the script, or it would load iPXE for ever.
     pub is_ipxe: bool,
@@ -129,16 +133,16 @@ impl Client {
         }
     }
 
-    /// Reads a client of the class `transport`.
-    pub fn read(packet: &Packet<'_>, transport: Transport) -> Result<Client, NotPxe> {
+    /// Reads a client of the class `transport`. Of several architectures it is the first that `loaders` serve.
+    pub fn read(packet: &Packet<'_>, transport: Transport, loaders: &Loaders) -> Result<Client, NotPxe> {
         let mac = packet.mac().ok_or(NotPxe::Hardware(packet.htype))?;
         let listed = packet.option(code::CLIENT_ARCHITECTURE).unwrap_or_default();
         let listed: Vec<Architecture> =
             listed.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word).into()).collect();
-        let known = listed.iter().find(|architecture| !matches!(architecture, Architecture::Other(_)));
-        let architecture = known.or(listed.first()).copied().or_else(|| in_class(packet));
-        // iPXE writes `iPXE` plainly; RFC 3004 would put a length before it.
-        let is_ipxe = packet.option(code::USER_CLASS).is_some_and(|user| user.ends_with(b"iPXE"));
+        let served = listed.iter().find(|architecture| loaders.get(**architecture).is_some());
+        let known = || listed.iter().find(|architecture| !matches!(architecture, Architecture::Other(_)));
+        let architecture = served.or_else(known).or(listed.first()).copied().or_else(|| in_class(packet));
+        let is_ipxe = packet.option(code::USER_CLASS).is_some_and(|user| is_ipxe(&user));
         let uuid =
             packet.option(code::CLIENT_UUID).filter(|uuid| uuid.len() == 17).map(|uuid| uuid.into_owned());
         Ok(Client {
@@ -188,6 +192,19 @@ impl Client {
     }
 }
 
+/// iPXE writes `iPXE` plainly; RFC 3004 section 4 has a length before each of several classes.
+fn is_ipxe(user: &[u8]) -> bool {
+    let mut rest = user;
+    while let [length, more @ ..] = rest {
+        match more.split_at_checked(usize::from(*length)) {
+            Some((b"iPXE", _)) => return true,
+            Some((_, next)) if *length > 0 => rest = next,
+            _ => break,
+        }
+    }
+    user == b"iPXE"
+}
+
 /// The architecture in `PXEClient:Arch:00007:UNDI:003000`.
 fn in_class(packet: &Packet<'_>) -> Option<Architecture> {
     let class = packet.option(code::CLASS_ID)?;
@@ -205,7 +222,7 @@ mod tests {
 
     fn read(options: &[(u8, Vec<u8>)]) -> Result<Client, NotPxe> {
         let bytes = fixture::packet([0; 4], options);
-        Client::read(&Packet::parse(&bytes).unwrap(), Transport::Tftp)
+        Client::read(&Packet::parse(&bytes).unwrap(), Transport::Tftp, &Loaders::default())
     }
 
     #[test]
@@ -213,6 +230,38 @@ mod tests {
         assert_eq!(read(&[(93, vec![0, 7])]).unwrap().architecture, Architecture::X64);
         assert_eq!(read(&[(93, vec![0, 2, 0, 9, 0, 0])]).unwrap().architecture, Architecture::X64);
         assert_eq!(read(&[(93, vec![0, 0x27])]).unwrap().architecture, Architecture::Other(0x27));
+    }
+
+    #[test]
+    fn of_several_architectures_the_first_that_can_be_served_is_taken() {
+        let file = || FileName::try_from("x.efi".to_owned()).ok();
+        let (x64, both) = (
+            Loaders { x64: file(), ..Loaders::default() },
+            Loaders { x64: file(), ia32: file(), ..Loaders::default() },
+        );
+        for (words, loaders, want) in [
+            (vec![0, 6, 0, 7], &x64, Architecture::X64),
+            (vec![0, 6, 0, 7], &both, Architecture::Ia32),
+            (vec![0, 0, 0, 15, 0, 16], &x64, Architecture::X64),
+            (vec![0, 6, 0, 11], &x64, Architecture::Ia32),
+            (vec![0, 0x27, 0, 11], &x64, Architecture::Arm64),
+        ] {
+            let bytes = fixture::packet([0; 4], &[(93, words.clone())]);
+            let read = Client::read(&Packet::parse(&bytes).unwrap(), Transport::Tftp, loaders).unwrap();
+            assert_eq!(read.architecture, want, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_option_93_are_those_of_the_registry() {
+        let architecture = |word: u16| Architecture::from(word);
+        assert_eq!(architecture(0), Architecture::Bios);
+        assert_eq!([6, 15].map(architecture), [Architecture::Ia32; 2]);
+        assert_eq!([7, 9, 16, 17].map(architecture), [Architecture::X64; 4]);
+        assert_eq!([11, 19].map(architecture), [Architecture::Arm64; 2]);
+        assert!(
+            [1, 2, 10, 18, 20, 27, 39].map(architecture).iter().all(|a| matches!(a, Architecture::Other(_)))
+        );
     }
 
     #[test]
@@ -224,10 +273,12 @@ mod tests {
 
     #[test]
     fn ipxe_is_known_by_its_user_class_in_both_spellings() {
-        for user in [b"iPXE".to_vec(), b"\x04iPXE".to_vec()] {
-            assert!(read(&[(93, vec![0, 7]), (77, user)]).unwrap().is_ipxe);
+        for user in [&b"iPXE"[..], b"\x04iPXE", b"\x03lab\x04iPXE\x01x"] {
+            assert!(read(&[(93, vec![0, 7]), (77, user.to_vec())]).unwrap().is_ipxe, "{user:?}");
         }
-        assert!(!read(&[(93, vec![0, 7]), (77, b"other".to_vec())]).unwrap().is_ipxe);
+        for user in [&b"other"[..], b"not-iPXE", b"\x09iPXE", b"\x00\x04iPXE", b"\x08not-iPXE", b""] {
+            assert!(!read(&[(93, vec![0, 7]), (77, user.to_vec())]).unwrap().is_ipxe, "{user:?}");
+        }
     }
 
     #[test]

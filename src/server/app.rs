@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
+use super::netboot::Bindings;
 use super::runs::Runs;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -26,6 +27,8 @@ pub struct Appliance {
     pub data: PathBuf,
     /// Database.
     pub db: Db,
+    /// Which Mac took which boot image.
+    pub bindings: Arc<Bindings>,
     /// Packs and manifests.
     pub library: Arc<Library>,
     /// Runs at work.

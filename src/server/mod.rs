@@ -150,11 +150,13 @@ impl Server {
         } else {
             None
         };
+        let bindings = Arc::new(netboot::Bindings::open(db.clone(), config.bsdp.binding_days).await?);
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone()),
             db,
+            bindings,
             library,
             jobs: Jobs::default(),
             timeline,
@@ -191,11 +193,15 @@ impl Server {
             Ok(())
         });
         if let Some((sockets, settings)) = boot {
-            let (db, timeline, stop) = (app.db.clone(), app.timeline.sender(), stop.clone());
+            let shared = netboot::Shared {
+                db: app.db.clone(),
+                bindings: app.bindings.clone(),
+                timeline: app.timeline.sender(),
+                counters: Arc::default(),
+            };
+            let stop = stop.clone();
             services.spawn(async move {
-                netboot::run(sockets, settings, db, timeline, Arc::default(), stop)
-                    .await
-                    .map_err(lost("the boot services"))
+                netboot::run(sockets, settings, shared, stop).await.map_err(lost("the boot services"))
             });
         }
         let records = CancellationToken::new();
@@ -326,6 +332,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         interfaces: config.network.interfaces.clone(),
         advertise: config.network.address,
         https_port,
+        bsdp: config.bsdp.policy.clone(),
         tftp: Limits {
             block_size: config.tftp.max_block_size,
             window: config.tftp.max_window,

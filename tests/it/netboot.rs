@@ -12,7 +12,7 @@ use rootstock::api::timeline::{ClientEvent, Stage};
 use rootstock::db::Db;
 use rootstock::netboot::bsdp::{NotBsdp, Request};
 use rootstock::netboot::dhcp::{MessageType, Packet};
-use rootstock::server::netboot::{BindError, Counters, Ports, Settings, Sockets, run};
+use rootstock::server::netboot::{BindError, Bindings, Counters, Ports, Settings, Shared, Sockets, run};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,9 @@ fn serve(change: impl FnOnce(&mut Settings)) -> Served {
     let (dhcp, proxy) = (sockets.dhcp_address().unwrap(), sockets.proxy_address().unwrap());
     let (tftp, http) = (sockets.tftp_address().unwrap(), sockets.http_address().unwrap());
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
-    let task = runtime.spawn(run(sockets, settings, db, sender, counters.clone(), stop.clone()));
+    let bindings = Arc::new(runtime.block_on(Bindings::open(db.clone(), 30)).unwrap());
+    let shared = Shared { db, bindings, timeline: sender, counters: counters.clone() };
+    let task = runtime.spawn(run(sockets, settings, shared, stop.clone()));
     Served { runtime, stop, task: Some(task), events, counters, folder, dhcp, proxy, tftp, http }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rootstock::api::timeline::ClientEvent;
 use rootstock::db::Db;
-use rootstock::server::netboot::{Counters, Settings, Sockets, run};
+use rootstock::server::netboot::{Bindings, Counters, Settings, Shared, Sockets, run};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,10 @@ pub struct Served {
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     events: mpsc::Receiver<ClientEvent>,
+    /// Which Mac took which image.
+    pub bindings: Arc<Bindings>,
+    /// What happened since the start.
+    pub counters: Arc<Counters>,
     /// For what clients write.
     pub folder: tempfile::TempDir,
 }
@@ -56,8 +60,10 @@ pub fn serve(lab: &Lab, machine: &str, change: impl FnOnce(&mut Settings)) -> Se
     let sockets = lab.inside(machine, || runtime.block_on(async { Sockets::bind(&settings) })).unwrap();
     let db = runtime.block_on(Db::open(&folder.path().join("db.sqlite3"))).unwrap();
     let counters = Arc::new(Counters::default());
-    let task = runtime.spawn(run(sockets, settings, db, sender, counters, stop.clone()));
-    Served { runtime, stop, task: Some(task), events, folder }
+    let bindings = Arc::new(runtime.block_on(Bindings::open(db.clone(), 30)).unwrap());
+    let shared = Shared { db, bindings: bindings.clone(), timeline: sender, counters: counters.clone() };
+    let task = runtime.spawn(run(sockets, settings, shared, stop.clone()));
+    Served { runtime, stop, task: Some(task), events, bindings, counters, folder }
 }
 
 impl Served {

@@ -32,6 +32,8 @@
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `GET /api/v1/clients` | | `[`[`ClientSummary`]`]`, last seen first |
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
+//! | `GET /api/v1/bindings` | | `[`[`Binding`]`]`, by hardware address |
+//! | `DELETE /api/v1/bindings/{mac}` `?system=MODEL` | | `[`[`Binding`]`]`: what was forgotten; 404 when there was none |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -43,11 +45,13 @@
 //! 404 no such thing, 409 the state of things forbids it, 422 readable but wrong, 503 not now, 500 our fault.
 //! Sets of words that may grow end in `Unknown`; a reader shows what it knows.
 
+mod binding;
 mod device;
 mod library;
 mod run;
 mod sequence;
 
+pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

@@ -13,14 +13,18 @@
 //! | 10 | NetBoot 1.0 firmware | 0 | client |
 //! | 11 | image attributes filter list | 2 n | client |
 //! | 12 | max message size | 2 | client in LIST |
+//! | 128 | shadow mount path | n | server in SELECT |
+//! | 129 | shadow file path | n | server in SELECT |
 //! | 130 | machine name | n | server in SELECT |
 //!
-//! Owns: what is a BSDP request, image ids, the bodies of option 43. Must not know: which images there are.
+//! Owns: what is a BSDP request, image ids, the bodies of option 43, bindings. Must not know: which images there are.
 
+mod binding;
 mod image;
 mod list;
 mod request;
 
+pub use binding::{Binding, BindingTable, Change, MOST_BINDINGS, Write};
 pub use image::{Attributes, BadImageId, ImageId};
 pub use list::{List, Written, room_for_lists};
 pub use request::{NotBsdp, Request};
@@ -55,18 +59,60 @@ mod code {
     pub const NETBOOT_1_0: u8 = 10;
     pub const FILTER: u8 = 11;
     pub const MAX_MESSAGE_SIZE: u8 = 12;
+    pub const SHADOW_MOUNT: u8 = 128;
+    pub const SHADOW_FILE: u8 = 129;
     pub const MACHINE_NAME: u8 = 130;
     pub const END: u8 = 255;
 }
 
-/// Option 43 of an ACK\[SELECT\]: the confirmed image, and the name that the machine is to have.
-pub fn select(image: ImageId, machine_name: &str) -> Vec<u8> {
-    let name = image::cut(machine_name, 63);
-    let mut body = vec![code::MESSAGE_TYPE, 1, MessageType::Select as u8, code::SELECTED_IMAGE, 4];
-    body.extend(image.to_bytes());
-    body.extend([code::MACHINE_NAME, name.len().try_into().unwrap_or(0)]);
-    body.extend(name.as_bytes());
-    body
+/// Where a Mac without a disk of its own writes what it changes (AFP or NFS of another server).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// Option 128: `afp://user:password@10.0.0.5/NetBootClients0`, `nfs:…`.
+    pub mount: String,
+    /// Option 129, relative to the mount; `{name}` stands for the machine name.
+    pub file: String,
+}
+
+/// What a Mac is told about the image that it boots.
+#[derive(Clone, Copy, Debug)]
+pub struct Confirmation<'a> {
+    /// The image.
+    pub image: ImageId,
+    /// The name that the machine is to have.
+    pub machine_name: &'a str,
+    /// For diskless sets.
+    pub shadow: Option<&'a Shadow>,
+}
+
+impl Confirmation<'_> {
+    /// Option 43 of an ACK\[SELECT\].
+    pub fn ack(&self) -> Vec<u8> {
+        let mut body = vec![code::MESSAGE_TYPE, 1, MessageType::Select as u8];
+        body.extend(self.offer());
+        body
+    }
+
+    /// Option 43 of an OFFER to a bound client: the same without message type.
+    pub fn offer(&self) -> Vec<u8> {
+        // 9 bytes of type and image, 65 of the name, 2 times 2 of heads: what is left of 255 bytes holds both paths.
+        const NAME: usize = 63;
+        const MOUNT: usize = 104;
+        const FILE: usize = 73;
+        let mut body = vec![code::SELECTED_IMAGE, 4];
+        body.extend(self.image.to_bytes());
+        let mut add = |code: u8, text: &str| {
+            body.extend([code, text.len().try_into().unwrap_or(u8::MAX)]);
+            body.extend(text.as_bytes());
+        };
+        let name = image::cut(self.machine_name, NAME);
+        add(code::MACHINE_NAME, name);
+        if let Some(Shadow { mount, file }) = self.shadow {
+            add(code::SHADOW_MOUNT, image::cut(mount, MOUNT));
+            add(code::SHADOW_FILE, image::cut(&file.replace("{name}", name), FILE));
+        }
+        body
+    }
 }
 
 /// Option 43 of an ACK\[FAILED\].

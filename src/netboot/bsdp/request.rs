@@ -34,8 +34,8 @@ pub struct Request {
 /// Why a packet is no BSDP request that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotBsdp {
-    /// Option 60 is not `AAPLBSDPC[/arch/system]`.
-    #[error("option 60 is `{0}`, not AAPLBSDPC/arch/model")]
+    /// Option 60 is not `AAPLBSDPC[/arch/system]` in one option.
+    #[error("option 60 is `{0}`, not AAPLBSDPC/arch/model within 255 bytes")]
     Class(String),
     /// No option 43.
     #[error("it has no option 43")]
@@ -89,11 +89,31 @@ impl Request {
         packet.option(dhcp::code::CLASS_ID).is_some_and(|class| class.starts_with(CLASS))
     }
 
+    /// Whether it is a SELECT, at a glance: for the order in which packets are answered, before they are judged.
+    pub fn is_selection(packet: &Packet<'_>) -> bool {
+        let mut is_selection = false;
+        let is_inform = packet.message_type() == Some(dhcp::MessageType::Inform);
+        if is_inform && Request::is_claimed_by(packet) {
+            for body in packet.instances(dhcp::code::VENDOR) {
+                let selects = |code, value: &[u8]| {
+                    is_selection |= code == code::MESSAGE_TYPE && value == [MessageType::Select as u8];
+                    Ok(())
+                };
+                // A broken one is nobody's urgency.
+                if walk(body, selects).is_err() {
+                    return false;
+                }
+            }
+        }
+        is_selection
+    }
+
     /// Reads a request by the rules of Apple's server.
     pub fn read(packet: &Packet<'_>) -> Result<Request, NotBsdp> {
         let class = packet.option(dhcp::code::CLASS_ID).unwrap_or_default();
-        let (arch, system) = read_class(&class)
-            .ok_or_else(|| NotBsdp::Class(String::from_utf8_lossy(&class).escape_debug().to_string()))?;
+        let (arch, system) = read_class(&class).ok_or_else(|| {
+            NotBsdp::Class(String::from_utf8_lossy(&class).escape_debug().take(255).collect())
+        })?;
         let hardware = NotBsdp::Hardware { htype: packet.htype, hlen: packet.hlen };
         let mut request = Request {
             mac: packet.mac().ok_or(hardware)?,
@@ -161,7 +181,8 @@ impl Request {
 
 /// Arch and system of `AAPLBSDPC[/arch/system]`. Both may be empty; NUL or line feed is allowed in neither.
 fn read_class(class: &[u8]) -> Option<(String, String)> {
-    let rest = class.strip_prefix(CLASS)?;
+    // Longer ones are several instances joined; no client does that, and the model is kept in the database.
+    let rest = class.strip_prefix(CLASS).filter(|_| class.len() <= 255)?;
     if rest.is_empty() {
         return Some(Default::default());
     }
@@ -240,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn a_selection_is_known_at_a_glance_and_a_broken_one_is_none() {
+        let glance = |kind: u8, class: &[u8], bodies: &[&[u8]]| {
+            Request::is_selection(&Packet::parse(&fixture::request(kind, class, bodies)).unwrap())
+        };
+        let select: &[u8] = &[2, 2, 1, 1, 1, 1, 2];
+        assert!(glance(8, b"AAPLBSDPC/i386/x", &[select]));
+        assert!(glance(8, b"AAPLBSDPC/i386/x", &[&[2, 2, 1, 1], &[1, 1, 2]]));
+        assert!(!glance(8, b"AAPLBSDPC/i386/x", &[LIST]));
+        assert!(!glance(1, b"AAPLBSDPC/i386/x", &[select]), "no INFORM");
+        assert!(!glance(8, b"PXEClient", &[select]), "option 43 means something else there");
+        assert!(!glance(8, b"AAPLBSDPC/i386/x", &[select, &[8, 4, 1]]));
+    }
+
+    #[test]
     fn class_ids_that_apples_tests_call_bad_are_no_bsdp() {
         for class in [
             fixture::hex(include_str!("../../../tests/fixtures/bsdp/opt60-apple-bad-sysid1.hex")),
@@ -252,6 +287,17 @@ mod tests {
             assert!(matches!(read(&class, &[LIST]), Err(NotBsdp::Class(_))), "{class:?}");
         }
         assert_eq!(read(b"AAPLBSDPC", &[LIST]).unwrap().arch, "");
+    }
+
+    #[test]
+    fn a_class_of_more_than_one_option_is_no_bsdp() {
+        let class = |more: usize| {
+            let options =
+                [(60, b"AAPLBSDPC/i386/x".to_vec()), (60, vec![b'x'; more]), (43, LIST.to_vec())];
+            Request::read(&Packet::parse(&fixture::packet([0; 4], &options)).unwrap())
+        };
+        assert_eq!(class(239).unwrap().system.len(), 240);
+        assert!(matches!(class(240), Err(NotBsdp::Class(text)) if text.len() == 255));
     }
 
     #[test]

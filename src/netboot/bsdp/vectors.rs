@@ -21,10 +21,10 @@ fn options(body: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, NotBsdp> {
 
 #[test]
 fn a_selection_is_confirmed_as_deployed_servers_do_it() {
-    assert_eq!(
-        select(ImageId::from(0x8100_07e5), "NetBoot001"),
-        vector!("opt43-server-select-wikipedia.hex")
-    );
+    let confirmed =
+        Confirmation { image: ImageId::from(0x8100_07e5), machine_name: "NetBoot001", shadow: None };
+    assert_eq!(confirmed.ack(), vector!("opt43-server-select-wikipedia.hex"));
+    assert_eq!(confirmed.offer(), confirmed.ack()[3..], "a bound client is told no message type");
     let short = options(&vector!("opt43-server-select-piprograms.hex")).unwrap();
     assert_eq!(short, [(1, vec![2]), (8, vec![0x81, 0, 0, 1])]);
     let named = options(&vector!("opt43-server-select-isc-dhcp-users.hex")).unwrap();
@@ -71,4 +71,16 @@ fn the_single_step_offers_of_old_firmware_are_one_image_id() {
 fn section_14_a_shadow_path_whose_length_is_wrong_is_refused() {
     let body = [&[1, 1, 2, 8, 4, 0x81, 0, 0, 1, 128, 60][..], b"afp://user:pass@10.0.1.7/NetBoot"].concat();
     assert_eq!(options(&body), Err(NotBsdp::Truncated { code: 128, claimed: 60, left: 32 }));
+}
+
+#[test]
+fn section_14_shadow_paths_follow_the_name_and_all_fit_one_option() {
+    let shadow = Shadow { mount: "nfs:10.0.1.5:/shadows".into(), file: "{name}/Shadow".into() };
+    let id = ImageId::from(0x0100_0001);
+    let body = Confirmation { image: id, machine_name: "NetBoot001", shadow: Some(&shadow) }.ack();
+    let strings = [(130, "NetBoot001"), (128, "nfs:10.0.1.5:/shadows"), (129, "NetBoot001/Shadow")];
+    assert_eq!(options(&body).unwrap()[2..], strings.map(|(code, text)| (code, text.as_bytes().to_vec())));
+    let long = Shadow { mount: "m".repeat(300), file: "{name}".repeat(9) };
+    let body = Confirmation { image: id, machine_name: &"n".repeat(99), shadow: Some(&long) }.ack();
+    assert_eq!(body.len(), 255);
 }

@@ -20,10 +20,16 @@ pub struct Packet<'a> {
     pub hlen: u8,
     /// Transaction id.
     pub xid: u32,
+    /// Relays that it went through.
+    pub hops: u8,
+    /// Seconds since the client began, as it says.
+    pub secs: u16,
     /// Flags; the top bit asks for a broadcast reply.
     pub flags: u16,
     /// The address that the client has.
     pub ciaddr: Ipv4Addr,
+    /// The address that a server gives.
+    pub yiaddr: Ipv4Addr,
     /// Next server.
     pub siaddr: Ipv4Addr,
     /// The relay that passed the packet on.
@@ -100,8 +106,11 @@ impl<'a> Packet<'a> {
             htype: bytes[1],
             hlen: message.hlen(),
             xid: message.xid(),
+            hops: message.hops(),
+            secs: message.secs(),
             flags: message.flags().into(),
             ciaddr: message.ciaddr(),
+            yiaddr: message.yiaddr(),
             siaddr: message.siaddr(),
             giaddr: message.giaddr(),
             chaddr,

@@ -78,7 +78,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// A reply in the making. `hops`, `secs` and `yiaddr` are always 0: no address is ever handed out here.
+/// A reply in the making. `hops` and `secs` are always 0.
 #[derive(Clone, Debug)]
 pub struct Reply {
     header: [u8; 236],
@@ -112,6 +112,12 @@ impl Reply {
         self
     }
 
+    /// Gives an address. Only `netboot::lease` may (ARCHITECTURE.md, invariant 6).
+    pub(in crate::netboot) fn yiaddr(mut self, address: Ipv4Addr) -> Reply {
+        self.header[16..20].copy_from_slice(&address.octets());
+        self
+    }
+
     /// Names this server as the one that has the boot file, in `siaddr` and as text in `sname`: some clients read one,
     /// some the other, and firmware resolves no names.
     pub fn next_server(self, address: Ipv4Addr) -> Reply {
@@ -141,27 +147,37 @@ impl Reply {
 
     /// Bytes that the options take so far, without End.
     pub fn options_length(&self) -> usize {
-        self.options.iter().map(|(_, value)| value.len() + 2 * value.len().div_ceil(255).max(1)).sum()
+        options_length(&self.options)
     }
 
     /// The datagram: padded with zeros to 300 bytes when shorter, never further.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SHORTEST.max(HEADER + self.options_length() + 1));
-        bytes.extend(self.header);
-        bytes.extend(COOKIE);
-        for (code, value) in &self.options {
-            if value.is_empty() {
-                bytes.extend([*code, 0]);
-            }
-            for piece in value.chunks(255) {
-                bytes.extend([*code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
-                bytes.extend(piece);
-            }
-        }
-        bytes.push(code::END);
-        bytes.resize(bytes.len().max(SHORTEST), 0);
-        bytes
+        encode(&self.header, &self.options)
     }
+}
+
+/// Bytes that options take, without End.
+pub(super) fn options_length(options: &[(u8, Vec<u8>)]) -> usize {
+    options.iter().map(|(_, value)| value.len() + 2 * value.len().div_ceil(255).max(1)).sum()
+}
+
+/// Header, cookie, options, End, padding.
+pub(super) fn encode(header: &[u8; 236], options: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SHORTEST.max(HEADER + options_length(options) + 1));
+    bytes.extend(header);
+    bytes.extend(COOKIE);
+    for (code, value) in options {
+        if value.is_empty() {
+            bytes.extend([*code, 0]);
+        }
+        for piece in value.chunks(255) {
+            bytes.extend([*code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
+            bytes.extend(piece);
+        }
+    }
+    bytes.push(code::END);
+    bytes.resize(bytes.len().max(SHORTEST), 0);
+    bytes
 }
 
 #[cfg(test)]

@@ -175,7 +175,8 @@ fn section_5_a_server_without_address_says_nothing_and_why() {
         http_port: 80,
         sets: &sets(),
         loaders: &Loaders::default(),
-        remembered: 0,
+        bindings: &BindingTable::default(),
+        policy: &Policy::default(),
     };
     for bytes in [list(&[LIST]), selection(Ipv4Addr::UNSPECIFIED, 0), pxe(1, PXE, 7, &[])] {
         let told =

@@ -3,9 +3,12 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod bsdp;
+mod dhcp;
 mod library;
 mod network;
 mod ports;
+mod pxe;
 mod rule;
 mod runner;
 mod tftp;
@@ -14,13 +17,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::bsdp::{Bsdp, BsdpFragment};
+pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::library::{Library, LibraryFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
+pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
 pub use self::runner::{Runner, RunnerFragment};
 pub use self::tftp::{Tftp, TftpFragment};
+use crate::netboot::lease::PlanError;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +41,12 @@ pub struct Fragment {
     pub network: NetworkFragment,
     /// `[ports]`
     pub ports: PortsFragment,
+    /// `[bsdp]`
+    pub bsdp: BsdpFragment,
+    /// `[dhcp]`
+    pub dhcp: DhcpFragment,
+    /// `[pxe]`
+    pub pxe: PxeFragment,
     /// `[tftp]`
     pub tftp: TftpFragment,
     /// `[runner]`
@@ -53,6 +66,12 @@ pub struct Config {
     pub network: Network,
     /// Ports; 0 lets the system choose.
     pub ports: Ports,
+    /// How Macs that hold N are answered.
+    pub bsdp: Bsdp,
+    /// Addresses that are handed out.
+    pub dhcp: Dhcp,
+    /// Who is answered by PXE and HTTP boot.
+    pub pxe: Pxe,
     /// TFTP limits.
     pub tftp: Tftp,
     /// How Macs that boot are taken in.
@@ -91,6 +110,9 @@ pub enum ConfigError {
         /// What is allowed.
         rule: &'static str,
     },
+    /// `[[dhcp.subnet]]`s do not fit together.
+    #[error("`[dhcp]`: {0}")]
+    Dhcp(#[from] PlanError),
     /// Two services want one port.
     #[error("settings `ports.{one}` and `ports.{other}` are both {port}: give each its own port")]
     SamePort {
@@ -140,6 +162,9 @@ impl Fragment {
             socket: self.socket.or(earlier.socket),
             network: self.network.or(earlier.network),
             ports: self.ports.or(earlier.ports),
+            bsdp: self.bsdp.or(earlier.bsdp),
+            dhcp: self.dhcp.or(earlier.dhcp),
+            pxe: self.pxe.or(earlier.pxe),
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
@@ -154,11 +179,15 @@ impl Fragment {
         if let Some(path) = &socket {
             check("socket", &path.display(), path.is_absolute(), "must be an absolute path")?;
         }
+        let network = self.network.validate()?;
         Ok(Config {
             name,
             socket,
-            network: self.network.validate()?,
+            dhcp: self.dhcp.validate(&network)?,
+            network,
             ports: self.ports.validate()?,
+            bsdp: self.bsdp.validate()?,
+            pxe: self.pxe.validate()?,
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
             library: self.library.validate()?,
@@ -169,13 +198,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, bsdp, dhcp, pxe, tftp, runner, library } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n{library}")
     }
 }
 
@@ -221,6 +250,9 @@ mod tests {
             ("[network]\naddress = '0.0.0.0'", "`network.address` is `0.0.0.0`"),
             ("[library]\nkeep-free = 'much'", "`library.keep-free` is `much`"),
             ("[ports]\nhttp = 443", "`ports.http` and `ports.https` are both 443"),
+            ("[bsdp]\nbinding-days = 4000", "`bsdp.binding-days` is `4000`: 0 (for ever) to 3650 days"),
+            ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
+            ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),
             ("[runner]\ncountdown = 4000", "`runner.countdown` is `4000`"),
         ] {
             let error = parse(text).validate().unwrap_err().to_string();
@@ -231,7 +263,8 @@ mod tests {
     #[test]
     fn what_check_prints_gives_the_same_settings_again() {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
-                    [library]\nworkers = 3\nkeep-free = '2 GB'";
+                    [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
+                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);
         let defaults = Fragment::default().validate().unwrap();

@@ -1,6 +1,6 @@
 //! Who was seen: addresses to MACs, the timeline, and what the log has said already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,10 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Packets that could not be read.
     pub malformed: AtomicU64,
+    /// DHCP packets that were given up because more came than could be answered.
+    pub crowded_out: AtomicU64,
+    /// DHCP packets of sources that ask more often than any client does; answered when nobody else waits.
+    pub surplus: AtomicU64,
     /// Timeline entries lost because nobody took them in time.
     pub events_lost: AtomicU64,
     /// Bytes that TFTP clients acknowledged.
@@ -41,7 +45,6 @@ pub(super) struct Clients {
     timeline: mpsc::Sender<ClientEvent>,
     pub(super) counters: Arc<Counters>,
     addresses: Mutex<HashMap<Ipv4Addr, MacAddr>>,
-    started: Mutex<HashSet<MacAddr>>,
     complaints: Mutex<HashMap<(Ipv4Addr, &'static str), Complaint>>,
 }
 
@@ -51,13 +54,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Clients {
     pub(super) fn new(timeline: mpsc::Sender<ClientEvent>, counters: Arc<Counters>) -> Clients {
-        Clients {
-            timeline,
-            counters,
-            addresses: Mutex::default(),
-            started: Mutex::default(),
-            complaints: Mutex::default(),
-        }
+        Clients { timeline, counters, addresses: Mutex::default(), complaints: Mutex::default() }
     }
 
     /// A DHCP packet told that `mac` has, or is about to have, `address`.
@@ -75,30 +72,47 @@ impl Clients {
         seen.or_else(|| in_arp_table(&std::fs::read_to_string("/proc/thread-self/net/arp").ok()?, address))
     }
 
-    /// A Mac has confirmed an image.
-    pub(super) fn has_started(&self, mac: MacAddr) {
-        let mut started = held(&self.started);
-        if started.len() >= MOST {
-            started.clear();
-        }
-        started.insert(mac);
-    }
-
-    /// Macs that were started from here.
-    pub(super) fn remembered(&self) -> usize {
-        held(&self.started).len()
-    }
-
     /// One line of a client's timeline. Never waits: a full queue loses the line and counts it.
     pub(super) fn tell(&self, mac: MacAddr, stage: Stage, answered: bool, detail: String) {
-        let count = if answered { &self.counters.answered } else { &self.counters.refused };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.count(answered);
         let event = ClientEvent { mac, at_ms: now_ms(), stage, answered, detail };
         if self.timeline.try_send(event).is_err() {
-            self.counters.events_lost.fetch_add(1, Ordering::Relaxed);
-            if self.may_complain(Ipv4Addr::UNSPECIFIED, "timeline").is_some() {
-                warn!("timeline entries are lost: they come faster than the database takes them");
-            }
+            self.lose_event();
+        }
+    }
+
+    /// The same for a source that asks too often: it has half of the queue, the other half is for everybody else.
+    pub(super) fn tell_if_quiet(&self, mac: MacAddr, stage: Stage, answered: bool, detail: String) {
+        if self.timeline.capacity() * 2 > self.timeline.max_capacity() {
+            self.tell(mac, stage, answered, detail);
+        } else {
+            self.count(answered);
+            self.lose_event();
+        }
+    }
+
+    fn count(&self, answered: bool) {
+        let count = if answered { &self.counters.answered } else { &self.counters.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lose_event(&self) {
+        self.counters.events_lost.fetch_add(1, Ordering::Relaxed);
+        if self.may_complain(Ipv4Addr::UNSPECIFIED, "timeline").is_some() {
+            warn!("timeline entries are lost: they come faster than the database takes them");
+        }
+    }
+
+    /// A packet that could not wait any longer, because more came than could be answered.
+    pub(super) fn crowded_out(&self, from: Ipv4Addr) {
+        self.counters.crowded_out.fetch_add(1, Ordering::Relaxed);
+        if let Some(before) = self.may_complain(Ipv4Addr::UNSPECIFIED, "crowd") {
+            let all = self.counters.crowded_out.load(Ordering::Relaxed);
+            warn!(
+                %from, before,
+                "DHCP packets come faster than they can be answered: {all} were given up so far, the last from {from}; \
+                 their clients ask again"
+            );
         }
     }
 
@@ -143,7 +157,7 @@ pub(super) fn now() -> Instant {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge stamps timeline entries")]
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -204,5 +218,18 @@ mod tests {
         clients.tell(mac, Stage::List, true, "two".into());
         assert_eq!(queue.try_recv().unwrap().detail, "one");
         assert_eq!(clients.counters.events_lost.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn whoever_floods_leaves_half_of_the_timeline_to_others() {
+        let (clients, mut queue) = clients(4);
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        for _ in 0..100 {
+            clients.tell_if_quiet(mac, Stage::List, true, "flood".into());
+        }
+        clients.tell(mac, Stage::List, true, "real".into());
+        let told: Vec<_> = std::iter::from_fn(|| queue.try_recv().ok()).map(|event| event.detail).collect();
+        assert_eq!(told, ["flood", "flood", "real"]);
+        assert_eq!(clients.counters.answered.load(Ordering::Relaxed), 101);
     }
 }

@@ -1,24 +1,39 @@
-//! The loops on ports 67 and 4011: receive, decide, send, log.
+//! The loops on ports 67 and 4011: take in, decide, send, log.
+//!
+//! What has arrived is sorted before anything is answered, so that a selection overtakes the lists before it. Deciding is
+//! pure and quick and done in place; a selection that must be on the disk first goes by way of `record`.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Context;
-use super::folder::Catalog;
+use super::clients::now;
+use super::facts::{Facts, Lookout};
 use super::socket::{Arrived, Datagrams};
 use crate::api::timeline::Stage;
-use crate::netboot::bsdp;
+use crate::netboot::bsdp::{self, Change};
 use crate::netboot::dhcp::Packet;
+use crate::netboot::intake::{Buckets, Intake, LANE, Lane, Rate};
 use crate::netboot::offer::{Answer, Door, Exchange, Silence, Site, Unanswered, answer};
 use crate::netboot::pxe;
+use crate::value::MacAddr;
 
-/// Larger than any DHCP packet of an Ethernet client, fragments included.
-const LONGEST_DATAGRAM: usize = 9000;
+/// Longer than any request of an Ethernet client, fragments included; what is longer is cut and then malformed.
+const LONGEST_REQUEST: usize = 4096;
+/// Packets that are taken in before the next is answered.
+const TAKEN_IN: usize = 256;
+/// Packets that are answered before the next are taken in.
+const ANSWERED: usize = 16;
+/// A Mac sends a handful of packets in a boot, and repeats each after two seconds or more (BSDPClient).
+const OF_A_MAC: Rate = Rate { a_second: 10, burst: 40 };
+/// A relay sends those of a whole building from one address.
+const OF_AN_ADDRESS: Rate = Rate { a_second: 100, burst: 400 };
 
 impl From<Exchange> for Stage {
     fn from(exchange: Exchange) -> Stage {
@@ -31,115 +46,261 @@ impl From<Exchange> for Stage {
     }
 }
 
+/// A packet that waits for its answer.
+struct Waiting {
+    bytes: Vec<u8>,
+    arrived: Arrived,
+}
+
+/// A port with what has arrived on it.
+struct Port {
+    door: Door,
+    socket: Arc<Datagrams>,
+    context: Arc<Context>,
+    intake: Intake<Waiting>,
+    macs: Buckets<MacAddr>,
+    addresses: Buckets<Ipv4Addr>,
+}
+
 pub(super) async fn serve(
     door: Door,
     socket: Datagrams,
     context: Arc<Context>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; LONGEST_DATAGRAM];
-    while let Some(got) = stop.run_until_cancelled(socket.receive(&mut buffer)).await {
-        match got {
-            Ok(arrived) if arrived.is_by(&context.settings.interfaces) => {
-                one(door, &buffer[..arrived.length], &arrived, &socket, &context).await;
-            }
-            Ok(arrived) => {
-                debug!(from = %arrived.from, "ignored a packet of an interface that is not served")
-            }
-            // An interface went down, memory was short: the socket stays good.
-            Err(error) => {
-                warn!(%error, "a DHCP packet could not be received: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut port = Port {
+        door,
+        socket: Arc::new(socket),
+        context,
+        intake: Intake::new(LANE),
+        macs: Buckets::new(OF_A_MAC),
+        addresses: Buckets::new(OF_AN_ADDRESS),
+    };
+    let mut buffer = vec![0; LONGEST_REQUEST];
+    while !stop.is_cancelled() {
+        if port.intake.is_empty() {
+            match stop.run_until_cancelled(port.socket.readable()).await {
+                None => break,
+                Some(ready) => ready?,
             }
         }
+        let facts = Lookout::facts(&port.context).await;
+        if let Err(error) = port.take_in(&mut buffer, &facts) {
+            // An interface went down, memory was short: the socket stays good.
+            warn!(%error, "a DHCP packet could not be received: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for _ in 0..ANSWERED {
+            let Some((lane, waiting)) = port.intake.next() else { break };
+            one(port.door, lane, &waiting, &facts, &port.socket, &port.context).await;
+        }
+        tokio::task::coop::consume_budget().await;
     }
     Ok(())
 }
 
-async fn one(door: Door, bytes: &[u8], arrived: &Arrived, socket: &Datagrams, context: &Arc<Context>) {
+impl Port {
+    /// Sorts what has arrived.
+    fn take_in(&mut self, buffer: &mut [u8], facts: &Facts) -> io::Result<()> {
+        for _ in 0..TAKEN_IN {
+            match self.socket.try_receive(buffer) {
+                Ok(arrived) => self.sort(&buffer[..arrived.length], arrived, facts),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self, bytes: &[u8], arrived: Arrived, facts: &Facts) {
+        let clients = &self.context.clients;
+        let from = *arrived.from.ip();
+        let packet = match Packet::parse(bytes) {
+            Ok(packet) => packet,
+            Err(error) => return clients.malformed("DHCP", from, &error),
+        };
+        if !facts.serves(arrived.interface) {
+            if is_boot_client(&packet) && clients.may_complain(from, "interface").is_some() {
+                info!(
+                    %from, interface = arrived.interface,
+                    "left a boot client unanswered: the interface that it came by is not among network.interfaces"
+                );
+            }
+            return;
+        }
+        let now = now();
+        let mac_is_calm = packet.mac().is_none_or(|mac| self.macs.admits(mac, now));
+        let address_is_calm = from.is_unspecified() || self.addresses.admits(from, now);
+        let lane = match mac_is_calm && address_is_calm {
+            false => Lane::Surplus,
+            true if bsdp::Request::is_selection(&packet) => Lane::Selection,
+            true => Lane::Ordinary,
+        };
+        if lane == Lane::Surplus {
+            clients.counters.surplus.fetch_add(1, Ordering::Relaxed);
+            if let Some(before) = clients.may_complain(from, "rate") {
+                let who = packet.mac().map_or_else(|| from.to_string(), |mac| format!("{mac} at {from}"));
+                warn!(%from, before, "{who} asks more often than any client does: it is answered after all others");
+            }
+        }
+        if let Some(dropped) = self.intake.push(lane, Waiting { bytes: bytes.to_vec(), arrived }) {
+            clients.crowded_out(*dropped.arrived.from.ip());
+        }
+    }
+}
+
+fn is_boot_client(packet: &Packet<'_>) -> bool {
+    bsdp::Request::is_claimed_by(packet) || pxe::Client::claimed_by(packet).is_some()
+}
+
+async fn one(
+    door: Door,
+    lane: Lane,
+    waiting: &Waiting,
+    facts: &Facts,
+    socket: &Arc<Datagrams>,
+    context: &Arc<Context>,
+) {
+    let Waiting { bytes, arrived } = waiting;
     let packet = match Packet::parse(bytes) {
         Ok(packet) => packet,
         Err(error) => return context.clients.malformed("DHCP", *arrived.from.ip(), &error),
     };
-    if let (true, Some(mac), Some(address)) = (packet.is_request, packet.mac(), packet.client_address()) {
+    if let (true, Some(mac), Some(address)) = (packet.is_request, packet.mac(), packet.client_address())
+        && lane != Lane::Surplus
+    {
         context.clients.learn(address, mac);
     }
-    let is_boot_client = bsdp::Request::is_claimed_by(&packet) || pxe::Client::claimed_by(&packet).is_some();
-    let catalog = if is_boot_client { look(context).await } else { Arc::default() };
-    let server = context.settings.advertise.unwrap_or(arrived.local);
-    let own = if is_boot_client { own_addresses(server) } else { vec![server] };
-    let site = Site {
-        server,
-        own: &own,
-        host_name: &context.settings.host_name,
-        http_port: context.http_port,
-        sets: &catalog.sets,
-        loaders: &catalog.loaders,
-        remembered: context.clients.remembered(),
-    };
-    match answer(&packet, door, arrived.from, &site) {
-        Ok(told) => send(told, arrived, socket, context).await,
-        Err(silence) => log_silence(silence, arrived, context),
+    match decide(&packet, door, arrived, facts, context) {
+        Ok(mut answer) => {
+            let change = answer.change.take();
+            let told = Told { answer, arrived: *arrived, lane, socket: socket.clone() };
+            remember_and_send(change, told, context).await;
+        }
+        Err(unanswered) => {
+            if let Some(change) = unanswered.change.as_ref().filter(|change| context.bindings.is_news(change))
+            {
+                // Where the queue is full the next packet tells it again.
+                let _ = context.record.push(change.clone(), None);
+            }
+            log_silence(unanswered, lane, arrived, context);
+        }
     }
 }
 
-/// The boot folder as it is now. Looking takes some file system calls, which a broken disk can hold up.
-async fn look(context: &Arc<Context>) -> Arc<Catalog> {
-    let context = context.clone();
-    tokio::task::spawn_blocking(move || context.folder.catalog()).await.unwrap_or_default()
+fn decide(
+    packet: &Packet<'_>,
+    door: Door,
+    arrived: &Arrived,
+    facts: &Facts,
+    context: &Context,
+) -> Result<Answer, Unanswered> {
+    let server = context.settings.advertise.unwrap_or(arrived.local);
+    let with_new;
+    // An address that the interface was given after the last look.
+    let own = if facts.own.contains(&server) || server.is_unspecified() {
+        &facts.own
+    } else {
+        with_new = [&[server], &facts.own[..]].concat();
+        &with_new
+    };
+    let site = Site {
+        server,
+        own,
+        host_name: &context.settings.host_name,
+        http_port: context.http_port,
+        sets: &facts.catalog.sets,
+        loaders: &facts.catalog.loaders,
+        bindings: &context.bindings.read(),
+        policy: &context.settings.bsdp,
+    };
+    answer(packet, door, arrived.from, &site)
 }
 
-/// Every address of this machine, and the advertised one.
-fn own_addresses(server: Ipv4Addr) -> Vec<Ipv4Addr> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let addresses = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
-    std::iter::once(server).chain(addresses).filter(|address| !address.is_unspecified()).collect()
+/// An answer with all that sending it takes.
+pub(super) struct Told {
+    answer: Answer,
+    arrived: Arrived,
+    lane: Lane,
+    socket: Arc<Datagrams>,
 }
 
-async fn send(told: Answer, arrived: &Arrived, socket: &Datagrams, context: &Context) {
-    let Answer { mac, exchange, bytes, to, also, mut detail, started } = told;
+/// What a Mac is told about its choice must be true after a restart: that waits for the disk, nothing else does.
+async fn remember_and_send(change: Option<Change>, told: Told, context: &Context) {
+    match change.filter(|change| context.bindings.is_news(change)) {
+        Some(change @ Change::Bind { .. }) => {
+            if let Err(Some(told)) = context.record.push(change, Some(told)) {
+                told.give_up("more Macs choose at once than the disk can write down; it asks again", context);
+            }
+        }
+        other => {
+            if let Some(change) = other {
+                let _ = context.record.push(change, None);
+            }
+            send(told, context).await;
+        }
+    }
+}
+
+pub(super) async fn send(told: Told, context: &Context) {
+    let Told { answer, arrived, lane, socket } = told;
+    let Answer { mac, exchange, bytes, to, also, mut detail, started, .. } = answer;
     let mut sent = true;
     for to in [Some(to), also].into_iter().flatten() {
-        if let Err(error) = socket.send(&bytes, to, arrived).await {
+        if let Err(error) = socket.send(&bytes, to, &arrived).await {
             sent = false;
             detail = format!("{detail}; the reply to {to} could not be sent: {error}");
             warn!(%mac, %to, %error, "the reply to {mac} at {to} could not be sent: {error}; check address and route");
         }
     }
     if let Some(image) = started {
-        context.clients.has_started(mac);
         debug!(%mac, %image, "{mac} starts {image}");
     }
-    info!(%mac, %to, stage = ?exchange, "{mac}: {detail}");
-    context.clients.tell(mac, exchange.into(), sent, detail);
+    if lane == Lane::Surplus {
+        debug!(%mac, %to, stage = ?exchange, "{mac}: {detail}");
+        context.clients.tell_if_quiet(mac, exchange.into(), sent, detail);
+    } else {
+        info!(%mac, %to, stage = ?exchange, "{mac}: {detail}");
+        context.clients.tell(mac, exchange.into(), sent, detail);
+    }
 }
 
-fn log_silence(silence: Unanswered, arrived: &Arrived, context: &Context) {
-    let Unanswered { client, reason } = silence;
-    let from = arrived.from;
-    // Claims to be a boot client's and is broken: treated like any malformed packet.
-    if let Silence::Bsdp(_) | Silence::Pxe(_) = &reason {
-        context.clients.malformed("boot client's", *from.ip(), &reason);
-        if let Some((mac, exchange)) = client {
-            context.clients.tell(mac, exchange.into(), false, format!("unanswered: {reason}"));
-        }
-        return;
+impl Told {
+    /// Leaves the Mac unanswered.
+    pub(super) fn give_up(self, reason: &str, context: &Context) {
+        let Answer { mac, exchange, .. } = self.answer;
+        debug!(%mac, "left {mac} unanswered: {reason}");
+        context.clients.tell(mac, exchange.into(), false, format!("unanswered: {reason}"));
     }
-    match client {
-        None if matches!(reason, Silence::NoOwnAddress) => {
-            if context.clients.may_complain(Ipv4Addr::UNSPECIFIED, "own address").is_some() {
+}
+
+fn log_silence(silence: Unanswered, lane: Lane, arrived: &Arrived, context: &Context) {
+    let Unanswered { client, reason, .. } = silence;
+    let clients = &context.clients;
+    let from = arrived.from;
+    match &reason {
+        // Claims to be a boot client's and is broken: treated like any malformed packet.
+        Silence::Bsdp(_) | Silence::Pxe(_) => clients.malformed("boot client's", *from.ip(), &reason),
+        Silence::NoOwnAddress => {
+            if clients.may_complain(Ipv4Addr::UNSPECIFIED, "own address").is_some() {
                 warn!(%from, interface = arrived.interface, "left a boot client unanswered: {reason}");
             }
         }
-        None => debug!(%from, "left a packet from {from} unanswered: {reason}"),
-        // What every boot client sends to its DHCP server is no fault.
-        Some((mac, exchange)) => {
-            if matches!(reason, Silence::AddressMatter(_)) {
-                debug!(%mac, "left {mac} unanswered: {reason}");
-            } else {
-                info!(%mac, %from, "left {mac} unanswered: {reason}");
-            }
-            context.clients.tell(mac, exchange.into(), false, format!("unanswered: {reason}"));
+        // What every boot client sends to its DHCP server is no fault, and what a flood asks is no news.
+        Silence::AddressMatter(_) | Silence::NotBound | Silence::DiscoverNotAnswered(_) => {
+            debug!(%from, "left {from} unanswered: {reason}")
+        }
+        _ => match client.filter(|_| lane != Lane::Surplus) {
+            Some((mac, _)) => info!(%mac, %from, "left {mac} unanswered: {reason}"),
+            None => debug!(%from, "left a packet from {from} unanswered: {reason}"),
+        },
+    }
+    if let Some((mac, exchange)) = client {
+        let detail = format!("unanswered: {reason}");
+        if lane == Lane::Surplus {
+            clients.tell_if_quiet(mac, exchange.into(), false, detail);
+        } else {
+            clients.tell(mac, exchange.into(), false, detail);
         }
     }
 }

@@ -3,14 +3,19 @@
 //! * [`socket`](Sockets): ports, and which interface a packet came by
 //! * [`folder`](BootFolder): what the boot folder holds now
 //! * `clients`: who was seen, the timeline, what was logged already
+//! * [`bindings`](Bindings) and `record`: which Mac took which image, on disk before it is told
+//! * `facts`: the folder, addresses and interfaces, looked at no more often than needed
 //! * `dhcp` · `tftp` and `transfer` · `http`: receive, ask the wing, send, log
 //!
 //! Owns: sockets, tasks and the clock of the boot services. Must not know: what an answer says (`netboot` decides).
 
+mod bindings;
 mod clients;
 mod dhcp;
+mod facts;
 mod folder;
 mod http;
+mod record;
 mod socket;
 mod tftp;
 mod transfer;
@@ -23,13 +28,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use bindings::Bindings;
 pub use clients::Counters;
 pub use folder::BootFolder;
 pub use socket::{BindError, Sockets};
 
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
-use crate::netboot::offer::Door;
+use crate::netboot::offer::{Door, Policy};
 use crate::netboot::tftp::Limits;
 
 /// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
@@ -51,6 +57,8 @@ pub struct Settings {
     pub https_port: u16,
     /// More kernel arguments for the boot environment.
     pub kernel_arguments: String,
+    /// What the site chose about BSDP.
+    pub bsdp: Policy,
     /// Limits of one TFTP transfer.
     pub tftp: Limits,
     /// TFTP transfers at one time, two thirds of them for any one address. Each takes a thread and at most 128 KiB.
@@ -85,6 +93,7 @@ impl Settings {
             https_port: 443,
             // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
             kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
+            bsdp: Policy::default(),
             tftp: Limits::default(),
             tftp_transfers: 384,
             http_connections: 512,
@@ -95,35 +104,56 @@ impl Settings {
 /// What every service needs.
 struct Context {
     settings: Settings,
-    /// What must be known after a restart: bindings, leases.
-    #[expect(dead_code, reason = "bindings and leases come next")]
+    /// What must be known after a restart: leases.
+    #[expect(dead_code, reason = "leases come next")]
     db: Db,
+    /// Which Mac took which image.
+    bindings: Arc<Bindings>,
+    /// Changes of bindings on their way to the disk, with the answers that wait for them.
+    record: record::Queue,
     /// The port that plain HTTP really has.
     http_port: u16,
     folder: BootFolder,
+    lookout: facts::Lookout,
     clients: clients::Clients,
+}
+
+/// What the boot services share with the rest of the daemon.
+pub struct Shared {
+    /// The database.
+    pub db: Db,
+    /// Which Mac took which image; the admin's API shows them and forgets.
+    pub bindings: Arc<Bindings>,
+    /// Where timeline entries go.
+    pub timeline: mpsc::Sender<ClientEvent>,
+    /// What happened since the start.
+    pub counters: Arc<Counters>,
 }
 
 /// Serves until `stop` is cancelled, then joins every task and transfer. Returns early only when a socket is lost.
 pub async fn run(
     sockets: Sockets,
     settings: Settings,
-    db: Db,
-    timeline: mpsc::Sender<ClientEvent>,
-    counters: Arc<Counters>,
+    shared: Shared,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    let Shared { db, bindings, timeline, counters } = shared;
+    let (record, changes) = record::queue();
     let context = Arc::new(Context {
         http_port: sockets.http_address()?.port(),
         folder: BootFolder::new(settings.boot.clone()),
         clients: clients::Clients::new(timeline, counters),
+        lookout: facts::Lookout::default(),
         settings,
         db,
+        bindings,
+        record,
     });
     let Sockets { dhcp, proxy, tftp, http } = sockets;
     let mut services = JoinSet::new();
     services.spawn(dhcp::serve(Door::Dhcp, dhcp, context.clone(), stop.clone()));
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
+    services.spawn(record::write(changes, context.clone(), stop.clone()));
     services.spawn(tftp::serve(tftp, context.clone(), stop.clone()));
     services.spawn(http::serve(http, context, stop.clone()));
     let mut result = Ok(());

@@ -15,6 +15,9 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::Settings;
 use crate::netboot::dhcp::{CLIENT_PORT, Destination};
 
+/// Bytes that wait in the system for each UDP port.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
 /// The bound sockets of the boot services.
 #[derive(Debug)]
 pub struct Sockets {
@@ -164,6 +167,11 @@ impl Datagrams {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(shared)?;
         socket.set_broadcast(true)?;
+        // A classroom that is switched on at once, or a flood, fits in until it is read. Beyond the system's limit only
+        // with a privilege; what it grants without has to do.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        }
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         socket.bind(&SocketAddr::from(address).into())?;
@@ -171,10 +179,20 @@ impl Datagrams {
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
-        self.socket.async_io(Interest::READABLE, || self.try_receive(buffer)).await
+        self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
+    /// Waits until there may be something to receive.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// What is there already; [`io::ErrorKind::WouldBlock`] when nothing is.
+    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
+        self.socket.try_io(Interest::READABLE, || self.receive_now(buffer))
+    }
+
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
         let mut control = nix::cmsg_space!(libc::in_pktinfo);
         let mut slices = [IoSliceMut::new(buffer)];
         let got = recvmsg::<SockaddrIn>(

@@ -1,6 +1,7 @@
 //! The admin API: `/api/v1/…`, see `crate::api::admin` for the table. One file a noun; the OpenAPI document is put
 //! together from the handlers' own descriptions.
 
+mod binding;
 mod device;
 mod image;
 mod job;
@@ -55,6 +56,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::show))
         .routes(routes!(device::clients))
         .routes(routes!(device::client))
+        .routes(routes!(binding::list))
+        .routes(routes!(binding::forget))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))

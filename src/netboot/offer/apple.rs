@@ -1,0 +1,299 @@
+//! Macs: what a BSDP request is answered (bsdpd.c of Apple's bootp), and what is remembered of it.
+//!
+//! | request | answer | remembered |
+//! |---|---|---|
+//! | DISCOVER | OFFER with the image that the Mac is bound to, no address; else silence | that it was heard |
+//! | REQUEST | silence | the address that it asks for |
+//! | INFORM LIST | ACK with every image that is for it | |
+//! | INFORM SELECT, our identifier | ACK with the boot file, or FAILED | the choice |
+//! | INFORM SELECT, another identifier | silence | forgotten: it went to the other server |
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::{Answer, Exchange, HttpBase, Silence, Site, Unanswered, address_asked_for, echo_relay, name};
+use crate::netboot::bsdp::{self, Binding, Change, Confirmation};
+use crate::netboot::dhcp::{CLIENT_PORT, Destination, MessageType, Packet, Reply, SERVER_PORT, code};
+use crate::netboot::nbi::{BootSet, RootPath};
+use crate::value::MacAddr;
+
+/// Longest packet that a list may take, whatever the client says (bootpd's own cap for INFORM).
+const LONGEST_LIST: u16 = 8192;
+
+/// A BSDP request and what it is judged by.
+struct Bsdp<'a> {
+    packet: &'a Packet<'a>,
+    request: bsdp::Request,
+    from: SocketAddrV4,
+    site: &'a Site<'a>,
+}
+
+/// The decision about a packet whose option 60 begins with `AAPLBSDPC`.
+pub(super) fn answer(
+    packet: &Packet<'_>,
+    kind: MessageType,
+    from: SocketAddrV4,
+    site: &Site<'_>,
+) -> Result<Answer, Unanswered> {
+    let request = bsdp::Request::read(packet).map_err(|reason| Unanswered {
+        client: packet.mac().map(|mac| (mac, Exchange::Discover)),
+        reason: reason.into(),
+        change: None,
+    })?;
+    let exchange = match request.kind {
+        Some(bsdp::MessageType::List) => Exchange::List,
+        Some(bsdp::MessageType::Select) => Exchange::Select,
+        _ => Exchange::Discover,
+    };
+    let asked = Bsdp { packet, request, from, site };
+    let told = asked.is_for_us().and_then(|()| asked.answer(kind));
+    told.map_err(|reason| Unanswered {
+        client: Some((asked.request.mac, exchange)),
+        change: asked.learnt_in_silence(kind, &reason),
+        reason,
+    })
+}
+
+impl Bsdp<'_> {
+    fn answer(&self, kind: MessageType) -> Result<Answer, Silence> {
+        match kind {
+            MessageType::Inform => match self.request.kind {
+                Some(bsdp::MessageType::List) => self.list(),
+                Some(bsdp::MessageType::Select) => self.select(),
+                _ => Err(Silence::NoBsdpType),
+            },
+            MessageType::Discover => self.discover(),
+            kind => Err(Silence::AddressMatter(name(kind))),
+        }
+    }
+
+    /// Apple's server drops requests whose header names another server.
+    fn is_for_us(&self) -> Result<(), Silence> {
+        let Self { packet, site, .. } = self;
+        let named = String::from_utf8_lossy(packet.sname);
+        let is_us = |name: &str| name == site.host_name || site.own.iter().any(|own| own.to_string() == name);
+        if !named.is_empty() && !is_us(&named) {
+            return Err(Silence::AnotherServer(named.escape_debug().to_string()));
+        }
+        if !packet.siaddr.is_unspecified() && !site.own.contains(&packet.siaddr) {
+            return Err(Silence::AnotherServer(packet.siaddr.to_string()));
+        }
+        Ok(())
+    }
+
+    /// What a packet tells that is not answered. A selection with zeros in place of a server names none.
+    fn learnt_in_silence(&self, kind: MessageType, reason: &Silence) -> Option<Change> {
+        let Self { packet, request, .. } = self;
+        let elsewhere = |server: &Ipv4Addr| !server.is_unspecified() && !self.site.own.contains(server);
+        let is_gone = kind == MessageType::Inform
+            && request.kind == Some(bsdp::MessageType::Select)
+            && request.server.as_ref().is_some_and(elsewhere)
+            && matches!(reason, Silence::AnotherServer(_));
+        if is_gone {
+            return Some(Change::Forget { mac: request.mac, system: request.system.clone() });
+        }
+        address_asked_for(packet, kind, Some(&request.system))
+    }
+
+    /// Sets that this client may start, in the server's order.
+    fn candidates(&self) -> Vec<&BootSet> {
+        let Self { request, site, .. } = self;
+        let mut sets: Vec<&BootSet> =
+            site.sets.iter().filter(|set| set.allows(&request.arch, &request.system, request.mac)).collect();
+        sets.sort_by_key(|set| set.rank());
+        sets
+    }
+
+    fn binding(&self) -> Option<&Binding> {
+        self.site.bindings.of(self.request.mac, &self.request.system)
+    }
+
+    fn nothing(&self) -> Silence {
+        let visible = |text: &str| text.escape_debug().to_string();
+        Silence::NothingToOffer { arch: visible(&self.request.arch), system: visible(&self.request.system) }
+    }
+
+    fn reply(&self, kind: MessageType, server: Ipv4Addr) -> Reply {
+        Reply::to(self.packet, kind, server).option(code::CLASS_ID, bsdp::CLASS)
+    }
+
+    fn list(&self) -> Result<Answer, Silence> {
+        let address = self.address()?;
+        let mut sets = self.candidates();
+        sets.retain(|set| set.passes(&self.request.filter));
+        let default = sets.first().ok_or_else(|| self.nothing())?;
+        let bound = self.binding().and_then(|bound| sets.iter().find(|set| set.id == bound.image));
+        let wanted = self.packet.number(code::MAX_MESSAGE_SIZE);
+        let room = bsdp::room_for_lists(self.request.max_size, wanted, LONGEST_LIST);
+        let images = sets.iter().filter(|_| self.request.understands_lists);
+        let written = bsdp::List {
+            priority: 32768u16.saturating_sub(self.site.bindings.len().try_into().unwrap_or(u16::MAX)),
+            default: default.id,
+            selected: bound.map(|set| set.id),
+            images: images.map(|set| (set.id, set.name.as_str())).collect(),
+        }
+        .write(room);
+        let mut detail = format!("LIST of {}: {} offered, default {}", self.who(), sets.len(), default.name);
+        if let Some(set) = bound {
+            detail.push_str(&format!(", bound to {}", set.name));
+        }
+        if written.left_out > 0 {
+            let room = format!("; {} left out, the client takes no longer packet", written.left_out);
+            detail.push_str(&room);
+        }
+        let reply = self.reply(MessageType::Ack, self.site.server).ciaddr(address);
+        let reply = written.bodies.into_iter().fold(reply, |reply, body| reply.option(code::VENDOR, body));
+        Ok(self.to_client(Exchange::List, reply, address, detail))
+    }
+
+    fn select(&self) -> Result<Answer, Silence> {
+        let chosen = self.request.server.ok_or(Silence::NoServer)?;
+        if !self.site.own.contains(&chosen) {
+            return Err(Silence::AnotherServer(chosen.to_string()));
+        }
+        let address = self.address()?;
+        let sets = self.candidates();
+        let set = match self.request.selected {
+            // What a LIST without filter would call the default.
+            None => sets.iter().copied().find(|set| set.passes(&[])),
+            Some(id) => sets.iter().copied().find(|set| set.id == id),
+        };
+        let reply = self.reply(MessageType::Ack, chosen).ciaddr(address);
+        let name = machine_name(self.request.mac);
+        let Some((set, (reply, file))) =
+            set.and_then(|set| Some((set, self.boot(reply.clone(), set, chosen, |c| c.ack(), &name)?)))
+        else {
+            let wanted = self.request.selected.map_or("the default image".to_owned(), |id| id.to_string());
+            let detail = format!("SELECT of {}: {wanted} is not offered to it, FAILED", self.who());
+            let reply = reply.option(code::VENDOR, bsdp::failed());
+            return Ok(self.to_client(Exchange::Select, reply, address, detail));
+        };
+        let detail = format!("SELECT of {}: {} ({}), boot file {file}", self.who(), set.name, set.id);
+        let change = Change::Bind {
+            mac: self.request.mac,
+            system: self.request.system.clone(),
+            arch: self.request.arch.clone(),
+            image: set.id,
+            address,
+            name,
+        };
+        let answer = self.to_client(Exchange::Select, reply, address, detail);
+        Ok(Answer { started: Some(set.id), change: Some(change), ..answer })
+    }
+
+    /// A second OFFER beside the one of the site's DHCP server: everything of an ACK\[SELECT\] but the message type, and
+    /// no address. The Mac takes both and skips LIST and SELECT.
+    fn discover(&self) -> Result<Answer, Silence> {
+        let bound = self.binding().ok_or(Silence::NotBound)?;
+        if !self.site.policy.answer_discover {
+            return Err(Silence::DiscoverNotAnswered(bound.image));
+        }
+        let is_bound = |set: &&BootSet| set.id == bound.image && set.passes(&self.request.filter);
+        let set = self.candidates().into_iter().find(is_bound).ok_or(Silence::Stale(bound.image))?;
+        let server = self.site.server;
+        let reply = self.reply(MessageType::Offer, server);
+        let (reply, file) =
+            self.boot(reply, set, server, |c| c.offer(), &bound.name).ok_or(Silence::Stale(bound.image))?;
+        let to = if self.packet.giaddr.is_unspecified() {
+            Destination::Broadcast
+        } else {
+            Destination::for_discovery(self.packet)
+        };
+        // A relay sends to yiaddr unless the flag is set, and yiaddr is 0 here (RFC 2131 section 4.1).
+        let reply = if to == Destination::Broadcast { reply } else { reply.broadcast() };
+        let Binding { mac, system, .. } = bound;
+        Ok(Answer {
+            mac: *mac,
+            exchange: Exchange::Discover,
+            bytes: echo_relay(self.packet, reply, to).encode(),
+            to,
+            also: None,
+            detail: format!(
+                "DISCOVER of {}: bound to {} ({}), boot file {file}",
+                self.who(),
+                set.name,
+                set.id
+            ),
+            started: Some(set.id),
+            change: Some(Change::Seen { mac: *mac, system: Some(system.clone()), address: None }),
+        })
+    }
+
+    /// Completes a reply with everything that starts a set: server, file, root path, vendor option, in Apple's order.
+    fn boot(
+        &self,
+        reply: Reply,
+        set: &BootSet,
+        server: Ipv4Addr,
+        body: impl Fn(&Confirmation<'_>) -> Vec<u8>,
+        machine_name: &str,
+    ) -> Option<(Reply, String)> {
+        let policy = self.site.policy;
+        let file = set.boot_file(&self.request.arch)?;
+        let mut reply = reply.file(file);
+        reply = match set.load_balance {
+            Some(other) => reply.other_server(other),
+            None => reply.next_server(server),
+        };
+        let root = self.root_path(set, server);
+        // A booter without root path has nothing to mount, so nothing that a shadow would cover.
+        let shadow = policy.shadow.as_ref().filter(|_| root.is_some());
+        if let Some(root) = root {
+            reply = reply.option(code::ROOT_PATH, root);
+        }
+        reply = reply.option(code::VENDOR, body(&Confirmation { image: set.id, machine_name, shadow }));
+        if policy.also_options_66_67 {
+            let host = set.load_balance.unwrap_or(server).to_string();
+            reply = reply.option(code::SERVER_NAME, host).option(code::BOOT_FILE, file.as_str());
+        }
+        Some((reply, file.to_string()))
+    }
+
+    fn root_path(&self, set: &BootSet, server: Ipv4Addr) -> Option<String> {
+        Some(match set.root.as_ref()? {
+            RootPath::Elsewhere(path) => path.clone(),
+            RootPath::Ours(path) => {
+                let base = HttpBase(set.load_balance.unwrap_or(server), self.site.http_port);
+                format!("{base}/boot/{path}")
+            }
+        })
+    }
+
+    fn who(&self) -> String {
+        let system =
+            if self.request.system.is_empty() { "a client without model" } else { &self.request.system };
+        system.escape_debug().to_string()
+    }
+
+    /// Where the client is: ciaddr, else option 50, else where the packet came from, unless a relay sent it.
+    fn address(&self) -> Result<Ipv4Addr, Silence> {
+        let is_direct = self.packet.giaddr.is_unspecified();
+        self.packet
+            .client_address()
+            .or(Some(*self.from.ip()).filter(|ip| is_direct && !ip.is_unspecified()))
+            .ok_or(Silence::NoAddress)
+    }
+
+    /// To the client's own address, even when a relay passed the request on: it would lose the reply port.
+    fn to_client(&self, exchange: Exchange, reply: Reply, address: Ipv4Addr, detail: String) -> Answer {
+        let at = |port| Destination::Unicast(SocketAddrV4::new(address, port));
+        let port = self.request.reply_port.unwrap_or(CLIENT_PORT);
+        let elsewhere =
+            self.request.reply_port.is_none() && ![0, SERVER_PORT, CLIENT_PORT].contains(&self.from.port());
+        Answer {
+            mac: self.request.mac,
+            exchange,
+            bytes: reply.encode(),
+            to: at(port),
+            also: elsewhere.then(|| at(self.from.port())),
+            detail,
+            started: None,
+            change: None,
+        }
+    }
+}
+
+/// BSDP option 130. Made from the address, so that the same Mac has the same name without a register.
+fn machine_name(mac: MacAddr) -> String {
+    let [.., a, b, c] = mac.as_bytes();
+    format!("NetBoot-{a:02x}{b:02x}{c:02x}")
+}
