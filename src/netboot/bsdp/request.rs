@@ -292,8 +292,7 @@ mod tests {
     #[test]
     fn a_class_of_more_than_one_option_is_no_bsdp() {
         let class = |more: usize| {
-            let options =
-                [(60, b"AAPLBSDPC/i386/x".to_vec()), (60, vec![b'x'; more]), (43, LIST.to_vec())];
+            let options = [(60, b"AAPLBSDPC/i386/x".to_vec()), (60, vec![b'x'; more]), (43, LIST.to_vec())];
             Request::read(&Packet::parse(&fixture::packet([0; 4], &options)).unwrap())
         };
         assert_eq!(class(239).unwrap().system.len(), 240);

@@ -130,7 +130,8 @@ impl Port {
         }
         let now = now();
         let mac_is_calm = packet.mac().is_none_or(|mac| self.macs.admits(mac, now));
-        let address_is_calm = from.is_unspecified() || self.addresses.admits(from, now);
+        // Those without an address share a bucket: a flood of DISCOVER does not stand before LIST and SELECT.
+        let address_is_calm = self.addresses.admits(from, now);
         let lane = match mac_is_calm && address_is_calm {
             false => Lane::Surplus,
             true if bsdp::Request::is_selection(&packet) => Lane::Selection,

@@ -52,10 +52,10 @@ fn a_taken_port_and_a_missing_interface_are_told_with_their_remedy_before_anythi
 }
 
 /// A daemon as a process of its own; killed when dropped.
-struct Daemon(Child);
+pub struct Daemon(Child);
 
 impl Daemon {
-    fn start(folder: &TempDir) -> Daemon {
+    pub fn start(folder: &TempDir) -> Daemon {
         let mut child = rootstockd(folder, FREE_PORTS).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("is ready")), "rootstockd did not start");
