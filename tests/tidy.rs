@@ -31,7 +31,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn all_sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    sources_below("src")
+}
+
+fn sources_below(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
     sources(&root, &mut found);
     assert!(found.len() > 10, "no sources under {}", root.display());
@@ -114,7 +118,10 @@ fn floors_one_to_three_read_no_clock_open_no_file_draw_no_random_number() {
 #[test]
 fn every_file_says_what_it_owns_and_stays_short() {
     let mut wrong = Vec::new();
-    for (path, text) in all_sources() {
+    let laws = sources_below("tests/fuzz/laws")
+        .into_iter()
+        .map(|(path, text)| (format!("../tests/fuzz/laws/{path}"), text));
+    for (path, text) in all_sources().into_iter().chain(laws) {
         if !text.starts_with("//!") {
             wrong.push(format!("src/{path} has no header"));
         }

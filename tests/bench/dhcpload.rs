@@ -253,8 +253,7 @@ fn report(plan: &Plan, load: Load, late: u64) -> String {
 fn plan() -> anyhow::Result<Plan> {
     let mut arguments = std::env::args().skip(1);
     let server = arguments.next().context("dhcpload SERVER --clients N --seconds S [--rate R]")?;
-    let mut plan =
-        Plan { server: server.parse()?, clients: 1, time: Duration::from_secs(2), rate: None };
+    let mut plan = Plan { server: server.parse()?, clients: 1, time: Duration::from_secs(2), rate: None };
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} lacks its value"))?;
         match name.as_str() {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `dhcp` | a datagram | packets are read within their bounds, replies are read back as written |
 //! | `offer` | facts of the site, then a request | every answer obeys BSDP, PXE and the client's limits, or silence has a reason |
+//! | `lease` | what clients of a DHCP server say, and time | no address is two clients', none is given that the plan has not |
 //! | `list` | a list of images and a packet's room | the image list is read back by a client as it was meant |
 //! | `tftp` | a packet to port 69 or of a transfer | requests are read within bounds, what is sent is well-formed |
 //! | `transfer` | a read request, then ACKs and time | sends stay in proportion, only what was sent can arrive, it ends |
@@ -16,6 +17,7 @@
 mod admission;
 mod dhcp;
 mod input;
+mod lease;
 mod list;
 mod nbi;
 mod offer;
@@ -42,9 +44,10 @@ pub struct Law {
 }
 
 /// All laws.
-pub const LAWS: [Law; 8] = [
+pub const LAWS: [Law; 9] = [
     Law { name: "dhcp", longest: 1500, memory: 256 << 10, check: dhcp::check },
     Law { name: "offer", longest: 1024, memory: 256 << 10, check: offer::check },
+    Law { name: "lease", longest: 512, memory: 128 << 10, check: lease::check },
     Law { name: "list", longest: 2048, memory: 256 << 10, check: list::check },
     Law { name: "tftp", longest: 1600, memory: 64 << 10, check: tftp::check },
     Law { name: "transfer", longest: 512, memory: 64 << 10, check: transfer::check },

@@ -4,11 +4,12 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::LazyLock;
 
-use rootstock::netboot::bsdp::{self, ImageId};
+use rootstock::netboot::bsdp::{self, Binding, BindingTable, Change, ImageId, Write};
 use rootstock::netboot::dhcp::{Destination, FileName, HEADER, MessageType, Packet, code};
 use rootstock::netboot::nbi::BootSet;
-use rootstock::netboot::offer::{Answer, Door, Exchange, Site, answer};
+use rootstock::netboot::offer::{Answer, Door, Exchange, Policy, Site, answer};
 use rootstock::netboot::pxe::Loaders;
+use rootstock::value::MacAddr;
 
 use super::assert_fit_for_a_log;
 use super::input::Input;
@@ -68,8 +69,9 @@ static LOADERS: LazyLock<Loaders> = LazyLock::new(|| {
 
 pub fn check(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let flags = input.byte();
-    let shown = usize::from(input.byte()).min(7) + if flags & 1 != 0 { 300 } else { 0 };
+    let (flags, choices) = (input.byte(), input.byte());
+    let shown = usize::from(choices & 7) + if flags & 1 != 0 { 300 } else { 0 };
+    let (bindings, policy) = (bindings(input.word() as u8), policy(choices >> 3));
     let site = Site {
         server: if flags & 2 != 0 && flags & 4 != 0 { Ipv4Addr::UNSPECIFIED } else { SERVER },
         own: &[SERVER, OTHER],
@@ -77,7 +79,8 @@ pub fn check(bytes: &[u8]) {
         http_port: if flags & 8 != 0 { 8080 } else { 80 },
         sets: &SETS[..shown],
         loaders: &LOADERS,
-        remembered: usize::from(input.word()) << 4,
+        bindings: &bindings,
+        policy: &policy,
     };
     let door = if flags & 16 != 0 { Door::Proxy } else { Door::Dhcp };
     // A datagram comes from somewhere: never from a group.
@@ -98,10 +101,39 @@ pub fn check(bytes: &[u8]) {
         }
         (Err(silence), Err(again)) => {
             assert_eq!(silence, again, "asked again");
+            assert!(!matches!(silence.change, Some(Change::Bind { .. })), "bound without an answer");
             assert_fit_for_a_log(&silence.reason.to_string());
         }
         _ => panic!("answered once, and once not"),
     }
+}
+
+/// What the Macs of the corpus took before.
+fn bindings(which: u8) -> BindingTable {
+    let mut table = BindingTable::default();
+    for (bit, (model, image)) in
+        [("iMac14,2", 0x8100_0001), ("iMac14,2", 0x8100_0005), ("", 0x8100_0001), ("x", 9)]
+            .into_iter()
+            .enumerate()
+    {
+        if which >> bit & 1 == 1 {
+            table.apply(Write::Put(Binding {
+                mac: MacAddr::new([0x80, 0xe6, 0x50, 0x09, 0xed, 0xa2]),
+                system: model.to_owned(),
+                arch: "i386".to_owned(),
+                image: ImageId::from(image),
+                address: Ipv4Addr::new(10, 0, 1, 93),
+                name: "NetBoot001".to_owned(),
+                bound_ms: 0,
+                seen_ms: 0,
+            }));
+        }
+    }
+    table
+}
+
+fn policy(bits: u8) -> Policy {
+    Policy { answer_discover: bits & 1 == 0, also_options_66_67: bits & 2 != 0, ..Policy::default() }
 }
 
 /// A request whose header is the input's but for what says that it is one.
@@ -140,9 +172,11 @@ fn obeys(told: &Answer, packet: &Packet<'_>, from: SocketAddrV4, site: &Site<'_>
     assert!(reply.address(code::SERVER_ID).is_some_and(|id| site.own.contains(&id)));
     assert!(reply.instances(code::SERVER_ID).count() == 1 && reply.instances(53).count() == 1);
     goes_to_who_asked(told, packet, from);
-    match told.exchange {
-        Exchange::List | Exchange::Select => bsdp_rules(told, packet, &reply, site),
-        Exchange::Discover | Exchange::Pxe => pxe_rules(told, packet, &reply),
+    match (told.exchange, reply.option(code::CLASS_ID).as_deref()) {
+        (Exchange::List, _) => list_rules(told, packet, &reply, site),
+        (Exchange::Select, _) => select_rules(told, packet, &reply, site),
+        (Exchange::Discover, Some(b"AAPLBSDPC")) => offer_rules(told, packet, &reply, site),
+        (Exchange::Discover | Exchange::Pxe, _) => pxe_rules(told, packet, &reply),
     }
 }
 
@@ -167,59 +201,95 @@ fn allowed(packet: &Packet<'_>, bsdp_size: Option<u16>) -> usize {
     usize::from(size.clamp(548, 8192)) - 28
 }
 
-fn bsdp_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>, site: &Site<'_>) {
+/// The set of this id, which this Mac may have.
+fn offered<'s>(site: &Site<'s>, request: &bsdp::Request, id: ImageId) -> &'s BootSet {
+    let may = |set: &&BootSet| set.id == id && set.allows(&request.arch, &request.system, request.mac);
+    site.sets.iter().find(may).expect("what is offered is there and allowed")
+}
+
+/// What all ACKs have in common; gives the request and the options 43.
+fn acknowledged<'r>(
+    told: &Answer,
+    packet: &Packet<'_>,
+    reply: &Packet<'r>,
+) -> (bsdp::Request, Vec<Vec<(u8, &'r [u8])>>) {
     let request = bsdp::Request::read(packet).expect("an answered request can be read");
     assert_eq!(reply.option(code::CLASS_ID).as_deref(), Some(&b"AAPLBSDPC"[..]));
     assert_eq!(reply.message_type(), Some(MessageType::Ack));
     let Destination::Unicast(to) = told.to else { panic!("an INFORM is answered by unicast") };
     assert_eq!(to.port(), request.reply_port.unwrap_or(68));
-    let bodies: Vec<Vec<(u8, &[u8])>> = reply.instances(code::VENDOR).map(tlv).collect();
-    let may = |set: &BootSet| set.allows(&request.arch, &request.system, request.mac);
-    let find =
-        |id: ImageId| site.sets.iter().find(|set| set.id == id && may(set)).expect("offered, so allowed");
-    let first = bodies.first().expect("an answer has an option 43");
-    match told.exchange {
-        Exchange::List => {
-            assert!(
-                told.bytes.len() <= allowed(packet, request.max_size).max(300),
-                "{} bytes",
-                told.bytes.len()
-            );
-            assert!(first.starts_with(&[(1, &[1])]) && first[1].0 == 4 && first[2].0 == 7);
-            let default = id(first[2].1);
-            assert!(find(default).passes(&request.filter));
-            let lists = bodies.iter().flatten().filter(|(code, _)| *code == 9);
-            let listed = entries(&lists.flat_map(|(_, value)| value.iter().copied()).collect::<Vec<u8>>());
-            assert_eq!(!listed.is_empty(), request.understands_lists);
-            assert!(
-                listed.iter().all(|(id, name)| find(*id).passes(&request.filter) && find(*id).name == *name)
-            );
-            assert!(listed.is_empty() || listed[0].0 == default, "the default comes first");
-            assert!(
-                listed.iter().enumerate().all(|(at, (id, _))| !listed[..at].iter().any(|(own, _)| own == id))
-            );
-            assert!(reply.file.is_empty() && told.started.is_none());
-        }
-        _ => {
-            assert!(
-                told.bytes.len() <= allowed(packet, request.max_size).max(548),
-                "{} bytes",
-                told.bytes.len()
-            );
-            assert_eq!(reply.address(code::SERVER_ID), request.server, "the server that was chosen answers");
-            let Some(started) = told.started else {
-                assert_eq!(bodies, [vec![(1, &[3][..])]], "FAILED");
-                return assert!(reply.file.is_empty() && reply.siaddr.is_unspecified());
-            };
-            let set = find(started);
-            assert!(first.starts_with(&[(1, &[2]), (8, &started.to_bytes())]));
-            assert!(request.selected.is_none_or(|wanted| wanted == started));
-            let file = set.boot_file(&request.arch).expect("a boot file").as_str();
-            assert_eq!(reply.file, file.as_bytes());
-            assert_eq!(Some(reply.siaddr), set.load_balance.or(request.server));
-            assert!(reply.option(code::ROOT_PATH).is_none_or(|root| root.len() <= 255));
-        }
+    let bodies: Vec<_> = reply.instances(code::VENDOR).map(tlv).collect();
+    assert!(!bodies.is_empty(), "an answer has an option 43");
+    (request, bodies)
+}
+
+fn list_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>, site: &Site<'_>) {
+    let (request, bodies) = acknowledged(told, packet, reply);
+    let find = |id: ImageId| offered(site, &request, id);
+    assert!(told.bytes.len() <= allowed(packet, request.max_size), "{} bytes", told.bytes.len());
+    let first = &bodies[0];
+    assert!(first.starts_with(&[(1, &[1])]) && first[1].0 == 4 && first[2].0 == 7);
+    let default = id(first[2].1);
+    assert!(find(default).passes(&request.filter));
+    if let Some((_, bound)) = first.iter().find(|(code, _)| *code == 8) {
+        let binding = site.bindings.of(request.mac, &request.system).expect("marked, so bound");
+        assert_eq!((binding.image, first[3].0), (id(bound), 8));
+        assert!(find(binding.image).passes(&request.filter));
     }
+    let lists = bodies.iter().flatten().filter(|(code, _)| *code == 9);
+    let listed = entries(&lists.flat_map(|(_, value)| value.iter().copied()).collect::<Vec<u8>>());
+    assert_eq!(!listed.is_empty(), request.understands_lists);
+    for (at, (id, name)) in listed.iter().enumerate() {
+        assert!(find(*id).passes(&request.filter) && find(*id).name == *name);
+        assert!(at > 0 || *id == default, "the default comes first");
+        assert!(!listed[..at].iter().any(|(own, _)| own == id), "listed twice");
+    }
+    assert!(reply.file.is_empty() && told.started.is_none() && told.change.is_none());
+}
+
+fn select_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>, site: &Site<'_>) {
+    let (request, bodies) = acknowledged(told, packet, reply);
+    assert!(told.bytes.len() <= allowed(packet, request.max_size).max(548), "{} bytes", told.bytes.len());
+    assert_eq!(reply.address(code::SERVER_ID), request.server, "the server that was chosen answers");
+    let Some(started) = told.started else {
+        assert_eq!(bodies, [vec![(1, &[3][..])]], "FAILED");
+        return assert!(reply.file.is_empty() && reply.siaddr.is_unspecified() && told.change.is_none());
+    };
+    assert!(bodies[0].starts_with(&[(1, &[2]), (8, &started.to_bytes())]));
+    assert!(request.selected.is_none_or(|wanted| wanted == started));
+    starts(reply, offered(site, &request, started), &request, request.server);
+    let Some(change @ Change::Bind { mac, system, image, .. }) = &told.change else {
+        panic!("not remembered")
+    };
+    assert_eq!((mac, system, *image), (&request.mac, &request.system, started));
+    let mut table = site.bindings.clone();
+    let write = table.plan(change, 1_000_000).expect("a choice after a quarter of an hour is news");
+    table.apply(write);
+    assert_eq!(table.plan(change, 1_000_000), None, "the same choice again is none");
+    assert_eq!(table.of(*mac, system).map(|binding| binding.image), Some(started));
+}
+
+/// The OFFER to a bound Mac: an ACK of its choice without BSDP message type, and still no address.
+fn offer_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>, site: &Site<'_>) {
+    let request = bsdp::Request::read(packet).expect("an answered request can be read");
+    assert!(site.policy.answer_discover, "the policy says no");
+    assert_eq!(reply.message_type(), Some(MessageType::Offer));
+    assert_eq!((packet.message_type(), reply.ciaddr), (Some(MessageType::Discover), Ipv4Addr::UNSPECIFIED));
+    let binding = site.bindings.of(request.mac, &request.system).expect("offered, so bound");
+    let set = offered(site, &request, binding.image);
+    assert!(set.passes(&request.filter));
+    let bodies: Vec<_> = reply.instances(code::VENDOR).map(tlv).collect();
+    assert!(bodies.len() == 1 && bodies[0].starts_with(&[(8, &binding.image.to_bytes())]));
+    assert_eq!(told.started, Some(binding.image));
+    starts(reply, set, &request, Some(SERVER));
+}
+
+/// Everything that starts a set.
+fn starts(reply: &Packet<'_>, set: &BootSet, request: &bsdp::Request, server: Option<Ipv4Addr>) {
+    let file = set.boot_file(&request.arch).expect("a boot file").as_str();
+    assert_eq!(reply.file, file.as_bytes());
+    assert_eq!(Some(reply.siaddr), set.load_balance.or(server));
+    assert!(reply.option(code::ROOT_PATH).is_none_or(|root| root.len() <= 255));
 }
 
 fn pxe_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>) {
@@ -237,7 +307,7 @@ fn pxe_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>) {
     let relay = reply.instances(code::RELAY_AGENT).map(|value| value.len() + 2).sum::<usize>();
     assert!(told.bytes.len() - relay <= allowed(packet, None).max(548), "{} bytes", told.bytes.len());
     assert!(relay == 0 || reply.option(code::RELAY_AGENT) == packet.option(code::RELAY_AGENT));
-    assert!(told.started.is_none());
+    assert!(told.started.is_none() && told.change.is_none());
 }
 
 fn id(bytes: &[u8]) -> ImageId {
