@@ -313,14 +313,16 @@ def bench_http(folder, rounds):
 
 
 class Boot:
-    """boot.py as one of the tables: its parts are chosen by --parts."""
+    """The boot services as one table: parts of boot.py, and TFTP as `bench tftp` has it."""
 
-    title, options = "boot services", {}
+    title, parts, bsdpy = "boot services", ("dhcp", "tftp", "vm"), None
 
     def __init__(self, folder, rounds):
         import boot
 
-        self.rows = boot.bench(folder, rounds, **self.options)
+        self.rows = boot.bench(folder, rounds, self.parts, self.bsdpy)
+        if "tftp" in self.parts:
+            self.rows += bench_tftp(folder, rounds).rows
 
 
 BENCHES = {"boot": Boot, "decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
@@ -335,7 +337,9 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=["dhcp", "tftp", "vm"], default=["dhcp", "tftp", "vm"], help="parts of `boot`; default all")
     parser.add_argument("--bsdpy", default=os.environ.get("ROOTSTOCK_BSDPY"), help="bsdpserver.py of BSDPy, as another peer of `boot`")
     chosen = parser.parse_args()
-    Boot.options = {"only": chosen.parts, "bsdpy_path": chosen.bsdpy}
+    # One of the others measures TFTP already.
+    Boot.parts = [part for part in chosen.parts if part not in chosen.which]
+    Boot.bsdpy = chosen.bsdpy
     base = chosen.folder or ("/dev/shm" if shutil.disk_usage("/dev/shm").free > 12 << 30 else None)
     rows = []
     with tempfile.TemporaryDirectory(prefix="rootstock-bench-", dir=base) as folder:

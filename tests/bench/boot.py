@@ -1,7 +1,6 @@
 """Boot services against peers: `./dev bench boot`, the part of it that needs network namespaces and therefore root.
 
     dhcp    BSDP LIST answers a second and their latency at 1, 100 and 1000 Macs: ours, dnsmasq, a Python BSDP server
-    tftp    tests/bench/tftp.py: one file to 1, 16, 64 and 256 clients
     vm      power-on to wizard in a virtual machine, by stage, and the bytes that moved
 
 How dhcp is measured: every server has a namespace and a wire of its own to the one load generator (tests/bench/dhcpload.rs, which says
@@ -219,17 +218,13 @@ def bench_vm(folder):
     return [{"name": "power-on to wizard", "seconds": seconds, "bytes_moved": moved, "initramfs_bytes": initramfs, "met": initramfs <= GOAL_INITRAMFS}]
 
 
-def bench(folder, rounds, only=("dhcp", "tftp", "vm"), bsdpy_path=None):
-    """The parts in `only`; rows for --json."""
+def bench(folder, rounds, parts, bsdpy_path):
+    """Those of `parts` that are here; rows for --json."""
     if os.geteuid():
         sys.exit("error: bench boot makes network namespaces: run it as root")
     rows = []
-    if "dhcp" in only:
+    if "dhcp" in parts:
         rows += [{"table": "BSDP LIST", **row} for row in bench_dhcp(folder, rounds, bsdpy_path)]
-    if "tftp" in only and (HERE / "tftp.py").exists():
-        import tftp
-
-        rows += tftp.rows(folder, rounds)
-    if "vm" in only:
+    if "vm" in parts:
         rows += [{"table": "virtual machine", **row} for row in bench_vm(folder)]
     return rows
