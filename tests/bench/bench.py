@@ -3,6 +3,7 @@
 
 Owns: which command of ours meets which of theirs on the same input, and how a ratio is formed. Every row is measured A B A B ..., the
 figure is the median of the pairwise ratios; a ratio above 1 means that ours is faster. Inputs are made by the programs in images/.
+`boot` is measured by boot.py, in network namespaces.
 Servers listen on loopback ports that the kernel chose; everything lies in one temporary folder, on tmpfs where there is room.
 """
 
@@ -278,7 +279,20 @@ def bench_http(folder, rounds):
     return table
 
 
-BENCHES = {"decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
+class Boot:
+    """The boot services as one table: parts of boot.py, and TFTP as `bench tftp` has it."""
+
+    title, parts, bsdpy = "boot services", ("dhcp", "tftp", "vm"), None
+
+    def __init__(self, folder, rounds):
+        import boot
+
+        self.rows = boot.bench(folder, rounds, self.parts, self.bsdpy)
+        if "tftp" in self.parts:
+            self.rows += bench_tftp(folder, rounds).rows
+
+
+BENCHES = {"boot": Boot, "decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
 
 
 def main():
@@ -287,7 +301,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds after one warm-up")
     parser.add_argument("--folder", help="where inputs and results lie; default: a temporary folder in /dev/shm")
     parser.add_argument("--json", help="write all rows to this file")
+    parser.add_argument("--parts", nargs="+", choices=["dhcp", "tftp", "vm"], default=["dhcp", "tftp", "vm"], help="parts of `boot`; default all")
+    parser.add_argument("--bsdpy", default=os.environ.get("ROOTSTOCK_BSDPY"), help="bsdpserver.py of BSDPy, as another peer of `boot`")
     chosen = parser.parse_args()
+    # One of the others measures TFTP already.
+    Boot.parts = [part for part in chosen.parts if part not in chosen.which]
+    Boot.bsdpy = chosen.bsdpy
     base = chosen.folder or ("/dev/shm" if shutil.disk_usage("/dev/shm").free > 12 << 30 else None)
     rows = []
     with tempfile.TemporaryDirectory(prefix="rootstock-bench-", dir=base) as folder:

@@ -98,6 +98,7 @@ class Lab:
             self.appliance.make_stick(stick)
         self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number, stick=stick)
         began, times, seen = time.monotonic(), {}, 0
+        sent, boot_bytes = self.network.bytes_sent("box"), None
         known = {run["id"] for run in self.appliance.ask("run", "list")}
         run, shot = None, 0
         while run is None or run["outcome"] is None:
@@ -106,6 +107,7 @@ class Lab:
             for stage, marker in STAGES:
                 if stage not in times and marker in text:
                     times[stage] = round(elapsed, 1)
+                    boot_bytes = self.network.bytes_sent("box") - sent
                     say(f"  {elapsed:6.1f} s  {stage}")
             if pictures and elapsed > shot * 10 and self.machine.running():
                 self.machine.screenshot(pictures / f"{number}-{firmware}-{shot:03}.png")
@@ -129,7 +131,10 @@ class Lab:
         self._let_it_go_down()
         if run["outcome"] != "succeeded":
             raise LabError(f"the run {run['outcome']}: {json.dumps(run.get('failure'))}")
-        return {"firmware": firmware, "seconds": times, "run": run, "runner_peak_memory": self._runner_peak()}
+        return {
+            "firmware": firmware, "seconds": times, "run": run, "boot_bytes_sent": boot_bytes,
+            "runner_peak_memory": self._runner_peak(),
+        }
 
     def _run(self, known, run):
         if run is None:
@@ -199,6 +204,7 @@ def summary(lab: Lab, image: Path, imported: float, booted: dict, compared: dict
             for step in booted["run"]["step_list"] if step["ended_ms"]
         ],
         "compared": compared,
+        "boot_bytes_sent": booted["boot_bytes_sent"],
         "kernel_bytes": files["vmlinuz"],
         "initramfs_bytes": files["initramfs.cpio.zst"],
         "rootstockd_peak_memory": lab.appliance.peak,

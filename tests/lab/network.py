@@ -8,6 +8,7 @@ With `open_to_host` this machine gets 10.77.N.254 on the bridge, so that a perso
 Nothing is routed: no packet leaves, none comes in.
 """
 
+import json
 import os
 import re
 import signal
@@ -71,6 +72,11 @@ class Network:
                          f"--dhcp-range={prefix}.100,{prefix}.200,255.255.255.0,1h"),
             self.folder / "site-dhcp.log",
         )
+
+    def bytes_sent(self, role: str) -> int:
+        """What `role` has put on the wire so far."""
+        text = run("ip", "netns", "exec", self.spaces[role], "ip", "-json", "-stats", "link", "show", "eth0")
+        return json.loads(text)[0]["stats64"]["tx"]["bytes"]
 
     def command(self, role: str, *words) -> list:
         """`words` as a command in the namespace of `role`."""

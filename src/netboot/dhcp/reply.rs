@@ -22,10 +22,13 @@ pub enum Destination {
 impl Destination {
     /// For a client that may have no address yet (RFC 2131 section 4.1). A client that clears the broadcast flag could
     /// be sent a frame to its hardware address; broadcast reaches it as well and needs no raw socket.
+    ///
+    /// A relay or client that claims a group's address is none: one forged packet would be answered to many hosts.
     pub fn for_discovery(packet: &Packet<'_>) -> Destination {
-        if !packet.giaddr.is_unspecified() {
+        let is_host = |ip: Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
+        if is_host(packet.giaddr) {
             Destination::Unicast(SocketAddrV4::new(packet.giaddr, SERVER_PORT))
-        } else if !packet.ciaddr.is_unspecified() {
+        } else if is_host(packet.ciaddr) {
             Destination::Unicast(SocketAddrV4::new(packet.ciaddr, CLIENT_PORT))
         } else {
             Destination::Broadcast
@@ -64,7 +67,8 @@ impl TryFrom<String> for FileName {
     type Error = FileNameTooLong;
 
     fn try_from(name: String) -> Result<FileName, FileNameTooLong> {
-        if name.len() > 127 { Err(FileNameTooLong(name)) } else { Ok(FileName(name)) }
+        let too_long = |name: &str| FileNameTooLong(name.escape_debug().take(200).collect());
+        if name.len() > 127 { Err(too_long(&name)) } else { Ok(FileName(name)) }
     }
 }
 
@@ -190,6 +194,18 @@ mod tests {
         bytes[28..34].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
         bytes[236..].copy_from_slice(&COOKIE);
         bytes
+    }
+
+    #[test]
+    fn no_group_is_answered_whatever_address_a_packet_claims_for_client_and_relay() {
+        for group in [[224, 0, 0, 1], [255, 255, 255, 255]] {
+            for field in [12, 24] {
+                let mut bytes = request();
+                bytes[field..field + 4].copy_from_slice(&group);
+                let to = Destination::for_discovery(&Packet::parse(&bytes).unwrap());
+                assert_eq!(to, Destination::Broadcast, "{group:?} at {field}");
+            }
+        }
     }
 
     #[test]

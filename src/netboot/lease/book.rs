@@ -369,7 +369,9 @@ fn told_inform(
     if bsdp::Request::is_claimed_by(packet) || pxe::Client::claimed_by(packet).is_some() {
         return Err(Silence::BootMatter);
     }
-    let client = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
+    // An address of many is no client's: one forged packet would be answered to all of them.
+    let is_host = |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
+    let client = Some(packet.ciaddr).filter(is_host);
     let client = client.ok_or(Silence::NoAddress("INFORM"))?;
     let answer = inform(packet, ground.server, subnet, client, ground.boot);
     let detail = format!("INFORM: told the options of {}", subnet.network);

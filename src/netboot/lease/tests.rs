@@ -242,6 +242,12 @@ fn inform_is_told_options_and_no_address_and_boot_informs_are_not_ours() {
     let packet = Packet::parse(&answer.bytes).unwrap();
     assert!(packet.option(51).is_none() && packet.option(3).is_some());
     assert_eq!(answer.to.to_string(), "10.0.0.9:68");
+    let group = inform.clone().ciaddr(Ipv4Addr::new(224, 0, 0, 1));
+    assert_eq!(
+        ask(&mut book, &group, 0).unwrap_err(),
+        Silence::NoAddress("INFORM"),
+        "many would be answered"
+    );
     for class in ["AAPLBSDPC/i386/iMac14,2", "PXEClient:Arch:00007"] {
         assert_eq!(ask(&mut book, &inform.clone().class(class), 0).unwrap_err(), Silence::BootMatter);
     }

@@ -380,12 +380,14 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         assert_eq!(wrong(&BOOTER.replace("Rootstock", " ")), "NBImageInfo.plist has no `Name`");
+        assert!(wrong(&BOOTER.replace("Rootstock", "Root\nstock")).contains("`Name` must be text without"));
         assert_eq!(wrong(&BOOTER.replace("BootFileOnly", "HTTP")), "NBImageInfo.plist has no `RootPath`");
         assert_eq!(
             wrong(&format!("{BOOTER}<key>IsEnabled</key><string>yes</string>")),
             "NBImageInfo.plist: `IsEnabled` must be true or false"
         );
         assert!(wrong(&BOOTER.replace("booter", "../../etc/passwd")).contains("leads out of the folder"));
+        assert!(wrong(&BOOTER.replace("booter", "x\\booter")).contains("leads out of the folder"));
         assert!(wrong(&BOOTER.replace("booter", &"b".repeat(120))).contains("127 bytes"));
         assert!(wrong(&BOOTER.replace("<string>i386</string>", "")).contains("Architectures"));
         assert!(BootSet::read("x.nbi", b"not a plist").is_err());

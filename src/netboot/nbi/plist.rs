@@ -9,6 +9,8 @@ use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Visitor
 
 /// Values in one property list. A set for every Mac model ever made has some hundred.
 const MOST_VALUES: u32 = 20_000;
+/// Bytes of text in all. A binary property list may name one long string thousands of times.
+const MOST_TEXT: usize = 4 * super::LONGEST_PLIST;
 /// NBImageInfo.plist is a dictionary of lists; more is somebody's extension, much more an attack.
 const DEEPEST: u32 = 8;
 
@@ -34,14 +36,21 @@ struct Root(Value);
 
 impl<'de> de::Deserialize<'de> for Root {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Root, D::Error> {
-        Node { left: &Cell::new(MOST_VALUES), depth: 0 }.deserialize(deserializer).map(Root)
+        let budget = Budget { values: Cell::new(MOST_VALUES), text: Cell::new(MOST_TEXT) };
+        Node { left: &budget, depth: 0 }.deserialize(deserializer).map(Root)
     }
 }
 
-/// One value about to be read, and what may still be spent.
+/// What may still be spent.
+struct Budget {
+    values: Cell<u32>,
+    text: Cell<usize>,
+}
+
+/// One value about to be read.
 #[derive(Clone, Copy)]
 struct Node<'b> {
-    left: &'b Cell<u32>,
+    left: &'b Budget,
     depth: u32,
 }
 
@@ -55,8 +64,8 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let left = self.left.get().checked_sub(1).filter(|_| self.depth <= DEEPEST);
-        self.left.set(left.ok_or_else(|| de::Error::custom("too many values, or nested too deeply"))?);
+        let left = self.left.values.get().checked_sub(1).filter(|_| self.depth <= DEEPEST);
+        self.left.values.set(left.ok_or_else(|| de::Error::custom("too many values, or nested too deeply"))?);
         deserializer.deserialize_any(self)
     }
 }
@@ -84,7 +93,9 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Value::Other)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        let left = self.left.text.get().checked_sub(text.len());
+        self.left.text.set(left.ok_or_else(|| de::Error::custom("the same text too often"))?);
         Ok(Value::Text(text.to_owned()))
     }
 
@@ -145,6 +156,24 @@ mod tests {
         assert_eq!(small.len(), 16);
         let wrong = Value::read(&bomb(6)).unwrap_err().to_string();
         assert!(wrong.contains("too many values"), "{wrong}");
+    }
+
+    #[test]
+    fn a_string_that_is_named_a_thousandfold_is_refused_before_it_is_copied() {
+        let list = |times: u8| {
+            let mut bytes = b"bplist00\xaf\x10".to_vec();
+            bytes.push(times);
+            bytes.extend(vec![1; times.into()]);
+            let text = bytes.len() as u8;
+            bytes.extend([0x5f, 0x11, 0x40, 0]);
+            bytes.extend([b'a'; 0x4000]);
+            let table = bytes.len() as u64;
+            bytes.extend([8, text, 0, 0, 0, 0, 0, 0, 1, 1]);
+            bytes.extend([2, 0, table].map(u64::to_be_bytes).concat());
+            Value::read(&bytes)
+        };
+        assert!(matches!(list(16), Ok(Value::List(texts)) if texts.len() == 16));
+        assert!(list(17).unwrap_err().to_string().contains("too often"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl BootPath {
         if parts.contains(&"..") {
             return Err(BadPath::Outside(text.to_owned()));
         }
-        if parts.starts_with(&APPLE_ROOT) {
+        while parts.starts_with(&APPLE_ROOT) {
             parts.drain(..APPLE_ROOT.len());
         }
         if parts.is_empty() { Err(BadPath::Empty) } else { Ok(BootPath(parts.join("/"))) }
@@ -82,6 +82,7 @@ mod tests {
             "x.nbi\\i386\\booter",
             "//x.nbi//.//i386/booter",
             "\\private/tftpboot\\\\x.nbi/i386/booter",
+            "/private/tftpboot/private/tftpboot/x.nbi/i386/booter",
         ] {
             assert_eq!(
                 BootPath::parse(spelling.as_bytes()).unwrap().as_str(),
