@@ -159,7 +159,6 @@ fn what_is_no_image_is_refused_with_its_name_and_advice() {
         (put("a.sparseimage", b"sprs\0\0\0\x03"), "sparse image", "download it again"),
         (put("a.qcow2", b"QFI\xfb\0\0\0\x03"), "qcow2", "qemu-img convert"),
         (put("a.pkg", b"xar!\0\x1c"), "xar", "installed"),
-        (put("a.img", b"partclone-image0002"), "partclone", "partclone.restore"),
         (bundle, "sparse bundle", "hdiutil convert"),
         (put("a.txt", b"hello"), "no disk image", "download it again"),
         (put("empty", b""), "no disk image", "download it again"),

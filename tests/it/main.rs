@@ -11,6 +11,7 @@ mod image_source_build;
 mod image_source_cli;
 mod image_source_damage;
 mod image_source_encrypted;
+mod image_source_partclone;
 mod media;
 mod nbi;
 mod nbi_set;

@@ -2,6 +2,7 @@
 //!
 //! Owns: the table of formats, those that are read and those that are only called by their name.
 
+use super::partclone;
 use super::stream::Compression;
 use crate::image::field::Fields;
 
@@ -24,8 +25,6 @@ pub enum Foreign {
     SegmentedUdif,
     /// UDIF of Mac OS X 10.0 and 10.1, without an XML resource list.
     ResourceForkUdif,
-    /// partclone 0001 or 0002.
-    Partclone,
     /// ISO 9660.
     Iso,
     /// zip, and what is one: `.ipsw`.
@@ -67,7 +66,6 @@ impl Foreign {
             Foreign::SparseBundle => "a sparse bundle (.sparsebundle)",
             Foreign::SegmentedUdif => "one segment of a disk image in several files (.dmgpart)",
             Foreign::ResourceForkUdif => "a UDIF image that keeps its block tables in a resource fork",
-            Foreign::Partclone => "a partclone image",
             Foreign::Iso => "an ISO 9660 disc image",
             Foreign::Zip => "a zip archive (.zip, .ipsw)",
             Foreign::Xar => "a xar archive (.pkg, .xip)",
@@ -102,7 +100,6 @@ impl Foreign {
             Foreign::ResourceForkUdif => {
                 "on a Mac, convert it with `hdiutil convert IN.dmg -format UDZO -o OUT.dmg`"
             }
-            Foreign::Partclone => "restore it to a raw file with `partclone.restore -C -s IN -O OUT.img`",
             Foreign::Iso => "a disc is no system volume; take an image of the installed disk",
             Foreign::Zip | Foreign::Tar | Foreign::SevenZip | Foreign::Lz4 | Foreign::Compressed => {
                 "give the disk image that is packed in it"
@@ -132,6 +129,7 @@ pub(super) enum Detected {
     Raw,
     Encrypted,
     Sparse,
+    Partclone,
     Stream(Compression),
     Foreign(Foreign),
     Unknown,
@@ -142,7 +140,7 @@ const FRONT: [(usize, &[u8], Detected); 24] = [
     (0, b"encrcdsa", Detected::Encrypted),
     (0, b"sprs", Detected::Sparse),
     (0, b"shdw", Detected::Foreign(Foreign::Asif)),
-    (0, b"partclone-image", Detected::Foreign(Foreign::Partclone)),
+    (0, partclone::MAGIC, Detected::Partclone),
     (0, b"PK\x03\x04", Detected::Foreign(Foreign::Zip)),
     (0, b"PK\x05\x06", Detected::Foreign(Foreign::Zip)),
     (0, b"xar!", Detected::Foreign(Foreign::Xar)),

@@ -145,6 +145,18 @@ pub enum SourceError {
         /// What its bytes give.
         got: u32,
     },
+    /// The same for checksums of 64 and 128 bits.
+    #[error(
+        "the image is damaged: the XXH of {what} is {got:x}, the image says {want:x}; copy or download it again"
+    )]
+    LongChecksum {
+        /// What was summed up.
+        what: String,
+        /// What the image says.
+        want: u128,
+        /// What its bytes give.
+        got: u128,
+    },
     /// A compressed stream is damaged or cut off.
     #[error(
         "the {format} stream is damaged or cut off near byte {at} of the file; copy or download it again"
@@ -200,7 +212,7 @@ impl SourceError {
 
     /// Whether the image could be read, only its sums are wrong.
     pub fn is_checksum(&self) -> bool {
-        matches!(self, SourceError::Checksum { .. })
+        matches!(self, SourceError::Checksum { .. } | SourceError::LongChecksum { .. })
     }
 }
 

@@ -5,11 +5,12 @@
 //! | UDIF (`.dmg`) | `koly` in the last 512 bytes | in every codec, in parallel, checksums verified |
 //! | encrypted (`encrcdsa` v2) | its magic | what is inside, by its password |
 //! | sparse image (`.sparseimage`) | `sprs` | as it is; bands that were never written are free |
+//! | partclone 0001 and 0002 | `partclone-image` | used blocks; checksums verified |
 //! | raw | partition table or file system at the front | as it is |
-//! | raw in gzip, xz, zstd, bzip2 | their magic | front to back |
+//! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `udif` · `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `partclone` · `udif` · `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
@@ -20,6 +21,7 @@ mod detect;
 mod encrypted;
 mod error;
 mod extent;
+mod partclone;
 mod pipeline;
 mod reader;
 mod sparse;
@@ -38,7 +40,7 @@ use self::detect::{Detected, HEAD, TAIL};
 use self::encrypted::Decrypted;
 use self::extent::{ExtentMap, Filling};
 use self::pipeline::Sums;
-use self::stream::Compression;
+use self::stream::{Compression, Content};
 use self::udif::{Check, Udif};
 use crate::image::partition;
 use crate::image::volume;
@@ -66,6 +68,16 @@ pub enum Format {
     RawZst,
     /// Raw, bzip2-compressed.
     RawBz2,
+    /// partclone's used blocks.
+    Partclone,
+    /// partclone, gzip-compressed.
+    PartcloneGz,
+    /// partclone, xz-compressed.
+    PartcloneXz,
+    /// partclone, zstd-compressed.
+    PartcloneZst,
+    /// partclone, bzip2-compressed.
+    PartcloneBz2,
 }
 
 impl fmt::Display for Format {
@@ -78,6 +90,11 @@ impl fmt::Display for Format {
             Format::RawXz => "raw.xz",
             Format::RawZst => "raw.zst",
             Format::RawBz2 => "raw.bz2",
+            Format::Partclone => "partclone",
+            Format::PartcloneGz => "partclone.gz",
+            Format::PartcloneXz => "partclone.xz",
+            Format::PartcloneZst => "partclone.zst",
+            Format::PartcloneBz2 => "partclone.bz2",
         })
     }
 }
@@ -137,7 +154,13 @@ enum Body {
     Raw(ExtentMap),
     Sparse(ExtentMap),
     Udif(Box<Udif>),
-    Stream { compression: Compression, sums: bool },
+    /// Bytes of the file, bytes of the image.
+    Partclone(u64, u64),
+    Stream {
+        compression: Compression,
+        content: Content,
+        sums: bool,
+    },
 }
 
 impl Source {
@@ -167,7 +190,11 @@ impl Source {
         let body = match detected {
             Detected::Udif => Body::Udif(Box::new(Udif::open(input.as_mut(), size)?)),
             Detected::Sparse => Body::Sparse(sparse::open(input.as_mut(), size)?),
-            Detected::Stream(compression) => Body::Stream { compression, sums: compression.has_sums(&head) },
+            Detected::Partclone => Body::Partclone(size, partclone::size(input.as_mut(), size)?),
+            Detected::Stream(compression) => {
+                let content = stream::content(input.as_mut(), compression)?;
+                Body::Stream { compression, content, sums: compression.has_sums(&head) }
+            }
             Detected::Foreign(foreign) => return Err(SourceError::Unsupported(foreign)),
             // hdiutil does not encrypt twice, and a chain of any length must not be followed.
             Detected::Encrypted => return Err(SourceError::Unsupported(Foreign::EncryptedDmg)),
@@ -193,10 +220,17 @@ impl Source {
             Body::Raw(_) => Format::Raw,
             Body::Sparse(_) => Format::SparseImage,
             Body::Udif(_) => Format::Udif,
-            Body::Stream { compression: Compression::Gzip, .. } => Format::RawGz,
-            Body::Stream { compression: Compression::Xz, .. } => Format::RawXz,
-            Body::Stream { compression: Compression::Zstd, .. } => Format::RawZst,
-            Body::Stream { compression: Compression::Bzip2, .. } => Format::RawBz2,
+            Body::Partclone(..) => Format::Partclone,
+            Body::Stream { compression, content, .. } => match (content, compression) {
+                (Content::Raw, Compression::Gzip) => Format::RawGz,
+                (Content::Raw, Compression::Xz) => Format::RawXz,
+                (Content::Raw, Compression::Zstd) => Format::RawZst,
+                (Content::Raw, Compression::Bzip2) => Format::RawBz2,
+                (Content::Partclone, Compression::Gzip) => Format::PartcloneGz,
+                (Content::Partclone, Compression::Xz) => Format::PartcloneXz,
+                (Content::Partclone, Compression::Zstd) => Format::PartcloneZst,
+                (Content::Partclone, Compression::Bzip2) => Format::PartcloneBz2,
+            },
         }
     }
 
@@ -204,7 +238,7 @@ impl Source {
     /// not. A packed UDIF image may hold single runs that are stored as they are; they are not named.
     pub fn codecs(&self) -> Vec<&'static str> {
         match &self.body {
-            Body::Raw(_) | Body::Sparse(_) => vec![Codec::Raw.name()],
+            Body::Raw(_) | Body::Sparse(_) | Body::Partclone(..) => vec![Codec::Raw.name()],
             Body::Stream { compression, .. } => vec![compression.name()],
             Body::Udif(udif) => match udif.codecs.as_slice() {
                 [Codec::Raw, packed @ ..] | packed if !packed.is_empty() => {
@@ -220,6 +254,7 @@ impl Source {
         match &self.body {
             Body::Raw(map) | Body::Sparse(map) => Some(map.size()),
             Body::Udif(udif) => Some(udif.map.size()),
+            Body::Partclone(_, size) => Some(*size),
             Body::Stream { .. } => None,
         }
     }
@@ -228,7 +263,7 @@ impl Source {
     pub fn warnings(&self) -> &[String] {
         match &self.body {
             Body::Udif(udif) => &udif.warnings,
-            Body::Raw(_) | Body::Sparse(_) | Body::Stream { .. } => &[],
+            Body::Raw(_) | Body::Sparse(_) | Body::Partclone(..) | Body::Stream { .. } => &[],
         }
     }
 
@@ -269,10 +304,9 @@ impl Source {
                 })?;
                 Ok(Decoded { size: udif.map.size(), checksums: check.finish(input)? })
             }
-            Body::Stream { compression, sums } => {
-                let size = stream::run(input, *compression, sink)?;
-                // The decoders compare the sums at the end of each member.
-                Ok(Decoded { size, checksums: Checksums { present: *sums, ok: true } })
+            Body::Partclone(file, _) => partclone::run(input, *file, sink),
+            Body::Stream { compression, content, sums } => {
+                stream::run(input, *compression, *content, *sums, sink)
             }
         }
     }
@@ -281,10 +315,14 @@ impl Source {
     ///
     /// # Errors
     /// A compressed stream is only read from front to back.
-    pub fn into_reader(self) -> Result<Reader, SourceError> {
+    pub fn into_reader(mut self) -> Result<Reader, SourceError> {
         let format = match self.body {
             Body::Raw(map) | Body::Sparse(map) => return Ok(Reader::new(self.input, map)),
             Body::Udif(udif) => return Ok(Reader::new(self.input, udif.map)),
+            Body::Partclone(file, _) => {
+                let map = partclone::map(self.input.as_mut(), file)?;
+                return Ok(Reader::new(self.input, map));
+            }
             Body::Stream { compression, .. } => compression.name(),
         };
         Err(SourceError::FrontToBack { format })

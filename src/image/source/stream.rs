@@ -11,7 +11,8 @@ use std::thread;
 use super::codec::MOST_XZ_MEMORY;
 use super::detect::{self, Detected, Foreign, HEAD, TAIL};
 use super::error::{DecodeError, SourceError};
-use super::{Input, Piece, hex};
+use super::partclone::Unpacker;
+use super::{Checksums, Decoded, Input, Piece, hex};
 
 const BLOCK: usize = 1 << 20;
 
@@ -90,12 +91,62 @@ impl Compression {
     }
 }
 
-/// Decodes the whole file and says how many bytes that made.
+/// What is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The bytes of a disk or volume.
+    Raw,
+    /// A partclone image.
+    Partclone,
+}
+
+/// Looks at the first bytes of what is packed.
+pub(super) fn content(input: &mut dyn Input, compression: Compression) -> Result<Content, SourceError> {
+    let mut content = None;
+    let looked = blocks(input, compression, &mut |block| {
+        content = Some(content_of(&block, compression)?);
+        Err(DecodeError::Sink(()))
+    });
+    match (content, looked) {
+        (Some(content), _) => Ok(content),
+        (None, Err(DecodeError::Source(error))) => Err(error),
+        (None, _) => Err(SourceError::UnknownInside { format: compression.name(), head: String::new() }),
+    }
+}
+
+/// Decodes the whole file. `sums`: whether the compressed format carries sums of its content.
 pub(super) fn run<E>(
     input: &mut dyn Input,
     compression: Compression,
+    content: Content,
+    sums: bool,
     sink: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
-) -> Result<u64, DecodeError<E>> {
+) -> Result<Decoded, DecodeError<E>> {
+    if content == Content::Partclone {
+        let mut unpacker = Unpacker::new();
+        blocks(input, compression, &mut |block| unpacker.take(block, sink))?;
+        return unpacker.finish(sink);
+    }
+    let (mut size, mut trailer) = (0, false);
+    blocks(input, compression, &mut |block| {
+        sink(Piece::Data { offset: size, bytes: block }).map_err(DecodeError::Sink)?;
+        size += block.len() as u64;
+        trailer = block.len() >= TAIL && block[block.len() - TAIL..].starts_with(b"koly");
+        Ok(())
+    })?;
+    if trailer {
+        return Err(SourceError::Inside(Foreign::Udif).into());
+    }
+    // The decoders compare the sums at the end of each member.
+    Ok(Decoded { size, checksums: Checksums { present: sums, ok: true } })
+}
+
+/// Unpacks on a thread of its own; `take` gets block after block on this one.
+fn blocks<E>(
+    input: &mut dyn Input,
+    compression: Compression,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), DecodeError<E>>,
+) -> Result<(), DecodeError<E>> {
     input.seek(SeekFrom::Start(0)).map_err(SourceError::read(0))?;
     thread::scope(|scope| {
         let (full, filled) = mpsc::sync_channel::<Result<Vec<u8>, SourceError>>(AHEAD);
@@ -110,31 +161,20 @@ pub(super) fn run<E>(
                 drop(full.send(Err(error)));
             }
         });
-        let (mut size, mut trailer) = (0, false);
         for block in filled {
             let block = block?;
-            if size == 0 {
-                check_content(&block, compression)?;
-            }
-            sink(Piece::Data { offset: size, bytes: &block }).map_err(DecodeError::Sink)?;
-            size += block.len() as u64;
-            trailer = block.len() >= TAIL && block[block.len() - TAIL..].starts_with(b"koly");
+            take(&block)?;
             drop(spare.send(block));
         }
-        if size == 0 {
-            return Err(SourceError::UnknownInside { format: compression.name(), head: String::new() }.into());
-        }
-        if trailer {
-            return Err(SourceError::Inside(Foreign::Udif).into());
-        }
-        Ok(size)
+        Ok(())
     })
 }
 
 /// Only the bytes of a disk or volume are an image: looks at the first block of what was packed.
-fn check_content(block: &[u8], compression: Compression) -> Result<(), SourceError> {
+fn content_of(block: &[u8], compression: Compression) -> Result<Content, SourceError> {
     match detect::detect(&block[..block.len().min(HEAD)], &[]) {
-        Detected::Raw | Detected::Udif => Ok(()),
+        Detected::Raw | Detected::Udif => Ok(Content::Raw),
+        Detected::Partclone => Ok(Content::Partclone),
         Detected::Stream(_) => Err(SourceError::Inside(Foreign::Compressed)),
         Detected::Sparse => Err(SourceError::Inside(Foreign::SparseImage)),
         Detected::Encrypted => Err(SourceError::Inside(Foreign::EncryptedDmg)),
