@@ -279,6 +279,7 @@ mod tests {
     fn the_script_that_we_write_is_read_and_one_that_asks_to_wait_too() {
         let ours = |missing: &'static [&'static str]| crate::netboot::ipxe::Script {
             files: "http://10.0.0.1",
+            pair: "",
             server: "https://10.0.0.1:443",
             arguments: "console=tty0",
             missing,

@@ -69,6 +69,10 @@ fn asked(
             assert!(is_full || of_address().count() >= share(most), "refused while there is room");
             assert!(of_address().all(|one| one.from != from), "a client's own place is free for it");
         }
+        Admission::Deferred => {
+            let of_address = held.iter().filter(|one| one.from.ip() == from.ip());
+            assert!(of_address.count() >= share(most), "put off below its share");
+        }
         Admission::Open { ends } => {
             if let Some(ends) = ends {
                 let at = held.iter().position(|one| one.from == ends).expect("what is ended runs");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use plist::Value;
 use rootstock::netboot::dhcp::FileName;
-use rootstock::netboot::nbi::{BadSet, BootSet, LONGEST_PLIST, RootPath};
+use rootstock::netboot::nbi::{BadSet, BootFile, BootSet, LONGEST_PLIST, RootPath};
 use rootstock::netboot::tftp::BootPath;
 
 use super::assert_fit_for_a_log;
@@ -26,11 +26,11 @@ pub fn check(bytes: &[u8]) {
     assert!(u32::from_be_bytes(set.id.to_bytes()) & 0xffff != 0, "index 0 is invalid");
     assert!(u32::from_be_bytes(set.id.to_bytes()) & 0x00ff_0000 == 0, "reserved bits");
     assert!(!set.boot_files.is_empty());
-    for (arch, file) in &set.boot_files {
+    for BootFile { arch, file, .. } in &set.boot_files {
         assert!(file.as_str().len() < 128 && file.as_str().starts_with(&format!("{FOLDER}/{arch}/")));
         let path = BootPath::parse(file.as_str().as_bytes()).expect("TFTP serves what is offered");
         assert!(!file.as_str().contains('\\') && path.as_str() == file.as_str());
-        assert_eq!(set.boot_file(arch).map(FileName::as_str), Some(file.as_str()));
+        assert_eq!(set.boot_file(arch, "").map(FileName::as_str), Some(file.as_str()));
     }
     match &set.root {
         Some(RootPath::Ours(path)) => {
@@ -39,6 +39,8 @@ pub fn check(bytes: &[u8]) {
             let path = BootPath::parse(&path).expect("HTTP serves what option 17 names");
             assert!(path.as_str().starts_with(&format!("{FOLDER}/")));
         }
+        // Only with an export of the site's, which no file can say.
+        Some(RootPath::OursByNfs(path)) => panic!("an export out of nowhere: {path}"),
         Some(RootPath::Elsewhere(path)) => {
             assert!(path.len() <= 220 && (path.starts_with("http://") || path.starts_with("nfs:")));
         }
@@ -69,10 +71,10 @@ fn keys(set: &BootSet) -> BTreeMap<String, Value> {
     let texts = |list: &[String]| Value::Array(list.iter().map(|text| Value::String(text.clone())).collect());
     let macs: fn(&[rootstock::value::MacAddr]) -> Value =
         |list| Value::Array(list.iter().map(|mac| Value::String(mac.to_string())).collect());
-    let archs: Vec<String> = set.boot_files.iter().map(|(arch, _)| arch.clone()).collect();
-    let boot_file = set.boot_files[0].1.as_str()[FOLDER.len() + archs[0].len() + 2..].to_owned();
+    let archs: Vec<String> = set.boot_files.iter().map(|own| own.arch.clone()).collect();
+    let boot_file = set.boot_files[0].file.as_str()[FOLDER.len() + archs[0].len() + 2..].to_owned();
     let (kind, root) = match &set.root {
-        None => ("BootFileOnly", None),
+        None | Some(RootPath::OursByNfs(_)) => ("BootFileOnly", None),
         Some(RootPath::Ours(path)) => {
             let path = String::from_utf8(percent_decoded(path.as_bytes())).expect("it was text");
             ("HTTP", Some(path[FOLDER.len() + 1..].to_owned()))

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rootstock::netboot::bsdp::{self, Binding, BindingTable, Change, ImageId, Write};
 use rootstock::netboot::dhcp::{Destination, FileName, HEADER, MessageType, Packet, code};
 use rootstock::netboot::nbi::BootSet;
-use rootstock::netboot::offer::{Answer, Door, Exchange, Policy, Site, answer};
+use rootstock::netboot::offer::{Answer, Deployed, Door, Exchange, Policy, Site, Then, answer};
 use rootstock::netboot::pxe::Loaders;
 use rootstock::value::MacAddr;
 
@@ -81,6 +81,11 @@ pub fn check(bytes: &[u8]) {
         loaders: &LOADERS,
         bindings: &bindings,
         policy: &policy,
+        deployed: match choices >> 6 {
+            0 => Deployed::Nothing(Then::Ignore),
+            1 => Deployed::Nothing(Then::Boot),
+            _ => Deployed::Something,
+        },
     };
     let door = if flags & 16 != 0 { Door::Proxy } else { Door::Dhcp };
     // A datagram comes from somewhere: never from a group.
@@ -286,7 +291,7 @@ fn offer_rules(told: &Answer, packet: &Packet<'_>, reply: &Packet<'_>, site: &Si
 
 /// Everything that starts a set.
 fn starts(reply: &Packet<'_>, set: &BootSet, request: &bsdp::Request, server: Option<Ipv4Addr>) {
-    let file = set.boot_file(&request.arch).expect("a boot file").as_str();
+    let file = set.boot_file(&request.arch, &request.system).expect("a boot file").as_str();
     assert_eq!(reply.file, file.as_bytes());
     assert_eq!(Some(reply.siaddr), set.load_balance.or(server));
     assert!(reply.option(code::ROOT_PATH).is_none_or(|root| root.len() <= 255));

@@ -14,6 +14,7 @@ pub fn check(bytes: &[u8]) {
         block_size: u16::from(input.byte()).max(1) * 8,
         window: input.byte().into(),
         retry: Duration::from_millis(u64::from(input.word()).max(1)),
+        least: Duration::from_millis(u64::from(input.byte()) + 1),
         tries: u32::from(input.byte() % 8),
     };
     let size = u64::from(input.quad()) >> (input.byte() % 32);
