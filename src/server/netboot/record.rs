@@ -17,6 +17,7 @@ use super::Context;
 use super::clients::now_ms;
 use super::dhcp::{Told, send};
 use crate::netboot::bsdp::Change;
+use crate::netboot::intake::Lane;
 
 /// Changes that wait at most.
 const QUEUE: usize = 1024;
@@ -41,8 +42,12 @@ pub(super) fn queue() -> (Queue, mpsc::Receiver<Pending>) {
 }
 
 impl Queue {
-    /// Hands a change over. Where there is no room the answer comes back: the Mac asks again.
-    pub(super) fn push(&self, change: Change, told: Option<Told>) -> Result<(), Option<Told>> {
+    /// Hands a change over. Where there is no room the answer comes back: the Mac asks again. Sources that ask too often
+    /// have half of the room, the other half is for everybody else.
+    pub(super) fn push(&self, change: Change, lane: Lane, told: Option<Told>) -> Result<(), Option<Told>> {
+        if lane == Lane::Surplus && self.0.capacity() * 2 < QUEUE {
+            return Err(told);
+        }
         self.0.try_send(Pending { change, told }).map_err(|full| full.into_inner().told)
     }
 }
