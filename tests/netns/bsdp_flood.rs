@@ -150,6 +150,6 @@ fn twenty_thousand_strangers_and_broken_packets_neither_starve_a_mac_nor_fill_th
     assert!(waited.iter().all(|(_, waited)| waited.is_some()), "a Mac gave up: {waited:?}");
     assert!(surplus > 1000 && malformed > 1000, "{surplus} {malformed}");
     let bound = served.bindings.read().len();
-    assert!(bound <= MOST_BINDINGS && bound >= 10, "{bound}");
+    assert!((10..=MOST_BINDINGS).contains(&bound), "{bound}");
     assert!(after.saturating_sub(before) < 64 * 1024, "{before} to {after} KiB");
 }

@@ -186,7 +186,7 @@ async fn one(
             if let Some(change) = unanswered.change.as_ref().filter(|change| context.bindings.is_news(change))
             {
                 // Where the queue is full the next packet tells it again.
-                let _ = context.record.push(change.clone(), lane, None);
+                let _ = context.record.push(*change.clone(), lane, None);
             }
             log_silence(unanswered, lane, arrived, context);
         }
@@ -234,7 +234,7 @@ pub(super) struct Told {
 async fn remember_and_send(change: Option<Change>, told: Told, context: &Context) {
     match change.filter(|change| context.bindings.is_news(change)) {
         Some(change @ Change::Bind { .. }) => {
-            if let Err(Some(told)) = context.record.push(change, told.lane, Some(told)) {
+            if let Err(Some(told)) = context.record.push(change, told.lane, Some(Box::new(told))) {
                 told.give_up("more Macs choose at once than the disk can write down; it asks again", context);
             }
         }
