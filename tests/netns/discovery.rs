@@ -66,7 +66,7 @@ fn lab() -> (Lab, Served) {
     (lab, served)
 }
 
-fn site_dhcp(lab: &mut Lab) -> Running {
+pub fn site_dhcp(lab: &mut Lab) -> Running {
     lab.plug("site", "eth0", "lan", &["10.77.0.2/24"]);
     lab.start(
         "site",
