@@ -17,7 +17,7 @@ use super::Transfers;
 use crate::netboot::dhcp::{CLIENT_PORT, Destination};
 
 /// Bytes of requests that wait: the system counts almost 1 KiB for each.
-const BACKLOG: usize = 2 << 20;
+const BACKLOG: usize = 512 << 10;
 
 /// The bound sockets of the boot services.
 #[derive(Debug)]
