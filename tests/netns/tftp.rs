@@ -186,10 +186,13 @@ fn a_transfer_that_is_stopped_ends_for_its_client_and_in_its_timeline() {
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         client.send_to(format!("\0\u{1}{BOOTER}\0octet\0").as_bytes(), (SERVER, 69)).unwrap();
         let mut buffer = [0; 600];
+        let (_, transfer) = client.recv_from(&mut buffer).unwrap();
+        client.send_to(&[0, 4, 0, 1], transfer).unwrap();
         client.recv_from(&mut buffer).unwrap();
         let listed = transfers.list();
         let [running] = listed.as_slice() else { panic!("{listed:?}") };
         assert_eq!((running.file.as_str(), running.block_size, running.window), (BOOTER, 512, 1));
+        assert_eq!((running.acknowledged, running.size), (512, Some(3_000_000)));
         assert!(running.mac.is_some() && running.client.starts_with("10.77.0.50:"), "{running:?}");
         assert!(transfers.stop(running.id).is_some());
         let (length, _) = client.recv_from(&mut buffer).unwrap();

@@ -1,7 +1,7 @@
 //! Who may open a transfer: places are few, forged sources are many, and no address may hold them all.
 //!
-//! A transfer whose client never answered may be the work of a forged source: it is the first to give way. One that
-//! is answered is ended for nobody.
+//! A transfer whose client never answered may be the work of a forged source: it is the first to give way, and one of
+//! the same address before others. One that is answered is ended for nobody.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -76,17 +76,17 @@ pub fn admit(
         };
     }
     let of_address = || running.iter().filter(|one| one.from.ip() == from.ip());
+    let own = longest_unanswered(of_address());
     let (oldest, crowded) = if of_address().count() >= share(most) {
-        let oldest = longest_unanswered(of_address());
-        if oldest.is_some_and(|oldest| now.saturating_duration_since(oldest.opened) < SETTLE) {
-            return Admission::Deferred;
-        }
-        (oldest, Crowded::Address(share(most)))
+        (own, Crowded::Address(share(most)))
     } else if running.len() >= most {
-        (longest_unanswered(running.iter()), Crowded::All(most))
+        (own.or_else(|| longest_unanswered(running.iter())), Crowded::All(most))
     } else {
         return Admission::Open { ends: None };
     };
+    if own.is_some_and(|own| now.saturating_duration_since(own.opened) < SETTLE) {
+        return Admission::Deferred;
+    }
     oldest.map_or(Admission::Refused(crowded), |oldest| Admission::Open { ends: Some(oldest.from) })
 }
 
@@ -150,9 +150,14 @@ mod tests {
         let (now, request) = (start(), request());
         let held = |port| Running { from: client(1, port), request: &request, opened: now, heard: None };
         let running: Vec<_> = (0..4).map(held).collect();
-        let asked = |later| admit(client(1, 9), &request, &running, 6, now + Duration::from_millis(later));
-        assert_eq!(asked(249), Admission::Deferred);
-        assert!(matches!(asked(250), Admission::Open { ends: Some(_) }));
+        for most in [4, 6] {
+            let asked =
+                |later| admit(client(1, 9), &request, &running, most, now + Duration::from_millis(later));
+            assert_eq!(asked(249), Admission::Deferred);
+            assert!(matches!(asked(250), Admission::Open { ends: Some(_) }));
+        }
+        let full = admit(client(2, 9), &request, &running, 4, now);
+        assert!(matches!(full, Admission::Open { ends: Some(_) }), "another address does not wait: {full:?}");
     }
 
     #[test]

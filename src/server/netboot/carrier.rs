@@ -9,7 +9,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ const TICK_MS: u8 = 20;
 const MOST_THREADS: usize = 4;
 /// Transfers that may wait for one thread to take them.
 const INBOX: usize = 256;
+/// New transfers that a thread takes before it looks after those that it has: a flood of requests must not keep it.
+const TAKEN_AT_ONCE: usize = 16;
 /// Marks the event that something is in the inbox.
 const WAKE: u64 = u64::MAX;
 
@@ -200,7 +202,7 @@ impl Work {
         let mut ended = false;
         // An error counts as a packet: receiving it says what it is.
         if event.events() != EpollFlags::EPOLLOUT {
-            ended = drive.on_packet(&mut self.scratch, now);
+            ended = drive.on_packet(&self.context, &mut self.scratch, now);
         }
         if !ended && event.events().contains(EpollFlags::EPOLLOUT) {
             ended = drive.on_room(&mut self.scratch);
@@ -242,13 +244,15 @@ impl Work {
     fn receive_parcels(&mut self, now: Instant) -> bool {
         // Nothing to read when the bell was rung twice and heard once.
         let _ = self.bell.read();
-        loop {
+        for _ in 0..TAKEN_AT_ONCE {
             match self.parcels.try_recv() {
                 Ok(parcel) => self.begin(parcel, now),
-                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
             }
         }
+        ring(&self.bell);
+        true
     }
 
     fn begin(&mut self, parcel: Parcel, now: Instant) {

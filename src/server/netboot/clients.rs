@@ -95,10 +95,15 @@ impl Clients {
         held(&self.models).get(&mac).cloned()
     }
 
+    /// Whose address this is, from DHCP packets seen: costs nothing.
+    pub(super) fn mac_learnt(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        held(&self.addresses).get(&address).copied()
+    }
+
     /// Whose address this is: from DHCP packets seen, else from the kernel's neighbour table.
     pub(super) fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddr> {
-        let seen = held(&self.addresses).get(&address).copied();
-        seen.or_else(|| in_arp_table(&std::fs::read_to_string("/proc/thread-self/net/arp").ok()?, address))
+        self.mac_learnt(address)
+            .or_else(|| in_arp_table(&std::fs::read_to_string("/proc/thread-self/net/arp").ok()?, address))
     }
 
     /// One line of a client's timeline. Never waits: a full queue loses the line and counts it.

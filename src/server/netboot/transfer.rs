@@ -137,13 +137,14 @@ impl Drive {
 
     /// Opens the file and sends what comes first. Like all that follows, says whether the transfer has ended.
     pub(super) fn begin(&mut self, context: &Context, scratch: &mut Scratch, now: Instant) -> bool {
-        let mac = context.clients.mac_of(*self.ticket.from.ip());
-        if let Some(mac) = mac {
-            // Set once, here.
-            let _ = self.ticket.mac.set(mac);
-        }
-        let settings = &context.settings;
-        let model = mac.and_then(|mac| context.clients.model_of(mac));
+        let (settings, clients, address) = (&context.settings, &context.clients, *self.ticket.from.ip());
+        // The neighbour table is read for a rule that may need it; else when the client has answered, for a flood never does.
+        let mac = match settings.tftp_caps.is_empty() {
+            true => clients.mac_learnt(address),
+            false => clients.mac_of(address),
+        };
+        self.ticket.is_of(mac);
+        let model = mac.and_then(|mac| clients.model_of(mac));
         let block_size = largest_block(settings.tftp.block_size, &settings.tftp_caps, mac, model.as_ref());
         let limits = Limits { block_size, ..settings.tftp };
         match open(&self.ticket.request, context) {
@@ -158,14 +159,16 @@ impl Drive {
     }
 
     /// The socket has a packet, or an error.
-    pub(super) fn on_packet(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
+    pub(super) fn on_packet(&mut self, context: &Context, scratch: &mut Scratch, now: Instant) -> bool {
         let Some(open) = &mut self.open else { return true };
         let mut buffer = [0; 600];
         let packet = match self.socket.recv(&mut buffer) {
             Ok(length) => FromClient::read(&buffer[..length]),
             Err(error) => return self.not_received(error),
         };
-        self.ticket.was_heard(now);
+        if self.ticket.was_heard(now) && self.ticket.mac.get().is_none() {
+            self.ticket.is_of(context.clients.mac_of(*self.ticket.from.ip()));
+        }
         // Garbage is passed over.
         let Ok(packet) = packet else { return false };
         let step = open.transfer.on_packet(packet, now);

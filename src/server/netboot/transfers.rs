@@ -61,10 +61,19 @@ pub(super) struct Ticket {
 const STOPS: [Stop; 3] = [Stop::Displaced, Stop::Admin, Stop::Shutdown];
 
 impl Ticket {
-    /// The client has sent something.
-    pub(super) fn was_heard(&self, at: Instant) {
+    /// The client has sent something. True the first time.
+    pub(super) fn was_heard(&self, at: Instant) -> bool {
         let since = at.saturating_duration_since(self.opened).as_micros();
-        self.heard.store(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+        let heard = u64::try_from(since).unwrap_or(u64::MAX - 1) + 1;
+        self.heard.swap(heard, Ordering::Relaxed) == 0
+    }
+
+    /// Whose it is; the first word counts.
+    pub(super) fn is_of(&self, mac: Option<MacAddr>) {
+        if let Some(mac) = mac {
+            // Fails when it is known already.
+            let _ = self.mac.set(mac);
+        }
     }
 
     /// What it agreed on with the client.
