@@ -31,9 +31,12 @@ impl Machine<'_> {
     fn new<'a>(lab: &'a Lab, folder: &Path) -> Machine<'a> {
         fs::create_dir_all(folder.join("run")).unwrap();
         fs::write(folder.join("resolv.conf"), "").unwrap();
-        let up = folder.join("wired-up");
-        fs::write(&up, "#!/bin/sh\necho \"$1\" >>/run/asked-again\n").unwrap();
-        fs::set_permissions(&up, fs::Permissions::from_mode(0o755)).unwrap();
+        let address = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/boot/address")).unwrap();
+        let up = "#!/bin/sh\necho \"$1\" >>/run/asked-again\n".to_owned();
+        for (name, text) in [("address", address), ("wired-up", up)] {
+            fs::write(folder.join(name), text).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         Machine { lab, folder: folder.to_owned() }
     }
 
@@ -50,7 +53,7 @@ impl Machine<'_> {
             lay(&folder.join("run"), "/run");
             lay(Path::new("/dev/null"), "/dev/kmsg");
             work(System {
-                address_script: concat!(env!("CARGO_MANIFEST_DIR"), "/boot/address").into(),
+                address_script: folder.join("address"),
                 up_script: folder.join("wired-up"),
                 resolver: folder.join("resolv.conf"),
                 ..System::of_boot_environment()
