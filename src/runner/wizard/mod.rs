@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
 //! | `appliances`, `network` | the pages with a form: found appliances, the network |
+//! | `overlay` | the network page lies over the others |
 //! | `view`, `form_view` | a page as widgets |
 //! | `lines` | the same news as plain lines, for serial consoles and logs |
 //! | `terminal` | the edge: a tty, its keys |
@@ -14,6 +15,7 @@ mod appliances;
 mod form_view;
 mod lines;
 mod network;
+mod overlay;
 mod state;
 mod terminal;
 mod view;

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::appliances::Appliances;
-use super::network::{NetworkPage, Reply};
+use super::network::NetworkPage;
+use super::overlay;
 use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Outcome, Progress, Purpose};
 use crate::client::Found;
 use crate::runner::network::{NetworkNews, NetworkOrder, Place, Wire};
@@ -254,16 +255,6 @@ impl State {
         }
     }
 
-    /// Whether the network page can be opened here: not where something is confirmed, nor while a run goes well.
-    pub fn offers_network(&self) -> bool {
-        match &self.page {
-            Page::Connecting { .. } | Page::Choose { .. } | Page::Problem(_) => true,
-            Page::Appliances(page) => page.typed.is_none(),
-            Page::Running(running) => running.waiting.is_some(),
-            Page::Confirm { .. } | Page::Result { .. } | Page::Restarting => false,
-        }
-    }
-
     /// The disks that an offer erases.
     pub fn erased(&self, offer: &Offer) -> Vec<&DiskFacts> {
         let disks = self.machine.iter().flat_map(|machine| &machine.disks);
@@ -278,26 +269,10 @@ pub fn update(mut state: State, event: Event) -> (State, Option<Order>) {
             state.now = now;
             state.network.as_mut().and_then(|page| page.tick(now)).or_else(|| countdown(&mut state))
         }
-        Event::Key(key) if state.network.is_some() => network_pressed(&mut state, key),
-        Event::Key(Key::Char('n')) if state.offers_network() => {
-            let (page, order) = NetworkPage::open(state.now, &state.place, state.wire.as_ref());
-            state.network = Some(page);
-            Some(order)
-        }
+        Event::Key(key) if state.network.is_some() => overlay::pressed(&mut state, key),
+        Event::Key(Key::Char('n')) if state.offers_network() => Some(overlay::open(&mut state)),
         Event::Key(key) => pressed(&mut state, key),
-        Event::Told(Told::Network(news)) => {
-            let moved = match &news {
-                NetworkNews::Applied { wire, place, .. } => {
-                    state.wire = Some(wire.clone());
-                    Some(Order::Moved(place.clone()))
-                }
-                _ => None,
-            };
-            if let Some(page) = &mut state.network {
-                page.heard(news);
-            }
-            moved
-        }
+        Event::Told(Told::Network(news)) => overlay::heard(&mut state, news),
         Event::Told(told) => {
             heard(&mut state, told);
             countdown(&mut state)
@@ -307,25 +282,6 @@ pub fn update(mut state: State, event: Event) -> (State, Option<Order>) {
         state.place.clone_from(place);
     }
     (state, order)
-}
-
-fn network_pressed(state: &mut State, key: Key) -> Option<Order> {
-    match state.network.as_mut()?.pressed(key) {
-        Reply::Stay => None,
-        Reply::Order(order) => Some(order),
-        Reply::Close => {
-            close_network(state);
-            None
-        }
-    }
-}
-
-/// A countdown that ran behind the network page begins anew: nobody could see it.
-fn close_network(state: &mut State) {
-    state.network = None;
-    if let Page::Confirm { offer, starts_at: Some(at), .. } = &mut state.page {
-        *at = state.now + Duration::from_secs(offer.countdown.into());
-    }
 }
 
 /// Starts what is due.
