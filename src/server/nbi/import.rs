@@ -25,7 +25,7 @@ impl Shelf {
             return Err(NbiError::Exists(folder.to_owned()));
         }
         let disk = statvfs(self.boot.path()).map_err(|error| disk(self.boot.path())(error.into()))?;
-        let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         if free < length.saturating_add(self.keep_free) {
             return Err(NbiError::Room { need: length, free, keep: self.keep_free });
         }
