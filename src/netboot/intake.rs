@@ -53,10 +53,12 @@ impl<T> Intake<T> {
         dropped
     }
 
-    /// The next to be answered.
-    pub fn next(&mut self) -> Option<(Lane, T)> {
+    /// The next to be answered. Surplus only when everything `is_in`: among what still has to be taken in there may be
+    /// somebody who goes before it.
+    pub fn next(&mut self, is_in: bool) -> Option<(Lane, T)> {
         [Lane::Selection, Lane::Ordinary, Lane::Surplus]
             .into_iter()
+            .filter(|lane| is_in || *lane != Lane::Surplus)
             .find_map(|lane| Some((lane, self.lanes[lane as usize].pop_front()?)))
     }
 
@@ -177,8 +179,9 @@ mod tests {
         {
             assert_eq!(intake.push(lane, name), None);
         }
-        let order: Vec<&str> = std::iter::from_fn(|| intake.next()).map(|(_, name)| name).collect();
-        assert_eq!(order, ["x", "a", "b", "s"]);
+        let order: Vec<&str> = std::iter::from_fn(|| intake.next(false)).map(|(_, name)| name).collect();
+        assert_eq!(order, ["x", "a", "b"]);
+        assert_eq!(intake.next(true), Some((Lane::Surplus, "s")));
         assert!(intake.is_empty());
     }
 
@@ -188,7 +191,7 @@ mod tests {
         intake.push(Lane::Selection, 0);
         let dropped: Vec<_> = (1..=5).filter_map(|n| intake.push(Lane::Surplus, n)).collect();
         assert_eq!(dropped, [1, 2, 3]);
-        let left: Vec<_> = std::iter::from_fn(|| intake.next()).collect();
+        let left: Vec<_> = std::iter::from_fn(|| intake.next(true)).collect();
         assert_eq!(left, [(Lane::Selection, 0), (Lane::Surplus, 4), (Lane::Surplus, 5)]);
     }
 

@@ -108,7 +108,7 @@ pub struct Unanswered {
     /// Why.
     pub reason: Silence,
     /// What is to be remembered all the same.
-    pub change: Option<Change>,
+    pub change: Option<Box<Change>>,
 }
 
 /// Why a packet is left unanswered.
@@ -199,7 +199,7 @@ pub fn answer(
     if door == Door::Dhcp && is_mac {
         return apple::answer(packet, kind, from, site);
     }
-    let change = (door == Door::Dhcp).then(|| address_asked_for(packet, kind, None)).flatten();
+    let change = (door == Door::Dhcp).then(|| address_asked_for(packet, kind, None)).flatten().map(Box::new);
     let with_change = |unanswered: Unanswered| Unanswered { change: change.clone(), ..unanswered };
     let transport =
         transport.ok_or_else(|| unanswered(None)(Silence::NotABootClient)).map_err(with_change)?;

@@ -169,6 +169,31 @@ fn a_set_made_while_the_server_runs_is_offered_at_once_and_silence_has_a_reason(
 }
 
 #[test]
+fn under_load_the_boot_folder_is_looked_at_seldom_and_a_change_takes_effect_all_the_same() {
+    let served = serve(|_| {});
+    let list = |mac: u8| {
+        let mut ask_list = request(LOCAL, &[(53, &[8]), (60, IMAC), (43, &[1, 1, 1, 2, 2, 1, 1])]);
+        ask_list[33] = mac;
+        let reply = ask(served.dhcp, &ask_list);
+        Packet::parse(&reply).unwrap().option(43).unwrap().into_owned()
+    };
+    for mac in 0..100 {
+        assert!(list(mac).ends_with(b"Rootstock"));
+    }
+    let second = served.folder.path().join("second");
+    fs::create_dir_all(second.join("i386")).unwrap();
+    fs::write(second.join("i386/booter"), "booter").unwrap();
+    let info = NBI
+        .replace("Rootstock", "Second")
+        .replace("<integer>1</integer><key>Kind", "<integer>2</integer><key>Kind");
+    fs::write(second.join("NBImageInfo.plist"), info).unwrap();
+    fs::rename(second, served.boot().join("second.nbi")).unwrap();
+    // It is seen by whoever asks half a second later; the bound only ends the test.
+    let seen = (0..=u8::MAX).cycle().take(200_000).position(|mac| list(mac).ends_with(b"Second"));
+    assert!(seen.is_some());
+}
+
+#[test]
 fn uefi_pxe_is_told_its_loader_on_the_proxy_port() {
     let mut served = serve(|_| {});
     let class: &[u8] = b"PXEClient:Arch:00007:UNDI:003000";

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+mod bsdp;
+mod bsdp_flood;
 mod clients;
 mod dhcp;
 mod dhcp_neighbours;

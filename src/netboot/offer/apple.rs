@@ -48,7 +48,7 @@ pub(super) fn answer(
     let told = asked.is_for_us().and_then(|()| asked.answer(kind));
     told.map_err(|reason| Unanswered {
         client: Some((asked.request.mac, exchange)),
-        change: asked.learnt_in_silence(kind, &reason),
+        change: asked.learnt_in_silence(kind, &reason).map(Box::new),
         reason,
     })
 }

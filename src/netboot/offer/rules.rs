@@ -2,6 +2,8 @@
 //! that the project follows: 2 what is BSDP, 3 options, 4 header, 5 destination, 6 LIST, 7 SELECT, 18 PXE and HTTP.
 
 use super::tests::{IMAC, LIST, PXE, SERVER, ask, ask_at, pxe, reason, selection, set};
+use proptest::prelude::*;
+
 use super::*;
 use crate::netboot::bsdp::NotBsdp;
 use crate::netboot::fixture;
@@ -232,6 +234,71 @@ fn section_6_the_packet_is_as_long_as_options_12_and_57_allow() {
     assert!(fills(long(Some(&[12, 2, 0xff, 0xff]), None), 8164), "capped");
     assert!(fills(long(Some(&[12, 2, 0, 9]), Some(1500)), 520));
     assert!(fills(long(Some(&[12, 1, 9]), Some(1500)), 1472), "one of another length is none");
+}
+
+#[test]
+fn section_6_models_and_addresses_are_let_in_or_kept_out_in_any_spelling() {
+    let list_of = |key: &str, value: &str| {
+        let more = format!("<key>{key}</key><array><string>x</string><string>{value}</string></array>");
+        let more = if key.contains("MAC") { more.replace("<string>x</string>", "") } else { more };
+        ask(&list(&[LIST]), &[set("a.nbi", "a", 1, 1, &more)]).is_ok()
+    };
+    for (value, is_it) in [("iMac14,2", true), ("iMac14,1", false), ("imac14,2", false), ("iMac14,22", false)]
+    {
+        assert_eq!(list_of("EnabledSystemIdentifiers", value), is_it, "{value}");
+        assert_eq!(list_of("DisabledSystemIdentifiers", value), !is_it, "{value}");
+    }
+    for (value, is_it) in [
+        ("80:e6:50:09:ed:a2", true),
+        ("80:E6:50:9:ED:A2", true),
+        ("80-e6-50-09-ed-a2", true),
+        ("80e65009eda2", true),
+        ("80:e6:50:90:ed:a2", false),
+    ] {
+        assert_eq!(list_of("EnabledMACAddresses", value), is_it, "{value}");
+        assert_eq!(list_of("DisabledMACAddresses", value), !is_it, "{value}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn section_6_no_list_is_longer_than_its_client_takes_and_every_entry_in_it_is_whole(
+        names in prop::collection::vec("[a-zA-Zäß0-9 ]{1,120}", 1..80),
+        bsdp_size in prop::option::of(any::<u16>()),
+        dhcp_size in prop::option::of(any::<u16>()),
+    ) {
+        let plain = set("a.nbi", "a", 1, 1, "");
+        let sets: Vec<BootSet> = (1u32..)
+            .zip(&names)
+            .map(|(id, name)| BootSet { id: ImageId::from(id), name: name.clone(), ..plain.clone() })
+            .collect();
+        let size = bsdp_size.map(|size| [&[12, 2][..], &size.to_be_bytes()].concat()).unwrap_or_default();
+        let mut options = vec![(53, vec![8]), (60, IMAC.to_vec()), (43, [LIST, &size].concat())];
+        options.extend(dhcp_size.map(|size| (57, size.to_be_bytes().to_vec())));
+        let told = ask(&fixture::packet([10, 0, 1, 93], &options), &sets).unwrap();
+        let most = usize::from(bsdp_size.or(dhcp_size).unwrap_or(548).clamp(548, 8192)) - 28;
+        prop_assert!(told.bytes.len() <= most.max(300), "{} of {most}", told.bytes.len());
+        // Options 9 of all options 43 are one list.
+        let reply = Packet::parse(&told.bytes).unwrap();
+        let mut entries = Vec::new();
+        for mut body in reply.instances(43) {
+            while let [code, length, rest @ ..] = body {
+                let (value, rest) = rest.split_at(usize::from(*length));
+                let mut list = if *code == 9 { value } else { &[] };
+                while let [a, b, c, d, length, more @ ..] = list {
+                    let (name, more) = more.split_at(usize::from(*length));
+                    entries.push((u32::from_be_bytes([*a, *b, *c, *d]), name.to_vec()));
+                    list = more;
+                }
+                prop_assert!(list.is_empty());
+                body = rest;
+            }
+        }
+        let want = sets.iter().map(|set| (u32::from_be_bytes(set.id.to_bytes()), set.name.clone().into_bytes()));
+        prop_assert!(!entries.is_empty());
+        prop_assert_eq!(&entries, &want.take(entries.len()).collect::<Vec<_>>());
+        prop_assert_eq!(told.detail.contains("left out"), entries.len() < sets.len());
+    }
 }
 
 #[test]

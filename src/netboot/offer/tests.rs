@@ -343,7 +343,9 @@ proptest! {
         bytes[8..28].copy_from_slice(&header[8..]);
         bytes[20..24].fill(0);
         let door = if proxy { Door::Proxy } else { Door::Dhcp };
-        if let Ok(told) = ask_at(&bytes, door, "10.0.1.93:68", &sets, 0) {
+        let mut bindings = BindingTable::default();
+        bindings.apply(Write::Put(bound(MAC.parse().unwrap(), "iMac14,2", 0x8100_0001)));
+        if let Ok(told) = ask_of(&bytes, door, "10.0.1.93:68", &sets, &bindings, &Policy::default()) {
             let reply = Packet::parse(&told.bytes).unwrap();
             prop_assert!(!reply.is_request);
             prop_assert_eq!(&told.bytes[16..20], &[0; 4]);

@@ -85,13 +85,17 @@ pub(super) async fn serve(
             }
         }
         let facts = Lookout::facts(&port.context).await;
-        if let Err(error) = port.take_in(&mut buffer, &facts) {
+        let is_in = match port.take_in(&mut buffer, &facts) {
+            Ok(is_in) => is_in,
             // An interface went down, memory was short: the socket stays good.
-            warn!(%error, "a DHCP packet could not be received: {error}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            Err(error) => {
+                warn!(%error, "a DHCP packet could not be received: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                true
+            }
+        };
         for _ in 0..ANSWERED {
-            let Some((lane, waiting)) = port.intake.next() else { break };
+            let Some((lane, waiting)) = port.intake.next(is_in) else { break };
             one(port.door, lane, &waiting, &facts, &port.socket, &port.context).await;
         }
         tokio::task::coop::consume_budget().await;
@@ -100,16 +104,16 @@ pub(super) async fn serve(
 }
 
 impl Port {
-    /// Sorts what has arrived.
-    fn take_in(&mut self, buffer: &mut [u8], facts: &Facts) -> io::Result<()> {
+    /// Sorts what has arrived; whether that was all.
+    fn take_in(&mut self, buffer: &mut [u8], facts: &Facts) -> io::Result<bool> {
         for _ in 0..TAKEN_IN {
             match self.socket.try_receive(buffer) {
                 Ok(arrived) => self.sort(&buffer[..arrived.length], arrived, facts),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn sort(&mut self, bytes: &[u8], arrived: Arrived, facts: &Facts) {
@@ -198,7 +202,7 @@ async fn one(
             if let Some(change) = unanswered.change.as_ref().filter(|change| context.bindings.is_news(change))
             {
                 // Where the queue is full the next packet tells it again.
-                let _ = context.record.push(change.clone(), None);
+                let _ = context.record.push(*change.clone(), lane, None);
             }
             log_silence(unanswered, lane, arrived, context);
         }
@@ -273,13 +277,13 @@ pub(super) struct Told {
 async fn remember_and_send(change: Option<Change>, told: Told, context: &Context) {
     match change.filter(|change| context.bindings.is_news(change)) {
         Some(change @ Change::Bind { .. }) => {
-            if let Err(Some(told)) = context.record.push(change, Some(told)) {
+            if let Err(Some(told)) = context.record.push(change, told.lane, Some(Box::new(told))) {
                 told.give_up("more Macs choose at once than the disk can write down; it asks again", context);
             }
         }
         other => {
             if let Some(change) = other {
-                let _ = context.record.push(change, None);
+                let _ = context.record.push(change, told.lane, None);
             }
             send(told, context).await;
         }

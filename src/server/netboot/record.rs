@@ -17,6 +17,7 @@ use super::Context;
 use super::clients::now_ms;
 use super::dhcp::{Told, send};
 use crate::netboot::bsdp::Change;
+use crate::netboot::intake::Lane;
 
 /// Changes that wait at most.
 const QUEUE: usize = 1024;
@@ -28,7 +29,7 @@ const EXPIRY: Duration = Duration::from_secs(60);
 /// A change, and who is told when it is on the disk.
 pub(super) struct Pending {
     change: Change,
-    told: Option<Told>,
+    told: Option<Box<Told>>,
 }
 
 /// Where changes go in.
@@ -41,8 +42,17 @@ pub(super) fn queue() -> (Queue, mpsc::Receiver<Pending>) {
 }
 
 impl Queue {
-    /// Hands a change over. Where there is no room the answer comes back: the Mac asks again.
-    pub(super) fn push(&self, change: Change, told: Option<Told>) -> Result<(), Option<Told>> {
+    /// Hands a change over. Where there is no room the answer comes back: the Mac asks again. Sources that ask too often
+    /// have half of the room, the other half is for everybody else.
+    pub(super) fn push(
+        &self,
+        change: Change,
+        lane: Lane,
+        told: Option<Box<Told>>,
+    ) -> Result<(), Option<Box<Told>>> {
+        if lane == Lane::Surplus && self.0.capacity() * 2 < QUEUE {
+            return Err(told);
+        }
         self.0.try_send(Pending { change, told }).map_err(|full| full.into_inner().told)
     }
 }
@@ -78,12 +88,12 @@ pub(super) async fn write(
 }
 
 async fn commit(batch: impl Iterator<Item = Pending>, context: &Context) {
-    let (changes, told): (Vec<Change>, Vec<Option<Told>>) =
+    let (changes, told): (Vec<Change>, Vec<Option<Box<Told>>>) =
         batch.map(|Pending { change, told }| (change, told)).unzip();
     match context.bindings.commit(&changes).await {
         Ok(()) => {
             for told in told.into_iter().flatten() {
-                send(told, context).await;
+                send(*told, context).await;
             }
         }
         Err(error) => {
