@@ -219,7 +219,7 @@ fn exchange(
         while let Ok((length, _)) = socket.recv_from(&mut buffer) {
             let packet = Packet::parse(&buffer[..length]).unwrap();
             let number = (packet.xid & 0xffff) as u16;
-            if packet.is_request || packet.xid >> 16 != 0x7700 || !wanted(&packet) {
+            if packet.is_request || !requests.contains_key(&number) || !wanted(&packet) {
                 continue;
             }
             replies.entry(number).or_insert_with(|| Reply {

@@ -1,5 +1,5 @@
-//! What a Mac that holds N is told in the same packet as its address, where this server gives that too: Macs of 2006 to
-//! 2009 start from it in one step, later ones go on to ask for the list.
+//! What a Mac that holds N is told in the same packet as its address, where this server gives that too: early
+//! Intel Macs (MacBook1,1 to MacBook6,x) start from it in one step, later ones go on to ask for the list.
 
 use super::apple::Bsdp;
 use super::{Door, Site};

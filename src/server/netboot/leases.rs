@@ -345,7 +345,7 @@ impl Server {
             }
             Silence::Full { network, .. } => {
                 // Once a minute: everyone who asks gets the same.
-                if clients.may_complain(network.mask(), "full pool").is_some() {
+                if clients.may_complain(network.broadcast(), "full pool").is_some() {
                     warn!(%network, "{who} gets no address: {silence}");
                 }
                 tell(format!("unanswered: {silence}"));
