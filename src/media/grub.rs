@@ -188,12 +188,13 @@ impl Tools {
     fn mkimage(&self, platform: Platform, scratch: &Path) -> Result<Command, GrubError> {
         let folder = self.modules.iter().map(|root| root.join("usr/lib/grub").join(platform.name()));
         let modules = folder.clone().find(|folder| folder.exists());
-        let modules = modules.ok_or_else(|| GrubError::Gone(folder.last().unwrap_or_default()))?;
+        let modules =
+            modules.ok_or_else(|| GrubError::Gone(folder.clone().next_back().unwrap_or_default()))?;
         let linker = self.libraries.iter().map(|root| root.join("lib64/ld-linux-x86-64.so.2"));
         let linker = linker
             .clone()
             .find(|path| path.exists())
-            .ok_or_else(|| GrubError::Gone(linker.last().unwrap_or_default()))?;
+            .ok_or_else(|| GrubError::Gone(linker.clone().next_back().unwrap_or_default()))?;
         if !self.program().exists() {
             return Err(GrubError::Gone(self.program()));
         }

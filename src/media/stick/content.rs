@@ -102,7 +102,7 @@ pub fn collect(boot: &Path, wishes: &Wishes) -> Result<Vec<StickFile>, ContentEr
         let path = boot.join(from);
         let bytes = read(&path, LONGEST_FILE)?;
         let told = list.files.iter().find(|made| made.path == from);
-        if !told.is_some_and(|made| made.sha256 == hexadecimal(&Sha256::digest(&bytes))) {
+        if told.is_none_or(|made| made.sha256 != hexadecimal(&Sha256::digest(&bytes))) {
             return Err(ContentError::Stale(path));
         }
         files.push(StickFile { path: to.to_owned(), bytes });

@@ -90,7 +90,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router.layer(Extension(Ends { local, peer: *peer.ip() })));
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    // GRUB 2.06 knows `Content-Length` in this spelling only, and without it waits for the end of the connection.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).title_case_headers(true);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
