@@ -17,6 +17,7 @@ pub mod image;
 mod interfaces;
 pub mod media;
 pub mod model;
+pub mod nbi;
 pub mod netboot;
 mod output;
 mod progress;
@@ -92,6 +93,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
 Run it as root on the appliance, beside the running daemon. Each line is ok, warning or FAILS, with what to do; exit code 1 when \
 something fails.")]
     Doctor(Online<doctor::Doctor>),
+    /// Boot sets: .nbi folders that Macs see in their picker
+    #[command(subcommand)]
+    Nbi(nbi::Command),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -111,6 +115,7 @@ impl Command {
             Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),
             Command::Doctor(verb) => doctor::doctor(verb, before),
+            Command::Nbi(command) => command.run(before),
             Command::Status(verb) => status::status(verb, before),
         }
     }

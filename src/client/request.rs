@@ -8,8 +8,8 @@ use std::thread;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::Body;
 use ureq::http::{Method, Request, Response, header};
+use ureq::{Body, SendBody};
 
 use super::error::{Cause, ClientError, io_cause};
 use super::{Client, LONGEST_ANSWER};
@@ -75,6 +75,34 @@ impl Client {
             range: None,
             fresh: false,
         })
+    }
+
+    /// `POST` of `length` bytes from `body`, sent while they are read.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `body` failed or was shorter.
+    pub fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        length: u64,
+        body: &mut dyn Read,
+    ) -> Result<T, ClientError> {
+        let ask = Ask { method: "POST", path, body: None, range: None, fresh: false };
+        let mut request = Request::post(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::CONTENT_LENGTH, length)
+            .header(header::EXPECT, "100-continue");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        let request = request.body(SendBody::from_reader(body)).map_err(|_| self.no_request(path))?;
+        let response = self.agent.run(request).map_err(|error| self.failed(&ask, error.into(), 1))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&ask, response));
+        }
+        let bytes = self.body(&ask, response, LONGEST_ANSWER)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&ask, error.to_string()))
     }
 
     /// `PUT` of `body` as JSON.
@@ -265,10 +293,7 @@ impl Client {
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.failed(&ask, error.into(), 1)),
-            Err(_) => {
-                let why = format!("`{}` cannot stand in a request", ask.path);
-                return Err(ClientError::BadAddress { address: self.address.clone(), why });
-            }
+            Err(_) => return Err(self.no_request(ask.path)),
         };
         match response.status().is_success() {
             true => Ok(response),
@@ -301,6 +326,11 @@ impl Client {
             }
             Cause::Unreadable(cause) => ClientError::Unreadable { address, request: ask.name(), cause },
         }
+    }
+
+    fn no_request(&self, path: &str) -> ClientError {
+        let why = format!("`{path}` cannot stand in a request");
+        ClientError::BadAddress { address: self.address.clone(), why }
     }
 
     fn unreadable(&self, ask: &Ask<'_>, cause: String) -> ClientError {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::library::Library;
+use super::nbi::Shelf;
 use super::netboot::Bindings;
 use super::runs::Runs;
 use super::timeline::Timeline;
@@ -31,6 +32,8 @@ pub struct Appliance {
     pub bindings: Arc<Bindings>,
     /// Packs and manifests.
     pub library: Arc<Library>,
+    /// Boot sets.
+    pub shelf: Shelf,
     /// Runs at work.
     pub runs: Runs,
     /// Imports and other long work.

@@ -6,6 +6,7 @@
 //! | `keys/` | CA, admin token, manifest key |
 //! | `store/` | packs, manifests, what is being imported |
 //! | `boot/` | what Macs are given to boot |
+//! | `boot.incoming/` | boot sets on their way in or out, swept at each start |
 //! | `rootstock.sock` | admin's socket, unless the settings name another |
 //! | `lock` | held while a daemon runs |
 

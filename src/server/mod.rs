@@ -5,6 +5,7 @@
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
 //! * `gate`: how many connections are open
 //! * `library`: the image library on disk; `images`: image versions between library and database
+//! * `nbi`: boot sets, taken in and changed
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
 //! * `jobs`, `timeline`: long work, records of clients
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
@@ -22,6 +23,7 @@ pub mod images;
 pub mod jobs;
 pub mod library;
 pub mod listen;
+pub mod nbi;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
@@ -92,6 +94,9 @@ pub enum ServerError {
     /// The library.
     #[error(transparent)]
     Library(#[from] library::LibraryError),
+    /// Boot sets.
+    #[error(transparent)]
+    Nbi(#[from] nbi::NbiError),
     /// The admin token.
     #[error("the admin token {} cannot be made or read", path.display())]
     Token {
@@ -152,6 +157,8 @@ impl Server {
             None
         };
         let bindings = Arc::new(netboot::Bindings::open(db.clone(), config.bsdp.binding_days).await?);
+        let folder = netboot::BootFolder::with_rules(data.boot(), config.nbi.rules());
+        let shelf = nbi::Shelf::open(folder, config.library.keep_free)?;
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
@@ -159,6 +166,7 @@ impl Server {
             db,
             bindings,
             library,
+            shelf,
             jobs: Jobs::default(),
             timeline,
             ca_fingerprint: authority.fingerprint(),
@@ -341,6 +349,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
             ..Limits::default()
         },
         tftp_transfers: config.tftp.max_transfers as usize,
+        nbi: config.nbi.rules(),
         ..defaults
     }
 }

@@ -12,6 +12,8 @@ mod image_source_cli;
 mod image_source_damage;
 mod image_source_encrypted;
 mod media;
+mod nbi;
+mod nbi_set;
 mod netboot;
 mod restore;
 mod runner;

@@ -17,7 +17,7 @@ const LIST: &[u8] = &[1, 1, 1, 2, 2, 1, 1];
 const PXE: &[u8] = b"PXEClient:Arch:00007:UNDI:003000";
 
 /// A client's DHCP socket: port 68 of eth0, with or without an address.
-fn client(port: u16) -> std::net::UdpSocket {
+pub fn client(port: u16) -> std::net::UdpSocket {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
     socket.bind_device(Some(b"eth0")).unwrap();
     socket.set_broadcast(true).unwrap();
@@ -26,7 +26,7 @@ fn client(port: u16) -> std::net::UdpSocket {
     socket.into()
 }
 
-fn packet(mac: u8, ciaddr: [u8; 4], options: &[(u8, &[u8])]) -> Vec<u8> {
+pub fn packet(mac: u8, ciaddr: [u8; 4], options: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0; 240];
     bytes[..8].copy_from_slice(&[1, 1, 6, 0, 9, 8, 7, mac]);
     bytes[12..16].copy_from_slice(&ciaddr);
@@ -41,7 +41,7 @@ fn packet(mac: u8, ciaddr: [u8; 4], options: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 /// Sends to `to` and waits for the reply that `wanted` describes; others belong to other servers.
-fn exchange(
+pub fn exchange(
     socket: &std::net::UdpSocket,
     to: (Ipv4Addr, u16),
     bytes: &[u8],

@@ -6,5 +6,8 @@ mod clients;
 mod discovery;
 mod doctor;
 mod lab;
+mod nbi;
+#[path = "../it/nbi_set.rs"]
+mod nbi_set;
 mod probe;
 mod served;

@@ -34,6 +34,11 @@
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
 //! | `GET /api/v1/bindings` | | `[`[`Binding`]`]`, by hardware address |
 //! | `DELETE /api/v1/bindings/{mac}` `?system=MODEL` | | `[`[`Binding`]`]`: what was forgotten; 404 when there was none |
+//! | `GET /api/v1/nbi` | | `[`[`NbiSummary`]`]`, by folder |
+//! | `POST /api/v1/nbi` `?folder=X.nbi&…` [`ImportNbi`] | tar | 201 [`Nbi`] |
+//! | `GET /api/v1/nbi/{folder}` | | [`Nbi`] |
+//! | `PUT /api/v1/nbi/{folder}/overrides` | [`NbiOverrides`] | [`Nbi`] |
+//! | `DELETE /api/v1/nbi/{folder}` | | 204 |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -48,6 +53,7 @@
 mod binding;
 mod device;
 mod library;
+mod nbi;
 mod run;
 mod sequence;
 
@@ -57,6 +63,7 @@ pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
     JobState, Library, VerifyImage,
 };
+pub use nbi::{ImportNbi, Nbi, NbiBootFile, NbiFacts, NbiFile, NbiOverrides, NbiState, NbiSummary};
 pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,

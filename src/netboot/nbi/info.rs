@@ -1,16 +1,31 @@
-//! From NBImageInfo.plist to a [`BootSet`], or to the key that is wrong.
+//! From NBImageInfo.plist, and what the site says instead, to a [`BootSet`], or to the key that is wrong.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::overrides::Overrides;
 use super::plist::Value;
-use super::{Access, BootSet, LONGEST_PLIST, RootPath};
+use super::program::{Program, Width};
+use super::root::{self, NfsExport};
+use super::{Access, BootFile, BootSet, LONGEST_PLIST, Type};
 use crate::netboot::bsdp::{BadImageId, ImageId};
 use crate::netboot::dhcp::{FileName, FileNameTooLong};
 use crate::value::MacAddr;
 
-/// Option 17 has 255 bytes; `http://255.255.255.255:65535/boot/` takes 34 of them.
-const LONGEST_ROOT: usize = 220;
+/// Longest name that a list can carry (bsdp.md section 3: 255 bytes of option 43 without what stands around it).
+const LONGEST_NAME: usize = 246;
+/// Architectures, models or addresses in one list.
+const MOST_ACCESS: usize = 5000;
+
+/// What lies in the folder, as the set sees it.
+pub struct Surroundings<'a> {
+    /// What the site says instead of the property list.
+    pub overrides: &'a Overrides,
+    /// The export for NFS sets, if the site has one.
+    pub nfs: Option<&'a NfsExport>,
+    /// A file of the folder by its path, judged; none when it is not there.
+    pub look: &'a dyn Fn(&str) -> Option<Program>,
+}
 
 /// Why a `.nbi` folder cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +34,7 @@ pub enum BadSet {
     #[error("NBImageInfo.plist has {0} bytes, at most {LONGEST_PLIST} are read")]
     Long(usize),
     /// Neither XML nor binary property list.
-    #[error("NBImageInfo.plist is no property list")]
+    #[error("NBImageInfo.plist is neither an XML nor a binary property list")]
     Plist(#[source] plist::Error),
     /// The outermost value is no dictionary.
     #[error("NBImageInfo.plist holds no dictionary")]
@@ -36,8 +51,8 @@ pub enum BadSet {
         want: &'static str,
     },
     /// `Index` or `Kind` make no image id.
-    #[error("NBImageInfo.plist makes no image id")]
-    Id(#[from] BadImageId),
+    #[error("no image id: {0}; give the set another Index")]
+    Id(BadImageId),
     /// A path with `..` or an absolute one.
     #[error("NBImageInfo.plist: `{key}` is `{path}`, which leads out of the folder")]
     Outside {
@@ -50,36 +65,91 @@ pub enum BadSet {
     #[error(transparent)]
     FileName(#[from] FileNameTooLong),
     /// Option 17 is one option of 255 bytes.
-    #[error("root path `{0}` is longer than {LONGEST_ROOT} bytes, option 17 would not hold its URL")]
-    RootPath(String),
+    #[error("root path `{path}` would take {length} bytes, option 17 holds 255; shorten the names")]
+    RootPath {
+        /// As written.
+        path: String,
+        /// Bytes on the wire, with the longest address.
+        length: usize,
+    },
+    /// Needs an export that the settings do not name.
+    #[error(
+        "its root image is for NFS: export the boot folder and set `nbi.nfs` to the export, or name another server's image \
+         with --root-path ADDRESS:EXPORT:IMAGE"
+    )]
+    NoExport,
     /// Needs a share that this server does not have.
-    #[error("type `{0}` needs a share that this server does not have; HTTP and BootFileOnly sets are served")]
+    #[error("type `{0}` is not served; HTTP, NFS and BootFileOnly are")]
     Type(String),
+    /// Names would be cut, or lists are absurd.
+    #[error("`{key}` has {found}, at most {most} are served")]
+    TooMuch {
+        /// The key.
+        key: &'static str,
+        /// Bytes or entries.
+        found: usize,
+        /// Bound.
+        most: usize,
+    },
+    /// An architecture without its booter.
+    #[error("its boot file {0} is missing")]
+    NoBootFile(String),
+    /// A booter that ends too early.
+    #[error("its boot file {path} has not all of its {need} bytes: it is still being copied, or was cut off")]
+    CutBootFile {
+        /// Which.
+        path: String,
+        /// Bytes that it must have.
+        need: u64,
+    },
 }
 
 impl BootSet {
-    /// Reads the NBImageInfo.plist (XML or binary) of the folder named `folder`.
+    /// Reads the NBImageInfo.plist (XML or binary) of the folder named `folder`, as if its boot files were there.
     pub fn read(folder: &str, plist: &[u8]) -> Result<BootSet, BadSet> {
+        let overrides = &Overrides::default();
+        let look = &|path: &str| (!path.ends_with("-ia32")).then_some(Program::Unknown);
+        BootSet::read_with(folder, plist, &Surroundings { overrides, nfs: None, look })
+    }
+
+    /// Reads the NBImageInfo.plist of the folder named `folder` with what the site says and what lies in the folder.
+    pub fn read_with(folder: &str, plist: &[u8], around: &Surroundings<'_>) -> Result<BootSet, BadSet> {
         if plist.len() > LONGEST_PLIST {
             return Err(BadSet::Long(plist.len()));
         }
-        let Value::Dictionary(keys) = Value::read(plist).map_err(BadSet::Plist)? else {
+        let Value::Dictionary(mut keys) = Value::read(plist).map_err(BadSet::Plist)? else {
             return Err(BadSet::NoDictionary);
         };
+        overlay(&mut keys, around.overrides);
         let keys = Keys(keys);
-        let root = root_path(folder, &keys)?;
-        let kind = keys.number("Kind")?.or(root.is_some().then_some(1)).ok_or(BadSet::Missing("Kind"))?;
+        let kind = Type::read(keys.text("Type")?.ok_or(BadSet::Missing("Type"))?)?;
+        let (root, root_file) = match kind {
+            Type::BootFileOnly => (None, None),
+            Type::Http | Type::Nfs => {
+                let path = keys.text("RootPath")?.ok_or(BadSet::Missing("RootPath"))?;
+                let (root, file) = root::read(folder, kind.as_str(), path, around.nfs)?;
+                (Some(root), file)
+            }
+        };
+        let number = keys.number("Kind")?.or(root.is_some().then_some(1)).ok_or(BadSet::Missing("Kind"))?;
         let index = keys.number("Index")?.ok_or(BadSet::Missing("Index"))?;
+        let name = keys.text("Name")?.ok_or(BadSet::Missing("Name"))?.to_owned();
+        bounded("Name", name.len(), LONGEST_NAME)?;
+        if name.chars().any(char::is_control) {
+            return Err(BadSet::Wrong { key: "Name", want: "text without control characters" });
+        }
         Ok(BootSet {
             folder: folder.to_owned(),
-            name: keys.text("Name")?.ok_or(BadSet::Missing("Name"))?.to_owned(),
-            id: ImageId::new(keys.flag("IsInstall", false)?, kind, index)?,
+            name,
+            id: ImageId::new(keys.flag("IsInstall", false)?, number, index).map_err(BadSet::Id)?,
+            kind,
             is_enabled: keys.flag("IsEnabled", true)?,
             is_default: keys.flag("IsDefault", false)?,
-            filter_only: keys.flag("FilterOnly", kind == 3)?,
+            filter_only: keys.flag("FilterOnly", number == 3)?,
             root,
+            root_file,
             load_balance: load_balance(&keys)?,
-            boot_files: boot_files(folder, &keys)?,
+            boot_files: boot_files(folder, &keys, around.look)?,
             access: Access {
                 enabled_systems: keys.texts("EnabledSystemIdentifiers")?,
                 disabled_systems: keys.texts("DisabledSystemIdentifiers")?,
@@ -90,44 +160,85 @@ impl BootSet {
     }
 }
 
-fn boot_files(folder: &str, keys: &Keys) -> Result<Vec<(String, FileName)>, BadSet> {
-    let boot_file = inside("BootFile", keys.text("BootFile")?.ok_or(BadSet::Missing("BootFile"))?)?;
+/// Puts the site's values in the place of the list's, so that one set of rules holds for both.
+fn overlay(keys: &mut BTreeMap<String, Value>, own: &Overrides) {
+    let texts = |list: &[String]| Value::List(list.iter().cloned().map(Value::Text).collect());
+    let macs = |list: &[MacAddr]| Value::List(list.iter().map(|mac| Value::Text(mac.to_string())).collect());
+    let values = [
+        ("Name", own.name.clone().map(Value::Text)),
+        ("Index", own.index.map(Value::Number)),
+        ("IsDefault", own.default.map(Value::Flag)),
+        ("IsEnabled", own.enabled.map(Value::Flag)),
+        ("EnabledSystemIdentifiers", own.models.as_deref().map(texts)),
+        ("EnabledMACAddresses", own.macs.as_deref().map(macs)),
+        ("RootPath", own.root_path.clone().map(Value::Text)),
+    ];
+    for (key, value) in values {
+        if let Some(value) = value {
+            keys.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// Apple's rule: every architecture must have its boot file, that of `ppc` may lie at the top; without the key it is
+/// `ppc`. Where that file is absent and `i386` has one, the set is taken for one of Intel Macs: Apple's server would
+/// not offer it to anybody.
+fn boot_files(
+    folder: &str,
+    keys: &Keys,
+    look: &dyn Fn(&str) -> Option<Program>,
+) -> Result<Vec<BootFile>, BadSet> {
+    let name = inside("BootFile", keys.text("BootFile")?.ok_or(BadSet::Missing("BootFile"))?)?;
     let mut architectures = keys.texts("Architectures")?;
     if architectures.is_empty() {
         if keys.0.contains_key("Architectures") {
             return Err(BadSet::Wrong { key: "Architectures", want: "a list that is not empty" });
         }
-        architectures.push("ppc".to_owned());
+        let at = |arch: &str| look(&format!("{arch}/{name}")).is_some();
+        let intel = !at("ppc") && look(name).is_none() && at("i386");
+        architectures.push(if intel { "i386" } else { "ppc" }.to_owned());
     }
+    bounded("Architectures", architectures.len(), 8)?;
     let file = |arch: String| {
-        let path = format!("{folder}/{}/{boot_file}", inside("Architectures", &arch)?);
-        Ok((arch, FileName::try_from(path)?))
+        let path = format!("{}/{name}", inside("Architectures", &arch)?);
+        let (path, program) = match look(&path) {
+            Some(program) => (path, program),
+            None if arch == "ppc" && look(name).is_some() => (name.to_owned(), Program::Unknown),
+            None => return Err(BadSet::NoBootFile(path)),
+        };
+        whole(&path, program)?;
+        let narrow = format!("{path}-ia32");
+        let narrow = match look(&narrow) {
+            Some(program) if arch == "i386" => {
+                whole(&narrow, program)?;
+                program.starts_on(Width::Bits32).then_some(narrow)
+            }
+            _ => None,
+        };
+        let named = |path: String| FileName::try_from(format!("{folder}/{path}"));
+        Ok(BootFile { arch, program, file: named(path)?, ia32: narrow.map(named).transpose()? })
     };
     architectures.into_iter().map(file).collect()
 }
 
-fn root_path(folder: &str, keys: &Keys) -> Result<Option<RootPath>, BadSet> {
-    let kind = keys.text("Type")?.ok_or(BadSet::Missing("Type"))?;
-    if kind == "BootFileOnly" {
-        return Ok(None);
+fn whole(path: &str, program: Program) -> Result<(), BadSet> {
+    match program {
+        Program::Cut { need } => Err(BadSet::CutBootFile { path: path.to_owned(), need }),
+        _ => Ok(()),
     }
-    let path = keys.text("RootPath")?.ok_or(BadSet::Missing("RootPath"))?;
-    // The kernel resolves no names: NFS and HTTP roots elsewhere must begin with an address.
-    let has_address =
-        |rest: &str| rest.split([':', '/']).next().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok());
-    let root = match kind {
-        "HTTP" if path.strip_prefix("http://").is_some_and(has_address) => {
-            RootPath::Elsewhere(path.to_owned())
-        }
-        "HTTP" if path.contains("://") => {
-            return Err(BadSet::Wrong { key: "RootPath", want: "a URL with an IPv4 address" });
-        }
-        "HTTP" => RootPath::Ours(format!("{}/{}", escape(folder), escape(inside("RootPath", path)?))),
-        "NFS" if path.contains(':') && has_address(path) => RootPath::Elsewhere(format!("nfs:{path}")),
-        other => return Err(BadSet::Type(other.chars().take(40).collect())),
-    };
-    let (RootPath::Ours(text) | RootPath::Elsewhere(text)) = &root;
-    if text.len() > LONGEST_ROOT { Err(BadSet::RootPath(text.clone())) } else { Ok(Some(root)) }
+}
+
+fn bounded(key: &'static str, found: usize, most: usize) -> Result<(), BadSet> {
+    if found > most { Err(BadSet::TooMuch { key, found, most }) } else { Ok(()) }
+}
+
+impl Type {
+    fn read(text: &str) -> Result<Type, BadSet> {
+        [Type::Http, Type::Nfs, Type::BootFileOnly]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| BadSet::Type(text.escape_debug().take(40).collect()))
+    }
 }
 
 fn load_balance(keys: &Keys) -> Result<Option<Ipv4Addr>, BadSet> {
@@ -137,25 +248,12 @@ fn load_balance(keys: &Keys) -> Result<Option<Ipv4Addr>, BadSet> {
 }
 
 /// A path that stays in its folder.
-fn inside<'p>(key: &'static str, path: &'p str) -> Result<&'p str, BadSet> {
+pub(super) fn inside<'p>(key: &'static str, path: &'p str) -> Result<&'p str, BadSet> {
     let stays = !path.starts_with('/')
-        && !path.chars().any(char::is_control)
+        // TFTP clients write slashes as backslashes: one in a name would never be found.
+        && !path.chars().any(|c| c.is_control() || c == '\\')
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if stays { Ok(path) } else { Err(BadSet::Outside { key, path: path.escape_debug().take(200).collect() }) }
-}
-
-/// Percent-escapes everything but unreserved characters and slashes (RFC 3986 section 2.3).
-fn escape(path: &str) -> String {
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                escaped.push(byte.into())
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 struct Keys(BTreeMap<String, Value>);
@@ -196,7 +294,10 @@ impl Keys {
         };
         match self.0.get(key) {
             None => Ok(Vec::new()),
-            Some(Value::List(list)) => list.iter().map(text).collect(),
+            Some(Value::List(list)) => {
+                bounded(key, list.len(), MOST_ACCESS)?;
+                list.iter().map(text).collect()
+            }
             Some(_) => Err(wrong()),
         }
     }
@@ -232,12 +333,12 @@ mod tests {
     fn a_booter_needs_no_root_path() {
         let set = read(BOOTER).unwrap();
         assert_eq!((set.name.as_str(), set.id.to_string().as_str()), ("Rootstock", "0x81000001"));
-        assert_eq!(set.boot_file("i386").unwrap().as_str(), "x.nbi/i386/booter");
+        assert_eq!(set.boot_file("i386", "iMac14,2").unwrap().as_str(), "x.nbi/i386/booter");
         assert_eq!(
             (set.root.as_ref(), set.is_enabled, set.is_default, set.filter_only),
             (None, true, false, false)
         );
-        assert_eq!(set.boot_file("ppc"), None);
+        assert_eq!(set.boot_file("ppc", "PowerMac3,1"), None);
     }
 
     #[test]
@@ -291,23 +392,88 @@ mod tests {
         assert!(BootSet::read("x.nbi", &vec![b' '; LONGEST_PLIST + 1]).is_err());
     }
 
+    fn read_in(files: &[(&str, Program)], overrides: &Overrides, keys: &str) -> Result<BootSet, BadSet> {
+        let look = &|path: &str| files.iter().find(|(own, _)| *own == path).map(|(_, program)| *program);
+        BootSet::read_with("x.nbi", &xml(keys), &Surroundings { overrides, nfs: None, look })
+    }
+
+    const NARROW: Program = Program::Efi { ia32: true, x64: false };
+    const WIDE: Program = Program::Efi { ia32: false, x64: true };
+
     #[test]
-    fn root_paths_are_ours_or_begin_with_an_address() {
-        let root = |kind: &str, path: &str| {
-            let text = BOOTER.replace("BootFileOnly", kind);
-            read(&format!("{text}<key>RootPath</key><string>{path}</string>")).map(|set| set.root.unwrap())
+    fn a_boot_file_is_wanted_for_every_architecture_and_that_of_ppc_may_lie_at_the_top() {
+        let own = Overrides::default();
+        let keys = BOOTER.replace("<string>i386</string>", "<string>i386</string><string>ppc</string>");
+        let set = read_in(&[("i386/booter", WIDE), ("booter", Program::Unknown)], &own, &keys).unwrap();
+        assert_eq!(set.boot_file("ppc", "PowerMac3,1").unwrap().as_str(), "x.nbi/booter");
+        let error = read_in(&[("i386/booter", WIDE)], &own, &keys).unwrap_err().to_string();
+        assert_eq!(error, "its boot file ppc/booter is missing");
+    }
+
+    #[test]
+    fn without_architectures_a_set_is_for_ppc_unless_only_intel_macs_could_start_it() {
+        let own = Overrides::default();
+        let start = BOOTER.find("<key>BootFile").unwrap();
+        let ppc = read_in(&[("ppc/booter", Program::Unknown), ("i386/booter", WIDE)], &own, &BOOTER[start..]);
+        assert!(ppc.unwrap().boot_file("i386", "iMac14,2").is_none());
+        let intel = read_in(&[("i386/booter", WIDE)], &own, &BOOTER[start..]).unwrap();
+        assert!(intel.boot_file("i386", "iMac14,2").is_some());
+        let none = read_in(&[], &own, &BOOTER[start..]).unwrap_err().to_string();
+        assert_eq!(none, "its boot file ppc/booter is missing");
+    }
+
+    #[test]
+    fn a_mac_with_32_bit_firmware_gets_what_it_can_start_or_nothing() {
+        let own = Overrides::default();
+        let file = |files: &[(&str, Program)], model: &str| {
+            let set = read_in(files, &own, BOOTER).unwrap();
+            set.boot_file("i386", model).map(|file| file.as_str().to_owned())
         };
-        assert_eq!(
-            root("HTTP", "Net Install.dmg").unwrap(),
-            RootPath::Ours("x.nbi/Net%20Install.dmg".into())
-        );
-        let url = "http://10.0.1.7/NetBoot/x.dmg";
-        assert_eq!(root("HTTP", url).unwrap(), RootPath::Elsewhere(url.into()));
-        assert!(root("HTTP", "http://server/x.dmg").is_err());
-        assert_eq!(
-            root("NFS", "10.0.1.7:/nb:x.dmg").unwrap(),
-            RootPath::Elsewhere("nfs:10.0.1.7:/nb:x.dmg".into())
-        );
-        assert!(matches!(root("NFS", "NetBoot.dmg"), Err(BadSet::Type(_))));
+        let both = [("i386/booter", WIDE), ("i386/booter-ia32", NARROW)];
+        assert_eq!(file(&both, "MacBook1,1").as_deref(), Some("x.nbi/i386/booter-ia32"));
+        assert_eq!(file(&both, "iMac14,2").as_deref(), Some("x.nbi/i386/booter"));
+        assert_eq!(file(&both[..1], "MacBook1,1"), None);
+        assert_eq!(file(&[("i386/booter", NARROW)], "iMac14,2"), None);
+        assert!(file(&both[..1], "Unheard1,1").is_some(), "what is not known is not ruled out");
+        let fat = [("i386/booter", Program::Efi { ia32: true, x64: true })];
+        assert!(file(&fat, "MacBook1,1").is_some() && file(&fat, "iMac14,2").is_some());
+        let set = read_in(&both[..1], &own, BOOTER).unwrap();
+        assert!(!set.allows("i386", "MacBook1,1", "00:1b:63:aa:0f:02".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_boot_file_that_is_cut_off_is_no_boot_file() {
+        let cut = Program::Cut { need: 77 };
+        let error = read_in(&[("i386/booter", cut)], &Overrides::default(), BOOTER).unwrap_err().to_string();
+        assert!(error.contains("i386/booter has not all of its 77 bytes"), "{error}");
+        let files = [("i386/booter", WIDE), ("i386/booter-ia32", cut)];
+        assert!(matches!(read_in(&files, &Overrides::default(), BOOTER), Err(BadSet::CutBootFile { .. })));
+    }
+
+    #[test]
+    fn what_the_site_says_wins_and_obeys_the_same_rules() {
+        let mut own = Overrides {
+            name: Some("Lab".into()),
+            index: Some(77),
+            default: Some(true),
+            enabled: Some(false),
+            models: Some(vec!["iMac14,2".into()]),
+            macs: Some(vec!["0:1b:63:aa:f:1".parse().unwrap()]),
+            root_path: None,
+        };
+        let files = [("i386/booter", WIDE)];
+        let set = read_in(&files, &own, BOOTER).unwrap();
+        assert_eq!((set.name.as_str(), set.id.to_string().as_str()), ("Lab", "0x8100004d"));
+        assert_eq!((set.is_default, set.is_enabled), (true, false));
+        assert_eq!((set.access.enabled_systems.len(), set.access.enabled_macs.len()), (1, 1));
+        for index in [0, 65536, -1] {
+            own.index = Some(index);
+            let error = read_in(&files, &own, BOOTER).unwrap_err().to_string();
+            assert!(error.contains(&format!("index {index} is outside 1 to 65535")), "{error}");
+        }
+        own = Overrides { name: Some(" ".into()), ..Overrides::default() };
+        assert!(matches!(read_in(&files, &own, BOOTER), Err(BadSet::Missing("Name"))));
+        own.name = Some("n".repeat(247));
+        assert!(matches!(read_in(&files, &own, BOOTER), Err(BadSet::TooMuch { .. })));
     }
 }

@@ -6,6 +6,7 @@
 mod boot;
 mod bsdp;
 mod library;
+mod nbi;
 mod network;
 mod ports;
 mod rule;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::library::{Library, LibraryFragment};
+pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
 use self::rule::{check, printable};
@@ -48,6 +50,8 @@ pub struct Fragment {
     pub runner: RunnerFragment,
     /// `[library]`
     pub library: LibraryFragment,
+    /// `[nbi]`
+    pub nbi: NbiFragment,
 }
 
 /// The settings in force. Existing means valid; nothing re-checks it.
@@ -71,6 +75,8 @@ pub struct Config {
     pub runner: Runner,
     /// What imports may use.
     pub library: Library,
+    /// Boot sets.
+    pub nbi: Nbi,
 }
 
 /// Why settings are not in force.
@@ -157,6 +163,7 @@ impl Fragment {
             tftp: self.tftp.or(earlier.tftp),
             runner: self.runner.or(earlier.runner),
             library: self.library.or(earlier.library),
+            nbi: self.nbi.or(earlier.nbi),
         }
     }
 
@@ -178,6 +185,7 @@ impl Fragment {
             tftp: self.tftp.validate()?,
             runner: self.runner.validate()?,
             library: self.library.validate()?,
+            nbi: self.nbi.validate()?,
         })
     }
 }
@@ -185,13 +193,13 @@ impl Fragment {
 impl std::fmt::Display for Config {
     /// The settings in force as a file that would give the same: what `--check` prints.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Config { name, socket, network, ports, boot, bsdp, tftp, runner, library } = self;
+        let Config { name, socket, network, ports, boot, bsdp, tftp, runner, library, nbi } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
             Some(path) => writeln!(f, "socket = {:?}", path.display().to_string())?,
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
-        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{tftp}\n{runner}\n{library}")
+        write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{tftp}\n{runner}\n{library}\n{nbi}")
     }
 }
 

@@ -8,9 +8,11 @@
 //! | 404 | no such thing |
 //! | 409 | the state of things forbids it |
 //! | 413 | too long |
+//! | 411 | a body without a length |
 //! | 422 | readable, but what it asks for is wrong |
 //! | 500 | our fault; the cause is in the log |
 //! | 503 | not now |
+//! | 507 | no room on the disk |
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -20,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::runner::Problem;
 use crate::db::DbError;
 use crate::server::jobs::Full;
+use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
 use crate::server::token::NoRandomness;
 
@@ -130,6 +133,34 @@ impl From<RunError> for Refusal {
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
             }
             other => Refusal::fault(&other),
+        }
+    }
+}
+
+impl From<NbiError> for Refusal {
+    fn from(error: NbiError) -> Refusal {
+        let text = chain(&error);
+        match error {
+            NbiError::Absent(_) => Refusal::absent(text, "list them: rootstock nbi list"),
+            NbiError::Name(_) => Refusal::wrong(text, "give it a plain name that ends in .nbi"),
+            NbiError::Exists(folder) => Refusal::conflict(
+                text,
+                format!("delete it first, rootstock nbi delete {folder}, or import under another name"),
+            ),
+            NbiError::Busy => Refusal::conflict(text, "wait for its end, then try again"),
+            NbiError::SameId { .. } => {
+                Refusal::conflict(text, "give one of them another index: --index 1 to 4095")
+            }
+            NbiError::Room { .. } => Refusal::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                text,
+                "delete sets or images that nobody needs, or lower `library.keep-free`",
+            ),
+            NbiError::Archive(_)
+            | NbiError::Misplaced(_)
+            | NbiError::NotOffered { .. }
+            | NbiError::Side(_) => Refusal::wrong(text, ""),
+            NbiError::Disk { .. } => Refusal::fault(&error),
         }
     }
 }

@@ -1,45 +1,59 @@
 //! The boot folder: files opened without a way out of it, boot sets and loaders as they are now.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use tracing::{info, warn};
 
+use crate::api::admin::NbiState;
 use crate::netboot::dhcp::FileName;
-use crate::netboot::nbi::{BadSet, BootSet, LONGEST_PLIST};
+use crate::netboot::nbi::BootSet;
 use crate::netboot::pxe::Loaders;
 use crate::netboot::tftp::BootPath;
+use crate::server::clock::now_ms;
+use crate::server::nbi::scan::{Listing, Look, Rules, Shelved, beneath};
 
 /// A folder with boot files, looked at anew for each client: `rootstock media boot` takes effect at once.
 pub struct BootFolder {
     path: PathBuf,
+    rules: Rules,
     cache: Mutex<Cache>,
 }
 
 /// What the folder offers.
 #[derive(Debug, Default)]
-pub(super) struct Catalog {
+pub(in crate::server) struct Catalog {
+    /// Sets that are offered or switched off, no two with one id.
     pub sets: Vec<BootSet>,
     pub loaders: Loaders,
+    /// Every `.nbi` folder, in the order of names.
+    pub shelf: Vec<Shelved>,
 }
 
 /// The catalog and what it was made from.
 #[derive(Default)]
 struct Cache {
-    marks: Vec<Mark>,
+    seen: Seen,
+    /// When a set that is waited for may be quiet, milliseconds since 1970 UTC.
+    due_ms: Option<i64>,
     catalog: Arc<Catalog>,
 }
 
-/// A file or folder that the catalog depends on: name and, when it is there, inode, size and time of change.
-type Mark = (String, Option<(u64, u64, i64, i64)>);
+/// Everything that the catalog depends on.
+#[derive(Default, PartialEq, Eq)]
+struct Seen {
+    /// BIOS, 32-bit UEFI, 64-bit UEFI, ARM.
+    loaders: [bool; 4],
+    sets: Vec<(String, Listing)>,
+    /// Folders that were meant to be sets, and what is wrong with where they are.
+    strays: Vec<(String, &'static str)>,
+}
 
-const PLIST: &str = "NBImageInfo.plist";
 /// Most entries of one folder that are looked at.
 const MOST_ENTRIES: usize = 1000;
 
@@ -49,13 +63,27 @@ const X64: &str = "ipxe/snponly.efi";
 const ARM64: &str = "ipxe/snponly-arm64.efi";
 
 impl BootFolder {
-    /// A folder that need not exist yet.
+    /// A folder that need not exist yet; sets in it are offered as soon as they are whole.
     pub fn new(path: PathBuf) -> BootFolder {
-        BootFolder { path, cache: Mutex::default() }
+        BootFolder::with_rules(path, Rules::default())
     }
 
-    /// Opens a regular file. Symbolic links are followed within the folder, never out of it, not even while somebody
-    /// moves folders about (openat2 with RESOLVE_BENEATH).
+    /// The same, with what the settings say about sets.
+    pub fn with_rules(path: PathBuf, rules: Rules) -> BootFolder {
+        BootFolder { path, rules, cache: Mutex::default() }
+    }
+
+    /// The folder.
+    pub(in crate::server) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the settings say about sets.
+    pub(in crate::server) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Opens a regular file; see [`beneath`].
     pub(super) fn open(&self, path: &BootPath) -> io::Result<(File, fs::Metadata)> {
         let file = File::from(beneath(&self.root()?, path.as_str())?);
         let metadata = file.metadata()?;
@@ -67,121 +95,117 @@ impl BootFolder {
         self.root().and_then(|root| beneath(&root, path)).is_ok()
     }
 
-    fn root(&self) -> io::Result<OwnedFd> {
+    /// The folder itself, open.
+    pub(in crate::server) fn root(&self) -> io::Result<OwnedFd> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
         Ok(nix::fcntl::open(&self.path, flags, Mode::empty())?)
     }
 
-    /// Sets and loaders. Reads the folder's entries; parses property lists only when one of the files changed.
-    pub(super) fn catalog(&self) -> Arc<Catalog> {
-        let marks = self.marks();
+    /// Sets and loaders. Reads the folder's entries; looks into files only when one of them changed.
+    pub(in crate::server) fn catalog(&self) -> Arc<Catalog> {
+        let seen = self.look();
+        let now = now_ms();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.marks != marks {
-            let catalog = self.read(&marks);
-            info!(folder = %self.path.display(), sets = catalog.sets.len(), "the boot folder has changed");
-            *cache = Cache { marks, catalog: Arc::new(catalog) };
+        if cache.seen != seen || cache.due_ms.is_some_and(|due| due <= now) {
+            let catalog = self.read(&seen, now);
+            self.log(&cache.catalog.shelf, &catalog);
+            let due_ms = catalog.shelf.iter().filter_map(|set| set.due_ms).min();
+            *cache = Cache { seen, due_ms, catalog: Arc::new(catalog) };
         }
         cache.catalog.clone()
     }
 
-    /// Everything that the catalog depends on, in the order of names: loaders, and for each `.nbi` the folders that
-    /// hold its boot files, its property list last.
-    fn marks(&self) -> Vec<Mark> {
-        let mut names: Vec<String> = [BIOS, IA32, X64, ARM64].map(String::from).into();
-        for folder in entries(&self.path).into_iter().filter(|name| name.ends_with(".nbi")) {
-            let path = self.path.join(&folder);
-            names.extend(
-                entries(&path)
-                    .into_iter()
-                    .filter(|name| name != PLIST)
-                    .map(|name| format!("{folder}/{name}")),
-            );
-            names.push(format!("{folder}/{PLIST}"));
-        }
-        names.into_iter().map(|name| (name.clone(), mark(&self.path.join(&name)))).collect()
-    }
-
-    fn read(&self, marks: &[Mark]) -> Catalog {
-        let loader = |name: &str| {
-            let there = marks.iter().any(|(own, mark)| own == name && mark.is_some());
-            there.then(|| FileName::try_from(name.to_owned()).ok()).flatten()
+    fn look(&self) -> Seen {
+        let mut seen = Seen {
+            loaders: [BIOS, IA32, X64, ARM64].map(|name| self.path.join(name).is_file()),
+            ..Seen::default()
         };
-        let mut catalog = Catalog {
-            sets: Vec::new(),
-            loaders: Loaders {
-                bios: loader(BIOS),
-                ia32: loader(IA32),
-                x64: loader(X64),
-                arm64: loader(ARM64),
-            },
-        };
-        for (name, mark) in marks {
-            let Some(folder) = name.strip_suffix(PLIST).and_then(|name| name.strip_suffix('/')) else {
+        for name in entries(&self.path) {
+            let Ok(name) = name.into_string() else {
+                seen.strays
+                    .push((String::from("(a name that is no UTF-8)"), "its name is not UTF-8; rename it"));
                 continue;
             };
-            if mark.is_none() {
-                warn!(folder, "{folder} is not offered: it has no {PLIST}");
-                continue;
-            }
-            match self.read_set(folder) {
-                Ok(set) => match catalog.sets.iter().find(|other| other.id == set.id) {
-                    None => catalog.sets.push(set),
-                    Some(other) => {
-                        let (id, first) = (set.id, &other.folder);
-                        warn!(
-                            folder,
-                            "{folder} is not offered: {first} has the same image id {id}; change its Index"
-                        );
-                    }
-                },
-                Err(reason) => warn!(folder, "{folder} is not offered: {reason}"),
+            let path = self.path.join(&name);
+            if !name.starts_with('.') && path.is_dir() {
+                if name.ends_with(".nbi") {
+                    seen.sets.push((name, Listing::of(&path)));
+                } else {
+                    let inside = entries(&path).into_iter().filter_map(|inner| inner.into_string().ok());
+                    let sets = inside.filter(|inner| inner.ends_with(".nbi"));
+                    let deep =
+                        "it lies in a folder of the boot folder; move it up into the boot folder itself";
+                    seen.strays.extend(sets.map(|inner| (format!("{name}/{inner}"), deep)));
+                }
             }
         }
+        seen
+    }
+
+    fn read(&self, seen: &Seen, now_ms: i64) -> Catalog {
+        let loader = |index: usize, name: &str| {
+            let name = seen.loaders[index].then(|| FileName::try_from(name.to_owned()).ok());
+            name.flatten()
+        };
+        let mut catalog = Catalog {
+            loaders: Loaders {
+                bios: loader(0, BIOS),
+                ia32: loader(1, IA32),
+                x64: loader(2, X64),
+                arm64: loader(3, ARM64),
+            },
+            ..Catalog::default()
+        };
+        let Ok(root) = self.root() else { return catalog };
+        for (folder, listing) in &seen.sets {
+            let look = Look { root: &root, folder, rules: &self.rules, now_ms };
+            let mut shelved = look.shelve(listing.clone());
+            if let (NbiState::Offered | NbiState::Disabled, Some(set)) = (&shelved.state, &shelved.set) {
+                match catalog.sets.iter().find(|other| other.id == set.id) {
+                    None => catalog.sets.push(set.clone()),
+                    Some(other) => {
+                        let (id, first) = (set.id, &other.folder);
+                        let reason = format!("{first} has the same image id {id}; change its Index");
+                        shelved.state = NbiState::Refused { reason };
+                    }
+                }
+            }
+            catalog.shelf.push(shelved);
+        }
+        let stray = |(folder, reason): &(String, &'static str)| Shelved {
+            folder: folder.clone(),
+            state: NbiState::Refused { reason: (*reason).to_owned() },
+            set: None,
+            due_ms: None,
+            listing: Listing::default(),
+        };
+        catalog.shelf.extend(seen.strays.iter().map(stray));
         catalog
     }
 
-    fn read_set(&self, folder: &str) -> Result<BootSet, NotOffered> {
-        let file = File::from(beneath(&self.root()?, &format!("{folder}/{PLIST}"))?);
-        let mut plist = Vec::new();
-        file.take(LONGEST_PLIST as u64 + 1).read_to_end(&mut plist)?;
-        let set = BootSet::read(folder, &plist)?;
-        match set.boot_files.iter().find(|(_, file)| !self.has(file.as_str())) {
-            Some((_, missing)) => Err(NotOffered::NoBootFile(missing.to_string())),
-            None => Ok(set),
+    /// Says what became different, and not again what was said before.
+    fn log(&self, before: &[Shelved], catalog: &Catalog) {
+        info!(folder = %self.path.display(), sets = catalog.sets.len(), "the boot folder has changed");
+        for Shelved { folder, state, .. } in &catalog.shelf {
+            if before.iter().any(|old| old.folder == *folder && old.state == *state) {
+                continue;
+            }
+            match state {
+                NbiState::Refused { reason } => warn!(folder, "{folder} is not offered: {reason}"),
+                NbiState::Waiting { reason } => info!(folder, "{folder} is not offered yet: {reason}"),
+                NbiState::Offered => info!(folder, "{folder} is offered"),
+                NbiState::Disabled | NbiState::Unknown => info!(folder, "{folder} is switched off"),
+            }
         }
     }
 }
 
-/// Why a `.nbi` folder is left out.
-#[derive(Debug, thiserror::Error)]
-enum NotOffered {
-    #[error("{PLIST} cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
-    #[error("{0}")]
-    Bad(#[from] BadSet),
-    #[error("its boot file {0} is missing")]
-    NoBootFile(String),
-}
-
-fn beneath(root: &impl AsFd, path: &str) -> io::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    Ok(openat2(root, path, how)?)
-}
-
 /// Names in a folder, sorted; none when it cannot be read.
-fn entries(folder: &Path) -> Vec<String> {
+fn entries(folder: &Path) -> Vec<std::ffi::OsString> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).take(MOST_ENTRIES).collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).take(MOST_ENTRIES).collect();
     names.sort();
     names
-}
-
-fn mark(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 #[cfg(test)]
@@ -189,6 +213,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::netboot::nbi::INFO as PLIST;
 
     const INFO: &str = "<plist version=\"1.0\"><dict><key>Name</key><string>Rootstock</string><key>Index</key>
         <integer>1</integer><key>Kind</key><integer>1</integer><key>BootFile</key><string>booter</string>
@@ -229,6 +254,64 @@ mod tests {
         make_set(root.path(), "c.nbi", "no plist");
         fs::create_dir(root.path().join("d.nbi")).unwrap();
         assert_eq!(names(&BootFolder::new(root.path().into())), ["a.nbi"]);
+    }
+
+    fn states(folder: &BootFolder) -> Vec<NbiState> {
+        folder.catalog().shelf.iter().map(|set| set.state.clone()).collect()
+    }
+
+    fn with_settle(root: &Path, settle: std::time::Duration) -> BootFolder {
+        BootFolder::with_rules(root.into(), Rules { settle, nfs: None })
+    }
+
+    #[test]
+    fn a_set_whose_files_have_just_changed_is_waited_for_unless_an_import_put_it_there() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let folder = with_settle(root.path(), std::time::Duration::from_secs(3600));
+        assert!(matches!(states(&folder)[..], [NbiState::Waiting { .. }]), "{:?}", states(&folder));
+        assert!(names(&folder).is_empty());
+        fs::write(root.path().join("a.nbi/rootstock.toml"), "imported = true").unwrap();
+        assert_eq!(states(&folder), [NbiState::Offered]);
+        // Somebody copies over it.
+        let later = || fs::write(root.path().join("a.nbi/i386/booter"), "another booter");
+        let clock = std::time::Instant::now();
+        while states(&folder) == [NbiState::Offered] {
+            assert!(clock.elapsed().as_secs() < 60, "the change is not seen");
+            later().unwrap();
+        }
+        assert!(matches!(states(&folder)[..], [NbiState::Waiting { .. }]), "{:?}", states(&folder));
+    }
+
+    #[test]
+    fn a_set_that_has_become_quiet_is_offered_though_nothing_changed_since() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let folder = with_settle(root.path(), std::time::Duration::from_millis(300));
+        let clock = std::time::Instant::now();
+        while names(&folder).is_empty() {
+            assert!(clock.elapsed().as_secs() < 60, "{:?}", states(&folder));
+            std::thread::yield_now();
+        }
+        assert_eq!(states(&folder), [NbiState::Offered]);
+    }
+
+    #[test]
+    fn a_booter_that_is_growing_is_not_offered_before_its_end_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        make_set(root.path(), "a.nbi", INFO);
+        let booter = root.path().join("a.nbi/i386/booter");
+        // Apple's fat EFI head: one program of 64 bytes at 28.
+        let mut bytes = vec![0xb9, 0xfa, 0xf1, 0x0e];
+        for word in [1_u32, 0x0100_0007, 3, 28, 64, 0] {
+            bytes.extend(word.to_le_bytes());
+        }
+        let folder = BootFolder::new(root.path().into());
+        for length in [28, 60, 91, 92] {
+            bytes.resize(length, 1);
+            fs::write(&booter, &bytes).unwrap();
+            assert_eq!(names(&folder).len(), usize::from(length == 92), "{length}: {:?}", states(&folder));
+        }
     }
 
     #[test]

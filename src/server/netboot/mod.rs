@@ -38,6 +38,7 @@ use crate::api::timeline::ClientEvent;
 use crate::db::Db;
 use crate::netboot::offer::{Door, Policy, Then};
 use crate::netboot::tftp::Limits;
+use crate::server::nbi::scan::Rules;
 
 /// What the boot services are told. Plain data; [`Settings::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Settings {
     pub tftp_transfers: usize,
     /// HTTP connections at one time.
     pub http_connections: usize,
+    /// What holds for boot sets.
+    pub nbi: Rules,
 }
 
 /// Port numbers of the boot services.
@@ -101,6 +104,7 @@ impl Settings {
             tftp: Limits::default(),
             tftp_transfers: 384,
             http_connections: 512,
+            nbi: Rules::default(),
         }
     }
 }
@@ -147,7 +151,7 @@ pub async fn run(
     let (record, changes) = record::queue();
     let context = Arc::new(Context {
         http_port: sockets.http_address()?.port(),
-        folder: BootFolder::new(settings.boot.clone()),
+        folder: BootFolder::with_rules(settings.boot.clone(), settings.nbi.clone()),
         clients: clients::Clients::new(timeline, counters),
         lookout: facts::Lookout::default(),
         settings,

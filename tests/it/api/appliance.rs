@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Settings that take no fixed port.
-pub const FREE_PORTS: &str = "[ports]\nhttp = 0\nhttps = 0\ndhcp = 0\nproxy-dhcp = 0\ntftp = 0\n[library]\nkeep-free = '0'\nworkers = 2\n";
+pub const FREE_PORTS: &str = "[ports]\nhttp = 0\nhttps = 0\ndhcp = 0\nproxy-dhcp = 0\ntftp = 0\n[nbi]\nsettle = 0\n[library]\nkeep-free = '0'\nworkers = 2\n";
 
 /// A running appliance; stopped when dropped.
 pub struct Appliance {

@@ -5,6 +5,7 @@ mod binding;
 mod device;
 mod image;
 mod job;
+mod nbi;
 mod run;
 mod sequence;
 mod status;
@@ -58,6 +59,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::client))
         .routes(routes!(binding::list))
         .routes(routes!(binding::forget))
+        .routes(routes!(nbi::list, nbi::import))
+        .routes(routes!(nbi::show, nbi::delete))
+        .routes(routes!(nbi::edit))
         .routes(routes!(run::list))
         .routes(routes!(run::show))
         .routes(routes!(run::events))
