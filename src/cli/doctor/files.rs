@@ -268,7 +268,7 @@ mod tests {
     use crate::cli::finding::Verdict;
 
     const PLIST: &str = "<plist version=\"1.0\"><dict><key>Name</key><string>Lab</string><key>Index</key>
-        <integer>1</integer><key>BootFile</key><string>booter</string><key>Type</key><string>BootFileOnly</string>
+        <integer>1</integer><key>Kind</key><integer>1</integer><key>BootFile</key><string>booter</string><key>Type</key><string>BootFileOnly</string>
         <key>Architectures</key><array><string>i386</string></array></dict></plist>";
 
     fn folder(sets: &[&str]) -> tempfile::TempDir {
