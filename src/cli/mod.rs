@@ -18,6 +18,7 @@ mod interfaces;
 pub mod lease;
 pub mod media;
 pub mod model;
+pub mod nbi;
 pub mod netboot;
 pub mod nbi;
 mod output;

@@ -50,7 +50,7 @@ fn daemon(lab: &Lab, machine: &str, data: &Path) -> Running {
     ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let notify = format!("NOTIFY_SOCKET={}", socket.display());
     let config = data.with_extension("toml");
-    fs::write(&config, "name = \"Lab\"\n").unwrap();
+    fs::write(&config, "name = \"Lab\"\n[nbi]\nsettle = 0\n").unwrap();
     let arguments = [
         &notify,
         env!("CARGO_BIN_EXE_rootstockd"),

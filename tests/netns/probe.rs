@@ -136,5 +136,6 @@ fn a_probe_says_that_a_model_cannot_start_what_it_is_given() {
     let probe =
         |model: &str| rootstock(&lab, "mac", &["netboot", "probe", "--wait", "1", "--model", model]).1;
     says(step(&probe("MacBookPro15,1"), "Mac"), "warning", "T2 chip");
-    says(step(&probe("MacBook2,1"), "TFTP"), "warning", "MacBook2,1 has EFI, 32 bits");
+    // The only booter here is for 64 bits: a Mac with 32-bit firmware is not offered it.
+    says(step(&probe("MacBook2,1"), "LIST"), "fails", "no server answers");
 }

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Ward;
-use crate::cli::finding::{Finding, chain};
+use crate::api::admin::{NbiState, NbiSummary};
+use crate::cli::finding::{Finding, Verdict, chain};
 use crate::netboot::bsdp::ImageId;
-use crate::netboot::nbi::{BootSet, LONGEST_PLIST};
+use crate::netboot::nbi::{BootFile, BootSet, LONGEST_PLIST};
 
 /// Longest list of boot files that is read.
 const LONGEST_CONTENTS: u64 = 4 << 20;
@@ -46,7 +47,7 @@ pub struct Booter {
 pub fn check(ward: &Ward) -> (Vec<Finding>, Option<Booter>) {
     let boot = ward.data.join("boot");
     let mut findings = vec![made(&boot, ward)];
-    let (sets, booter) = sets(&boot);
+    let (sets, booter) = sets(&boot, ward.sets.as_deref());
     findings.extend(sets);
     (findings, booter)
 }
@@ -152,9 +153,8 @@ fn leads_elsewhere(server: &str, own: &[Ipv4Addr]) -> Option<String> {
     }
 }
 
-/// One finding for each set that cannot be offered, one for those that can.
-fn sets(boot: &Path) -> (Vec<Finding>, Option<Booter>) {
-    const TOPIC: &str = "boot sets";
+/// How the sets stand: by the daemon's own judgement where it runs, else by what can be seen without it.
+fn sets(boot: &Path, judged: Option<&[NbiSummary]>) -> (Vec<Finding>, Option<Booter>) {
     let mut names: Vec<String> = fs::read_dir(boot)
         .into_iter()
         .flatten()
@@ -163,27 +163,81 @@ fn sets(boot: &Path) -> (Vec<Finding>, Option<Booter>) {
         .filter(|name| name.ends_with(".nbi") && !name.starts_with('.'))
         .collect();
     names.sort();
-    let (mut findings, mut good, mut booter) = (Vec::new(), Vec::new(), None);
+    let seen: Vec<(String, Result<BootSet, String>)> =
+        names.into_iter().map(|name| (name.clone(), set(boot, &name))).collect();
+    let booter = seen.iter().find_map(|(_, set)| {
+        let set = set.as_ref().ok().filter(|set| set.is_enabled && set.load_balance.is_none())?;
+        let path = set.boot_files.first()?.file.as_str().to_owned();
+        Some(Booter { file: boot.join(&path), path })
+    });
+    let states: Vec<(String, State)> = match judged {
+        Some(judged) => judged.iter().map(of_daemon).collect(),
+        None => of_folder(seen),
+    };
+    (judge(states), booter)
+}
+
+/// How a set stands.
+enum State {
+    Offered(String),
+    SwitchedOff(String),
+    Waiting(String),
+    Refused(String),
+}
+
+fn of_daemon(set: &NbiSummary) -> (String, State) {
+    let name = set.facts.as_ref().map_or(&set.folder, |facts| &facts.name).clone();
+    let state = match &set.state {
+        NbiState::Offered => State::Offered(name),
+        NbiState::Disabled => State::SwitchedOff(name),
+        NbiState::Waiting { reason } => State::Waiting(reason.clone()),
+        NbiState::Refused { reason } => State::Refused(reason.clone()),
+        NbiState::Unknown => State::Waiting("its state is not known to this version".to_owned()),
+    };
+    (set.folder.clone(), state)
+}
+
+fn of_folder(seen: Vec<(String, Result<BootSet, String>)>) -> Vec<(String, State)> {
     let mut ids: BTreeMap<ImageId, String> = BTreeMap::new();
-    for name in &names {
-        let mut fails = |why: String| {
-            let remedy = "Macs are not offered it; copy it again, or correct its NBImageInfo.plist";
-            findings.push(Finding::fails(TOPIC, format!("{name}: {why}"), remedy));
-        };
-        match set(boot, name) {
-            Err(why) => fails(why),
+    let mut states = Vec::new();
+    for (folder, set) in seen {
+        let state = match set {
+            Err(why) => State::Refused(why),
             Ok(set) => match ids.get(&set.id) {
-                Some(other) => fails(format!("has the same id as {other} ({})", set.id)),
+                Some(other) => State::Refused(format!("it has the same id as {other} ({})", set.id)),
                 None => {
-                    ids.insert(set.id, name.clone());
-                    let path = set.boot_files[0].file.as_str().to_owned();
-                    if set.is_enabled && booter.is_none() {
-                        booter = Some(Booter { file: boot.join(&path), path });
-                    }
-                    good.push(if set.is_enabled { set.name } else { format!("{} (switched off)", set.name) });
+                    ids.insert(set.id, folder.clone());
+                    if set.is_enabled { State::Offered(set.name) } else { State::SwitchedOff(set.name) }
                 }
             },
+        };
+        states.push((folder, state));
+    }
+    states
+}
+
+/// One finding for each set that cannot be offered, one for those that can.
+fn judge(states: Vec<(String, State)>) -> Vec<Finding> {
+    const TOPIC: &str = "boot sets";
+    let (mut findings, mut good) = (Vec::new(), Vec::new());
+    for (folder, state) in states {
+        match state {
+            State::Offered(name) => good.push(name),
+            State::SwitchedOff(name) => good.push(format!("{name} (switched off)")),
+            State::Waiting(why) => {
+                findings.push(Finding::warning(TOPIC, format!("{folder}: {why}"), "wait until it is copied"));
+            }
+            State::Refused(why) => {
+                let remedy =
+                    "Macs are not offered it; rootstock nbi show tells more; copy it again, or correct it";
+                findings.push(Finding::fails(TOPIC, format!("{folder}: {why}"), remedy));
+            }
         }
+    }
+    // What is still being copied is told above, and is no failure.
+    let waits = findings.iter().all(|one| one.verdict == Verdict::Warning);
+    if good.is_empty() && waits && !findings.is_empty() {
+        return findings;
     }
     findings.push(match (good.is_empty(), findings.is_empty()) {
         (false, _) => Finding::ok(TOPIC, good.join(", ")),
@@ -194,7 +248,7 @@ fn sets(boot: &Path) -> (Vec<Finding>, Option<Booter>) {
         ),
         (true, false) => Finding::fails(TOPIC, "none can be offered", "see the lines above"),
     });
-    (findings, booter)
+    findings
 }
 
 fn set(boot: &Path, folder: &str) -> Result<BootSet, String> {
@@ -215,16 +269,20 @@ fn set(boot: &Path, folder: &str) -> Result<BootSet, String> {
             Err(format!("its boot file for {}, {}, is not there", absent.arch, absent.file.as_str()))
         }
         None => Ok(set),
+    let is_missing = |own: &&BootFile| set.load_balance.is_none() && !boot.join(own.file.as_str()).is_file();
+    match (set.boot_files.is_empty(), set.boot_files.iter().find(is_missing)) {
+        (true, _) => Err("it names no boot file".to_owned()),
+        (_, Some(own)) => Err(format!("its boot file for {}, {}, is not there", own.arch, own.file.as_str())),
+        (_, None) => Ok(set),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::finding::Verdict;
-
     const PLIST: &str = "<plist version=\"1.0\"><dict><key>Name</key><string>Lab</string><key>Index</key>
-        <integer>1</integer><key>BootFile</key><string>booter</string><key>Type</key><string>BootFileOnly</string>
+        <integer>1</integer><key>Kind</key><integer>1</integer>
+        <key>BootFile</key><string>booter</string><key>Type</key><string>BootFileOnly</string>
         <key>Architectures</key><array><string>i386</string></array></dict></plist>";
 
     fn folder(sets: &[&str]) -> tempfile::TempDir {
@@ -240,23 +298,31 @@ mod tests {
     #[test]
     fn good_sets_are_named_and_each_bad_one_with_its_reason() {
         let boot = folder(&["a.nbi"]);
-        let (found, booter) = sets(boot.path());
+        let (found, booter) = sets(boot.path(), None);
         assert_eq!((found.len(), found[0].verdict, found[0].text.as_str()), (1, Verdict::Ok, "Lab"));
         assert_eq!(booter.unwrap().path, "a.nbi/i386/booter");
         let boot = folder(&["a.nbi", "b.nbi", "c.nbi"]);
         fs::remove_file(boot.path().join("a.nbi/i386/booter")).unwrap();
         fs::create_dir(boot.path().join("d.nbi")).unwrap();
-        let (found, _) = sets(boot.path());
+        let (found, _) = sets(boot.path(), None);
         let text = found.iter().map(|one| one.text.clone()).collect::<Vec<_>>().join("\n");
         for words in [
             "a.nbi: its boot file for i386, a.nbi/i386/booter, is not there",
-            "c.nbi: has the same id as b.nbi",
+            "c.nbi: it has the same id as b.nbi",
             "d.nbi: its NBImageInfo.plist cannot be read",
             "Lab",
         ] {
             assert!(text.contains(words), "{text}");
         }
-        assert_eq!(sets(folder(&[]).path()).0[0].verdict, Verdict::Fails);
+        let refused = NbiSummary {
+            folder: "x.nbi".to_owned(),
+            state: NbiState::Refused { reason: "its booter is cut off".to_owned() },
+            size: 0,
+            facts: None,
+        };
+        let (found, _) = sets(boot.path(), Some(&[refused]));
+        assert!(found[0].text.contains("x.nbi: its booter is cut off") && found[1].verdict == Verdict::Fails);
+        assert_eq!(sets(folder(&[]).path(), None).0[0].verdict, Verdict::Fails);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::connection::{Appliance, Connection, Online};
 use super::finding::{Finding, Verdict};
 use super::interfaces::{self, Interface};
 use super::output::{say, say_json};
-use crate::api::admin::{Listener, Status};
+use crate::api::admin::{Listener, NbiSummary, Status};
 
 /// Where a packaged appliance keeps its data.
 const DATA: &str = "/var/lib/rootstock";
@@ -47,6 +47,8 @@ pub struct Doctor {
 struct Ward {
     /// The daemon, when it answers.
     status: Option<Status>,
+    /// Its boot sets, as it judges them.
+    sets: Option<Vec<NbiSummary>>,
     data: PathBuf,
     interfaces: Vec<Interface>,
     /// The interface that was named.
@@ -121,6 +123,7 @@ fn examine(verb: Doctor, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let told = status.as_ref().map(|status| PathBuf::from(&status.data));
     let ward = Ward {
         data: verb.data.or(told).unwrap_or_else(|| DATA.into()),
+        sets: status.as_ref().and_then(|_| appliance.client.get("/api/v1/nbi").ok()),
         status,
         interfaces: interfaces::all(),
         only: verb.interface,

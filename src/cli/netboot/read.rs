@@ -7,6 +7,7 @@ use crate::client::tftp::TftpError;
 use crate::netboot::bsdp::told::Told;
 use crate::netboot::bsdp::{CLASS, ImageId, MessageType};
 use crate::netboot::dhcp::code;
+use crate::netboot::nbi::{Program, Width};
 use crate::value::model::{Firmware, Model};
 
 /// A server that answered LIST.
@@ -45,63 +46,34 @@ pub fn winner(listed: &[Listed]) -> Option<&Listed> {
     })
 }
 
-/// What a booter is, by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Booter {
-    /// PE for 32 bits.
-    Ia32,
-    /// PE for 64 bits.
-    X64,
-    /// Apple's fat EFI binary, 0x0ef1fab9: both.
-    Fat,
-    /// PE for another machine.
-    Other(u16),
-    /// No EFI program.
-    No,
+/// What a booter is, for people.
+pub fn in_words(booter: Program) -> String {
+    match booter {
+        Program::Efi { ia32: true, x64: true } => "Apple's EFI program for 32 and 64 bits".to_owned(),
+        Program::Efi { ia32: true, x64: false } => "an EFI program of 32 bits".to_owned(),
+        Program::Efi { ia32: false, x64: true } => "an EFI program of 64 bits".to_owned(),
+        Program::Efi { ia32: false, x64: false } => "an EFI program for no Intel Mac".to_owned(),
+        Program::Unknown => "no EFI program".to_owned(),
+        Program::Cut { need } => format!("an EFI program that was cut off: it has {need} bytes"),
+    }
 }
 
-impl Booter {
-    /// Looks at the head: MZ, the offset of the PE header at 0x3c, its machine field (PE/COFF section 3.3.1).
-    pub fn of(bytes: &[u8]) -> Booter {
-        if bytes.starts_with(&0x0ef1_fab9_u32.to_le_bytes()) {
-            return Booter::Fat;
-        }
-        let machine = || {
-            let at = bytes.get(0x3c..0x40)?.try_into().map(u32::from_le_bytes).ok()?;
-            let head = bytes.get(usize::try_from(at).ok()?..)?;
-            let rest = head.strip_prefix(b"PE\0\0")?;
-            Some(u16::from_le_bytes(*rest.first_chunk()?))
-        };
-        match machine().filter(|_| bytes.starts_with(b"MZ")) {
-            Some(0x8664) => Booter::X64,
-            Some(0x014c) => Booter::Ia32,
-            Some(other) => Booter::Other(other),
-            None => Booter::No,
-        }
-    }
-
-    /// For people.
-    pub fn in_words(self) -> String {
-        match self {
-            Booter::Ia32 => "an EFI program of 32 bits".to_owned(),
-            Booter::X64 => "an EFI program of 64 bits".to_owned(),
-            Booter::Fat => "Apple's EFI program for 32 and 64 bits".to_owned(),
-            Booter::Other(machine) => format!("an EFI program for machine {machine:#06x}"),
-            Booter::No => "no EFI program".to_owned(),
-        }
-    }
-
-    /// Why this model's firmware would not start it; none for a model that nobody knows.
-    pub fn obstacle(self, model: Option<&Model>) -> Option<String> {
-        let good = match (self, model?.firmware) {
-            (Booter::Fat, Firmware::Efi32 | Firmware::Efi64) => true,
-            (Booter::Ia32, Firmware::Efi32) | (Booter::X64, Firmware::Efi64) => true,
-            _ => false,
-        };
-        let model = model?;
-        (!good).then(|| {
-            format!("{} has {}, and this is {}", model.identifier, model.firmware.in_words(), self.in_words())
-        })
+/// Why this model's firmware would not start a booter; of a model that nobody knows only what holds for all.
+pub fn obstacle(booter: Program, model: Option<&Model>) -> Option<String> {
+    let width = match model.map(|model| model.firmware) {
+        Some(Firmware::Efi32) => Some(Width::Bits32),
+        Some(Firmware::Efi64) => Some(Width::Bits64),
+        _ => None,
+    };
+    match (booter, width, model) {
+        (Program::Unknown | Program::Cut { .. }, _, _) => Some(format!("it is {}", in_words(booter))),
+        (_, Some(width), Some(model)) if !booter.starts_on(width) => Some(format!(
+            "{} has {}, and this is {}",
+            model.identifier,
+            model.firmware.in_words(),
+            in_words(booter)
+        )),
+        _ => None,
     }
 }
 
@@ -247,32 +219,17 @@ mod tests {
         assert_eq!(listed(1, 5, None).name(), "Rootstock");
     }
 
-    fn program(machine: u16) -> Vec<u8> {
-        let mut bytes = vec![0; 0x40];
-        bytes[..2].copy_from_slice(b"MZ");
-        bytes[0x3c] = 0x40;
-        bytes.extend(b"PE\0\0");
-        bytes.extend(machine.to_le_bytes());
-        bytes
-    }
-
     #[test]
-    fn a_booter_is_told_by_its_head_and_judged_by_the_models_firmware() {
+    fn a_booter_is_judged_by_the_models_firmware_and_what_is_none_by_nobodys() {
         let (old, new) = (by_identifier("MacBook2,1"), by_identifier("iMac14,2"));
-        for (bytes, kind, for_old, for_new) in [
-            (program(0x8664), Booter::X64, false, true),
-            (program(0x014c), Booter::Ia32, true, false),
-            (program(0xaa64), Booter::Other(0xaa64), false, false),
-            (vec![0xb9, 0xfa, 0xf1, 0x0e], Booter::Fat, true, true),
-            (vec![7; 100], Booter::No, false, false),
-        ] {
-            assert_eq!(Booter::of(&bytes), kind);
-            assert_eq!((kind.obstacle(old).is_none(), kind.obstacle(new).is_none()), (for_old, for_new));
-            assert_eq!(kind.obstacle(None), None);
+        for (ia32, x64) in [(false, true), (true, false), (true, true), (false, false)] {
+            let program = Program::Efi { ia32, x64 };
+            assert_eq!((obstacle(program, old).is_none(), obstacle(program, new).is_none()), (ia32, x64));
+            assert_eq!(obstacle(program, None), None);
         }
-        let mut far = program(0x8664);
-        far[0x3c..0x40].copy_from_slice(&[255; 4]);
-        assert_eq!(Booter::of(&far), Booter::No, "an offset outside the file");
+        for program in [Program::Unknown, Program::Cut { need: 9 }] {
+            assert!(obstacle(program, None).is_some() && obstacle(program, new).is_some());
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use super::read::{Booter, Listed, Script, describe, http_root, kernelcaches, tftp_remedy, winner};
+use super::read::{
+    Listed, Script, describe, http_root, in_words, kernelcaches, obstacle, tftp_remedy, winner,
+};
 use crate::cli::finding::{Finding, chain};
 use crate::client::dhcp::{AskError, Heard, Ports, ask};
 use crate::client::plain;
@@ -11,6 +13,7 @@ use crate::client::tftp::{self, Wish};
 use crate::netboot::bsdp::told::{DISCOVER, Told, ask_list, ask_select};
 use crate::netboot::bsdp::{ImageId, MessageType as Bsdp};
 use crate::netboot::dhcp::{CLIENT_PORT, MessageType, Request, SERVER_PORT, code};
+use crate::netboot::nbi::Program;
 use crate::value::model;
 use crate::value::{ByteSize, MacAddr, Model};
 
@@ -258,7 +261,7 @@ impl Probe {
         let wish = Wish { file: &confirmed.file, block_size: BLOCK, window: 1, most: LARGEST_BOOTER };
         let got = tftp::fetch(SocketAddrV4::new(confirmed.tftp, TFTP), wish)
             .map_err(|error| Finding::fails(TOPIC, chain(&error), tftp_remedy(&error)))?;
-        let kind = Booter::of(&got.bytes);
+        let kind = Program::of(&got.bytes, got.bytes.len() as u64);
         let facts = [
             format!(
                 "blocks of {} bytes from port {}, {} repeated",
@@ -266,24 +269,17 @@ impl Probe {
                 got.from.port(),
                 got.repeated
             ),
-            format!("it is {}", kind.in_words()),
+            format!("it is {}", in_words(kind)),
         ];
         let size = ByteSize(got.bytes.len() as u64);
         let text = format!("{}: {size} in {:.1} s", confirmed.file, got.took.as_secs_f32());
         let known = model::by_identifier(self.model.as_str());
-        let (text, remedy) = match kind.obstacle(known) {
-            None if kind != Booter::No => {
-                tell(Finding::ok(TOPIC, text).with(facts));
-                return Ok(());
-            }
-            None => (
-                format!("{text}, but it is no EFI program"),
-                "make the boot files again: rootstock media boot",
-            ),
-            Some(obstacle) => {
-                (format!("{text}, but {obstacle}"), "make the boot files again: rootstock media boot")
-            }
+        let Some(obstacle) = obstacle(kind, known) else {
+            tell(Finding::ok(TOPIC, text).with(facts));
+            return Ok(());
         };
+        let (text, remedy) =
+            (format!("{text}, but {obstacle}"), "make the boot files again: rootstock media boot");
         // Nothing more is proven by stopping here: servers and files after it can still be looked at.
         tell(Finding::warning(TOPIC, text, remedy).with(facts));
         Ok(())

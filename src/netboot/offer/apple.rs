@@ -17,7 +17,8 @@ use super::{
 use crate::netboot::bsdp::{self, Binding, Change, Confirmation};
 use crate::netboot::dhcp::{CLIENT_PORT, Destination, MessageType, Packet, Reply, SERVER_PORT, code};
 use crate::netboot::nbi::{BootSet, RootPath};
-use crate::value::{MacAddr, model};
+use crate::value::MacAddr;
+use crate::value::model::{self, Firmware};
 
 /// The set that `rootstock media boot` makes. What our boot environment needs is asked of Macs for this one only; Apple's own
 /// sets say themselves whom they are for.
@@ -127,6 +128,17 @@ impl Bsdp<'_> {
         (self.site.deployed == Deployed::Nothing(Then::Ignore)).then_some(Silence::NothingDeployed)
     }
 
+    /// The only sets for this Mac have no booter for its 32-bit firmware.
+    fn too_wide(&self) -> Option<Silence> {
+        let Self { request, site, .. } = self;
+        let known = model::by_identifier(&request.system)?;
+        // Whose model is not known is given any booter.
+        let fits_another = |set: &BootSet| set.is_enabled && set.boot_file(&request.arch, "").is_some();
+        let is_narrow = known.firmware == Firmware::Efi32 && site.sets.iter().any(fits_another);
+        let obstacle = "its EFI has 32 bits, and no set has a booter for that (`rootstock nbi show`)";
+        is_narrow.then_some(Silence::CannotRun { system: known.identifier, obstacle })
+    }
+
     /// What the timeline says beside an offer of our own set.
     fn remark(&self, set: &BootSet) -> &'static str {
         match self.site.deployed {
@@ -142,7 +154,7 @@ impl Bsdp<'_> {
     }
 
     fn nothing(&self) -> Silence {
-        if let Some(why) = self.admitting().find_map(|set| self.left_out(set)) {
+        if let Some(why) = self.admitting().find_map(|set| self.left_out(set)).or_else(|| self.too_wide()) {
             return why;
         }
         let visible = |text: &str| text.escape_debug().to_string();

@@ -3,6 +3,7 @@
 use super::tests::{IMAC, LIST, SERVER, ask_with, reason, selection, set};
 use super::*;
 use crate::netboot::fixture;
+use crate::netboot::nbi::Program;
 
 fn asked(class: &[u8], sets: &[BootSet], deployed: Deployed) -> Result<Answer, Unanswered> {
     let list = fixture::request(8, class, &[LIST]);
@@ -54,4 +55,16 @@ fn a_selection_of_what_is_left_out_fails() {
     let told =
         ask_with(&selection(SERVER, 0x8100_0001), Door::Dhcp, "10.0.1.93:68", &[ours()], rest).unwrap();
     assert!(told.started.is_none() && told.detail.ends_with("FAILED"), "{}", told.detail);
+}
+
+#[test]
+fn a_mac_with_32_bit_firmware_is_told_apart_from_one_that_no_set_is_for() {
+    let mut wide = ours();
+    wide.boot_files[0].program = Program::Efi { ia32: false, x64: true };
+    let silent = |sets: &[BootSet]| reason(asked(b"AAPLBSDPC/i386/MacBook2,1", sets, Deployed::Something));
+    assert!(silent(&[wide.clone()]).to_string().contains("its EFI has 32 bits"));
+    assert!(matches!(silent(&[]), Silence::NothingToOffer { .. }));
+    assert!(asked(IMAC, &[wide.clone()], Deployed::Something).is_ok());
+    wide.boot_files[0].ia32 = Some(FileName::try_from("rootstock.nbi/i386/booter-ia32".to_owned()).unwrap());
+    assert!(asked(b"AAPLBSDPC/i386/MacBook2,1", &[wide], Deployed::Something).is_ok());
 }
