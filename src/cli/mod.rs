@@ -20,7 +20,6 @@ pub mod media;
 pub mod model;
 pub mod nbi;
 pub mod netboot;
-pub mod nbi;
 mod output;
 mod progress;
 pub mod run;

@@ -259,16 +259,6 @@ fn set(boot: &Path, folder: &str) -> Result<BootSet, String> {
         format!("its NBImageInfo.plist cannot be read ({error}); is the set one folder too deep?")
     })?;
     let set = BootSet::read(folder, &plist).map_err(|error| chain(&error))?;
-    if set.boot_files.is_empty() {
-        return Err("it names no boot file".to_owned());
-    }
-    match set.boot_files.iter().find(|boot_file| !boot.join(boot_file.file.as_str()).is_file()) {
-        // Another server has it.
-        Some(_) if set.load_balance.is_some() => Ok(set),
-        Some(absent) => {
-            Err(format!("its boot file for {}, {}, is not there", absent.arch, absent.file.as_str()))
-        }
-        None => Ok(set),
     let is_missing = |own: &&BootFile| set.load_balance.is_none() && !boot.join(own.file.as_str()).is_file();
     match (set.boot_files.is_empty(), set.boot_files.iter().find(is_missing)) {
         (true, _) => Err("it names no boot file".to_owned()),

@@ -104,7 +104,7 @@ pub(super) enum Content {
 pub(super) fn content(input: &mut dyn Input, compression: Compression) -> Result<Content, SourceError> {
     let mut content = None;
     let looked = blocks(input, compression, &mut |block| {
-        content = Some(content_of(&block, compression)?);
+        content = Some(content_of(block, compression)?);
         Err(DecodeError::Sink(()))
     });
     match (content, looked) {
@@ -141,11 +141,14 @@ pub(super) fn run<E>(
     Ok(Decoded { size, checksums: Checksums { present: sums, ok: true } })
 }
 
+/// Who takes what was unpacked.
+type Taker<'a, E> = dyn FnMut(&[u8]) -> Result<(), DecodeError<E>> + 'a;
+
 /// Unpacks on a thread of its own; `take` gets block after block on this one.
 fn blocks<E>(
     input: &mut dyn Input,
     compression: Compression,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), DecodeError<E>>,
+    take: &mut Taker<'_, E>,
 ) -> Result<(), DecodeError<E>> {
     input.seek(SeekFrom::Start(0)).map_err(SourceError::read(0))?;
     thread::scope(|scope| {

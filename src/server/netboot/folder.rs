@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(states(&folder), [NbiState::Offered]);
         // Somebody copies over it.
         let later = || fs::write(root.path().join("a.nbi/i386/booter"), "another booter");
-        let clock = std::time::Instant::now();
+        let clock = crate::server::netboot::clients::now();
         while states(&folder) == [NbiState::Offered] {
             assert!(clock.elapsed().as_secs() < 60, "the change is not seen");
             later().unwrap();
@@ -300,7 +300,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         make_set(root.path(), "a.nbi", INFO);
         let folder = with_settle(root.path(), std::time::Duration::from_millis(300));
-        let clock = std::time::Instant::now();
+        let clock = crate::server::netboot::clients::now();
         while names(&folder).is_empty() {
             assert!(clock.elapsed().as_secs() < 60, "{:?}", states(&folder));
             std::thread::yield_now();

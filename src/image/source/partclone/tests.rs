@@ -89,7 +89,7 @@ fn version_2(used: &[bool], device: u64, mode: (u16, u16, u32, bool), bitmap: u8
 
 /// Version 0001, with or without what 64-bit programs added.
 fn version_1(used: &[bool], device: u64, gap: bool) -> Vec<u8> {
-    let mut file = b"partclone-imageHFS Plus\0\0\0\0\0\0\00001\0\0".to_vec();
+    let mut file = [&b"partclone-imageHFS Plus\0\0\0\0\0\0\0"[..], b"0001\0\0"].concat();
     file.extend_from_slice(&BLOCK.to_le_bytes());
     let count = used.iter().filter(|used| **used).count() as u64;
     for number in [device, used.len() as u64, count] {
