@@ -464,7 +464,11 @@ fn the_program_explains_itself_and_refuses_what_it_does_not_know() {
     let root = tempfile::tempdir().unwrap();
     let nowhere = run(&["--sysfs", root.path().to_str().unwrap()]);
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(String::from_utf8(nowhere.stderr).unwrap().starts_with("error: the appliance's certificate authority"));
+    assert!(
+        String::from_utf8(nowhere.stderr)
+            .unwrap()
+            .starts_with("error: the appliance's certificate authority")
+    );
 }
 
 #[test]

@@ -70,8 +70,12 @@ fn asked(
             assert!(of_address().all(|one| one.from != from), "a client's own place is free for it");
         }
         Admission::Deferred => {
-            let of_address = held.iter().filter(|one| one.from.ip() == from.ip());
-            assert!(of_address.count() >= share(most), "put off below its share");
+            let of_address = || held.iter().filter(|one| one.from.ip() == from.ip());
+            assert!(held.len() == most || of_address().count() >= share(most), "put off while there is room");
+            assert!(
+                of_address().any(|one| one.heard.is_none()),
+                "put off though its address has all it asked for"
+            );
         }
         Admission::Open { ends } => {
             if let Some(ends) = ends {

@@ -34,7 +34,7 @@ pub fn check(bytes: &[u8]) {
     }
     match &set.root {
         Some(RootPath::Ours(path)) => {
-            assert!(path.len() <= 220 && path.is_ascii() && !path.contains(char::is_whitespace));
+            assert!(path.len() <= 221 && path.is_ascii() && !path.contains(char::is_whitespace));
             let path = percent_decoded(path.as_bytes());
             let path = BootPath::parse(&path).expect("HTTP serves what option 17 names");
             assert!(path.as_str().starts_with(&format!("{FOLDER}/")));
@@ -42,7 +42,7 @@ pub fn check(bytes: &[u8]) {
         // Only with an export of the site's, which no file can say.
         Some(RootPath::OursByNfs(path)) => panic!("an export out of nowhere: {path}"),
         Some(RootPath::Elsewhere(path)) => {
-            assert!(path.len() <= 220 && (path.starts_with("http://") || path.starts_with("nfs:")));
+            assert!(path.len() <= 255 && (path.starts_with("http://") || path.starts_with("nfs:")));
         }
         None => {}
     }

@@ -106,7 +106,10 @@ pub fn check(bytes: &[u8]) {
         }
         (Err(silence), Err(again)) => {
             assert_eq!(silence, again, "asked again");
-            assert!(!matches!(silence.change.as_deref(), Some(Change::Bind { .. })), "bound without an answer");
+            assert!(
+                !matches!(silence.change.as_deref(), Some(Change::Bind { .. })),
+                "bound without an answer"
+            );
             assert_fit_for_a_log(&silence.reason.to_string());
         }
         _ => panic!("answered once, and once not"),
@@ -212,12 +215,15 @@ fn offered<'s>(site: &Site<'s>, request: &bsdp::Request, id: ImageId) -> &'s Boo
     site.sets.iter().find(may).expect("what is offered is there and allowed")
 }
 
+/// The options within one option 43.
+type Options<'r> = Vec<(u8, &'r [u8])>;
+
 /// What all ACKs have in common; gives the request and the options 43.
 fn acknowledged<'r>(
     told: &Answer,
     packet: &Packet<'_>,
     reply: &Packet<'r>,
-) -> (bsdp::Request, Vec<Vec<(u8, &'r [u8])>>) {
+) -> (bsdp::Request, Vec<Options<'r>>) {
     let request = bsdp::Request::read(packet).expect("an answered request can be read");
     assert_eq!(reply.option(code::CLASS_ID).as_deref(), Some(&b"AAPLBSDPC"[..]));
     assert_eq!(reply.message_type(), Some(MessageType::Ack));

@@ -1,3 +1,5 @@
+//! Images of every mode made by the format's rules, damaged ones, and any bytes at all.
+
 use std::convert::Infallible;
 use std::hash::Hasher as _;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write as _};
