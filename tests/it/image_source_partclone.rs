@@ -46,12 +46,12 @@ fn what_partclone_saves_is_read_as_partclone_restores_it() {
     let folder = tempfile::tempdir().unwrap();
     let (log, image) = (folder.path().join("log"), folder.path().join("saved.pc"));
     let (volume, restored) = (volume(folder.path()), folder.path().join("restored.img"));
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let [from, saved, to] = [&volume, &image, &restored].map(|path| path.to_str().unwrap());
     for (sums, extra) in [(true, &["-a1"][..]), (false, &["-a0"]), (true, &["-a1", "-k", "7"])] {
-        let save = [&["-c", "-F", "-s", &text(&volume), "-O", &text(&image)], extra].concat();
+        let save = [&["-c", "-F", "-s", from, "-O", saved], extra].concat();
         run("partclone.fat", &save, &log);
         fs::remove_file(&restored).ok();
-        run("partclone.restore", &["-C", "-s", &text(&image), "-O", &text(&restored)], &log);
+        run("partclone.restore", &["-C", "-s", saved, "-O", to], &log);
         let mut want = fs::read(&restored).unwrap();
         let (got, has_sums) = decode(&image);
         // A regular file ends with the last used block that was restored into it.
