@@ -11,7 +11,6 @@ mod discovery;
 mod dnssd;
 mod doctor;
 mod lab;
-mod lab;
 mod nbi;
 #[path = "../it/nbi_set.rs"]
 mod nbi_set;
