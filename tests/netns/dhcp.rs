@@ -153,7 +153,7 @@ fn lab() -> Lab {
 }
 
 fn settings(more: &str) -> String {
-    format!("[dhcp]\nenabled = true\nforce = true\nprobe-ms = 200\n{more}{SUBNET}")
+    format!("[nbi]\nsettle = 0\n[dhcp]\nenabled = true\nforce = true\nprobe-ms = 200\n{more}{SUBNET}")
 }
 
 /// Asks for an address with busybox's client: address, server, lease, router, domain.

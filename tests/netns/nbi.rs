@@ -145,11 +145,11 @@ fn a_mac_with_32_bit_firmware_sees_only_what_it_can_start() {
     let names = |model: &str| -> Vec<String> {
         images(&ask(&lab, model, LIST)).into_iter().map(|(_, name)| name).collect()
     };
-    assert_eq!(names("MacBook1,1"), ["Rootstock"]);
+    assert_eq!(names("MacBook2,1"), ["Rootstock"]);
     let narrow = served.folder.path().join("boot/yosemite.nbi/i386/booter-ia32");
     fs::write(narrow, b"a program for 32-bit firmware").unwrap();
-    assert_eq!(names("MacBook1,1"), ["Rootstock", "NetInstall of Yosemite ü"]);
-    let answer = ask(&lab, "MacBook1,1", &select(0x8100_1001));
+    assert_eq!(names("MacBook2,1"), ["Rootstock", "NetInstall of Yosemite ü"]);
+    let answer = ask(&lab, "MacBook2,1", &select(0x8100_1001));
     assert_eq!(Packet::parse(&answer).unwrap().file, b"yosemite.nbi/i386/booter-ia32");
     let answer = ask(&lab, "iMac14,2", &select(0x8100_1001));
     assert_eq!(Packet::parse(&answer).unwrap().file, b"yosemite.nbi/i386/booter");
