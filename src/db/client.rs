@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::AssertSqlSafe;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -17,6 +18,30 @@ pub const MOST_EVENTS: i64 = 500;
 
 /// Events kept of all clients.
 const MOST_EVENTS_OF_ALL: i64 = 200_000;
+
+/// Events that one statement adds: each statement is a way to the database's thread and back.
+const ROWS: usize = 64;
+
+/// `INSERT` of this many events.
+fn insert(rows: usize) -> String {
+    let row = |row: usize| {
+        let [a, b, c, d, e, f] = std::array::from_fn(|column| row * 6 + column + 1);
+        format!("(${a}, ${b}, ${c}, ${d}, ${e}, ${f})")
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!("INSERT INTO client_event (id, mac, at_ms, stage, answered, detail) VALUES {}", rows.join(", "))
+}
+
+/// `DELETE` of what is over the bound of this many clients.
+fn prune(clients: usize) -> String {
+    let macs: Vec<String> = (0..clients).map(|mac| format!("${}", mac + 2)).collect();
+    format!(
+        "DELETE FROM client_event WHERE id IN (SELECT id FROM
+         (SELECT id, ROW_NUMBER() OVER (PARTITION BY mac ORDER BY id DESC) AS place FROM client_event WHERE mac IN ({})) AS placed
+         WHERE place > $1)",
+        macs.join(", ")
+    )
+}
 
 impl Db {
     /// Adds events in one transaction and drops what is over the bounds.
@@ -33,28 +58,24 @@ impl Db {
         .bind(count)
         .fetch_one(&mut *tx)
         .await?;
-        for (id, event) in (last - count + 1..).zip(events) {
-            sqlx::query(
-                "INSERT INTO client_event (id, mac, at_ms, stage, answered, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(id)
-            .bind(event.mac.to_string())
-            .bind(event.at_ms)
-            .bind(word(&event.stage))
-            .bind(event.answered)
-            .bind(&event.detail)
-            .execute(&mut *tx)
-            .await?;
+        let first = last - count + 1;
+        for (id, events) in (first..).step_by(ROWS).zip(events.chunks(ROWS)) {
+            let mut query = sqlx::query(AssertSqlSafe(insert(events.len())));
+            for (id, event) in (id..).zip(events) {
+                query = query
+                    .bind(id)
+                    .bind(event.mac.to_string())
+                    .bind(event.at_ms)
+                    .bind(word(&event.stage))
+                    .bind(event.answered)
+                    .bind(&event.detail);
+            }
+            query.execute(&mut *tx).await?;
         }
-        for mac in events.iter().map(|event| event.mac).collect::<BTreeSet<_>>() {
-            sqlx::query(
-                "DELETE FROM client_event WHERE mac = $1 AND id <=
-                 (SELECT id FROM client_event WHERE mac = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
-            )
-            .bind(mac.to_string())
-            .bind(MOST_EVENTS)
-            .execute(&mut *tx)
-            .await?;
+        let macs: BTreeSet<MacAddr> = events.iter().map(|event| event.mac).collect();
+        for macs in macs.into_iter().collect::<Vec<_>>().chunks(ROWS) {
+            let query = sqlx::query(AssertSqlSafe(prune(macs.len()))).bind(MOST_EVENTS);
+            macs.iter().fold(query, |query, mac| query.bind(mac.to_string())).execute(&mut *tx).await?;
         }
         sqlx::query("DELETE FROM client_event WHERE id <= $1")
             .bind(last - MOST_EVENTS_OF_ALL)

@@ -33,7 +33,7 @@ const TAKEN_IN: usize = 256;
 /// Packets that are answered before the next are taken in.
 const ANSWERED: usize = 16;
 /// A Mac sends a handful of packets in a boot, and repeats each after two seconds or more (BSDPClient).
-const OF_A_MAC: Rate = Rate { a_second: 10, burst: 40 };
+const OF_A_MAC: Rate = Rate { a_second: 3, burst: 20 };
 /// A relay sends those of a whole building from one address.
 const OF_AN_ADDRESS: Rate = Rate { a_second: 100, burst: 400 };
 
