@@ -55,7 +55,9 @@ pub fn site(lab: &Lab, machine: &str, dhcp: &str) -> Site {
 impl Site {
     /// Replaces the settings.
     pub fn write(&self, dhcp: &str) {
-        fs::write(self.folder.path().join("rootstock.toml"), format!("name = 'Lab'\n{dhcp}")).unwrap();
+        // The boot set was copied just now, and is offered all the same.
+        let text = format!("name = 'Lab'\n{dhcp}\n[nbi]\nsettle = 0\n");
+        fs::write(self.folder.path().join("rootstock.toml"), text).unwrap();
     }
 
     fn command(&self, more: &[&str]) -> Command {
