@@ -494,7 +494,7 @@ fn http_serves_nothing_outside_the_boot_folder() {
 fn the_ipxe_script_names_this_server_and_what_is_missing() {
     let mut served = serve(|settings| {
         settings.https_port = 8443;
-        settings.kernel_arguments = "console=ttyS0".into();
+        settings.kernel_arguments = "console=ttyS0".parse().unwrap();
     });
     let (_, body) = served.http("GET /boot/ipxe?mac=80:e6:50:09:ed:a2 HTTP/1.1");
     let text = String::from_utf8(body).unwrap();
@@ -511,15 +511,16 @@ fn the_ipxe_script_names_this_server_and_what_is_missing() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_with_the_remedy() {
+fn a_port_that_is_taken_is_named_with_its_holder_and_the_remedy() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut settings = Settings::new(Path::new("/nonexistent").into());
     settings.listen = Ipv4Addr::LOCALHOST;
     settings.ports = Ports { dhcp: 0, proxy: 0, tftp: port, http: 0 };
     let error = Runtime::new().unwrap().block_on(async { Sockets::bind(&settings) }).unwrap_err();
-    assert!(matches!(error, BindError::Taken { service: "TFTP", port: at } if at == port));
-    assert!(error.to_string().contains("ss -lunpt"), "{error}");
+    assert!(matches!(error, BindError::Taken { service: "TFTP", port: at, .. } if at == port));
+    let holder = format!("(process {}); stop it", std::process::id());
+    assert!(error.to_string().contains(&holder), "{error}");
 }
 
 #[test]

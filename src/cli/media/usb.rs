@@ -21,13 +21,13 @@ use crate::cli::progress::Meter;
 use crate::device::{Device, Disk};
 use crate::image::partition;
 use crate::image::volume::{self as facts, Kind};
-use crate::media::arguments::{KernelArguments, USUAL};
 use crate::media::server::Server;
 use crate::media::stick::content::{self, Wishes};
 use crate::media::stick::layout::{self, Layout, SECTOR};
 use crate::media::stick::volume::{self, StickFile};
 use crate::media::stick::wifi::Network;
 use crate::media::stick::write;
+use crate::netboot::arguments::{KernelArguments, USUAL};
 use crate::value::{ByteSize, Secret};
 
 /// Label of the volume in lists of systems other than Apple's.

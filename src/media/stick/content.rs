@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use super::label;
 use super::volume::StickFile;
 use super::wifi::Network;
-use crate::media::arguments::KernelArguments;
 use crate::media::boot::{CONTENTS, Made};
 use crate::media::cpio::{Node, Tree};
 use crate::media::server::Server;
+use crate::netboot::arguments::KernelArguments;
 
 /// Files of the boot folder that stand on every stick, and where.
 const ALWAYS: [(&str, &str); 4] = [

@@ -47,6 +47,7 @@ pub use transfers::Transfers;
 use super::verdict::Verdicts;
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
+use crate::netboot::arguments::KernelArguments;
 use crate::netboot::offer::{Door, Policy, Then};
 use crate::netboot::pxe;
 use crate::netboot::tftp::{Cap, Limits};
@@ -70,7 +71,7 @@ pub struct Settings {
     /// Port of the HTTPS server, for the runner.
     pub https_port: u16,
     /// More kernel arguments for the boot environment.
-    pub kernel_arguments: String,
+    pub kernel_arguments: KernelArguments,
     /// What the site chose about BSDP.
     pub bsdp: Policy,
     /// What becomes of a Mac to which nothing is deployed.
@@ -115,8 +116,7 @@ impl Settings {
             advertise: None,
             host_name: String::from("rootstock"),
             https_port: 443,
-            // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
-            kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
+            kernel_arguments: KernelArguments::default(),
             bsdp: Policy::default(),
             without_deployment: Then::Boot,
             pxe: pxe::Policy::default(),
