@@ -83,13 +83,21 @@ impl Served {
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
+impl Served {
+    /// Stops it and waits for its end.
+    fn end(&mut self) {
         self.stop.cancel();
-        let ended = self.runtime.block_on(self.task.take().unwrap()).unwrap();
+        let Some(task) = self.task.take() else { return };
+        let ended = self.runtime.block_on(task).unwrap();
         if !std::thread::panicking() {
             ended.unwrap();
         }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -508,6 +516,23 @@ fn the_ipxe_script_names_this_server_and_what_is_missing() {
     let kernel = format!("kernel http://{}/boot/vmlinuz initrd=initramfs.cpio.zst", served.http);
     assert!(head.contains("text/plain") && text.contains(&kernel), "{head}\n{text}");
     assert!(text.contains("rootstock.server=https://127.0.0.1:8443 console=ttyS0"), "{text}");
+}
+
+#[test]
+fn an_offer_that_is_held_back_does_not_outlive_the_services() {
+    let mut served = serve(|settings| settings.offer_delay = Duration::from_secs(3600));
+    let pxe: &[(u8, &[u8])] =
+        &[(53, &[1]), (60, b"PXEClient:Arch:00007:UNDI:003016"), (93, &[0, 7]), (97, &[0; 17])];
+    let discover = request([0; 4], pxe);
+    let socket = socket();
+    socket.send_to(&discover, served.dhcp).unwrap();
+    // Answered after it, so it was taken in.
+    let list = request(LOCAL, &[(53, &[8]), (60, IMAC), (43, &[1, 1, 1, 2, 2, 1, 1])]);
+    ask(served.dhcp, &list);
+    assert_eq!(served.event().stage, Stage::List);
+    served.end();
+    // Whoever still waited would hold the other end of the timeline.
+    assert_eq!(served.events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
 }
 
 #[test]

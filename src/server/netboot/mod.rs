@@ -5,6 +5,7 @@
 //! * `clients`: who was seen, the timeline, what was logged already
 //! * [`bindings`](Bindings) and `record`: which Mac took which image, on disk before it is told
 //! * [`leases`](Leases), `probe` and `rivals`: addresses, where they are handed out here
+//! * `delayed`: offers that are held back
 //! * `facts`: the folder, addresses and interfaces, looked at no more often than needed
 //! * `dhcp` · `tftp`, `carrier`, `transfer` · `http`: receive, ask the wing, send, log
 //! * [`transfers`](Transfers): the TFTP transfers that run, for the administrator
@@ -14,6 +15,7 @@
 mod bindings;
 mod carrier;
 mod clients;
+mod delayed;
 mod dhcp;
 mod facts;
 mod folder;
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -130,9 +132,6 @@ impl Settings {
     }
 }
 
-/// Offers that are held back at one time; what is beyond goes out at once.
-const MOST_DELAYED: usize = 1024;
-
 /// What every service needs.
 struct Context {
     settings: Settings,
@@ -142,8 +141,8 @@ struct Context {
     verdicts: Verdicts,
     /// Where requests for addresses go; none: the site's DHCP server hands them out.
     desk: Option<leases::Desk>,
-    /// Room for offers that are held back.
-    delayed: Arc<Semaphore>,
+    /// Offers that are held back.
+    delayed: delayed::Delayed,
     /// Which Mac took which image.
     bindings: Arc<Bindings>,
     /// Changes of bindings on their way to the disk, with the answers that wait for them.
@@ -188,7 +187,7 @@ pub async fn run(
         verdicts: Verdicts::new(db.clone()),
         db,
         desk,
-        delayed: Arc::new(Semaphore::new(MOST_DELAYED)),
+        delayed: delayed::Delayed::new(stop.clone()),
         bindings,
         record,
     });
@@ -202,7 +201,7 @@ pub async fn run(
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
     services.spawn(record::write(changes, context.clone(), stop.clone()));
     services.spawn(tftp::serve(tftp, transfers, context.clone(), stop.clone()));
-    services.spawn(http::serve(http, context, stop.clone()));
+    services.spawn(http::serve(http, context.clone(), stop.clone()));
     let mut result = Ok(());
     while let Some(ended) = services.join_next().await {
         let ended = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
@@ -211,5 +210,6 @@ pub async fn run(
             stop.cancel();
         }
     }
+    context.delayed.ended().await;
     result
 }
