@@ -207,6 +207,11 @@ class Lab:
     def _last(text: str) -> str:
         return " · ".join(line.strip() for line in text.splitlines()[-5:] if line.strip())
 
+    def must_have_tagged(self):
+        """What the machine sent by its VLAN interface had the tag."""
+        if not self.machine.has_sent_in_vlan(5):
+            raise LabError(f"no frame of VLAN 5 came from {self.machine.mac} ({self.machine.wire})")
+
     def must_have_found(self):
         """The runner looked for the appliance by DNS-SD, and took this one."""
         found = FOUND.findall(self.machine.console_text())

@@ -54,6 +54,8 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
     lab.prepare(image, f"image-{number}", VLAN if boot.vlan else "")
     lab.boot(boot.firmware, disk_for(image, lab.folder / "decoded"), PATIENCE, number=number, named=not boot.finds)
     lab.compare(image)
+    if boot.vlan:
+        lab.must_have_tagged()
     if boot.finds:
         lab.must_have_found()
     if boot.leases:
