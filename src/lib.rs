@@ -8,7 +8,7 @@
 //! | 1 values | [`value`] |
 //! | 2 wings, pure | [`netboot`] · [`image`] · [`sequence`] |
 //! | 3 wire types | [`api`] |
-//! | 4 tools, one kind of effect each | [`store`] · [`db`] · [`client`] · [`device`] |
+//! | 4 tools, one kind of effect each | [`store`] · [`db`] · [`client`] · [`device`] · [`host`] |
 //! | 5 boot media | [`media`] |
 //! | 6 programs | [`server`] · [`runner`] · [`cli`] |
 
@@ -24,6 +24,7 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod db;
 pub mod device;
+pub mod host;
 pub mod store;
 
 #[cfg(feature = "cli")]

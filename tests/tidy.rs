@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 6] = [
     &["value"],
     &["netboot", "image", "sequence"],
     &["api"],
-    &["store", "db", "client", "device"],
+    &["store", "db", "client", "device", "host"],
     &["media"],
     &["server", "runner", "cli"],
 ];

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::media::apt::{AptError, Archive, Package};
-use crate::media::arguments::KernelArguments;
 use crate::media::cpio::Tree;
 use crate::media::efi::{BadProgram, with_load_options};
 use crate::media::folder::{self, File, FolderError};
@@ -36,6 +35,7 @@ use crate::media::packages::{
     SSH_LIBRARIES, SSH_PROGRAMS, Suite, WIFI_FILES, WIFI_LIBRARIES, WIFI_PROGRAMS,
 };
 use crate::media::server::Server;
+use crate::netboot::arguments::KernelArguments;
 
 /// The list of what was made: written last.
 pub const CONTENTS: &str = "contents.json";

@@ -17,9 +17,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::media::arguments::KernelArguments;
 use crate::media::cpio::Tree;
 use crate::media::server::Server;
+use crate::netboot::arguments::KernelArguments;
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,12 @@
 //! * [`intake`]: who is answered first when many ask
 //! * [`lease`]: addresses, where this server is the one that hands them out
 //! * [`ipxe`]: the script for those who run iPXE already
+//! * [`arguments`]: kernel arguments that every boot loader hands on as they are
 //! * [`tftp`]: a read transfer as a state machine that is told the time
 //!
 //! Owns: protocols and decisions as values. Must not know: sockets, files, clock, SQL.
 
+pub mod arguments;
 pub mod bsdp;
 pub mod dhcp;
 pub mod intake;

@@ -1,6 +1,7 @@
 //! What the runner was told: kernel command line, files baked into the boot environment, flags.
 //!
-//! Later wins: baked file < kernel command line < flag. Where none names the appliance it is looked for (`find`); what a technician
+//! Later wins: baked file < kernel command line < flag. Where none names the appliance, or the winner is empty (the kernel command line
+//! of a stick for any network), it is looked for (`find`); what a technician
 //! enters on the network page wins over all (`network::Kept`). Pure parsing here; [`Settings::read`] is the edge.
 //!
 //! | source | what |
@@ -296,6 +297,8 @@ mod tests {
         assert_eq!(settings.ntp_servers, ["10.0.0.1", "ntp.example"]);
         assert_eq!(settings.serial, [root.path().join("dev/ttyS1")]);
         assert_eq!(settings.console, Some(root.path().join("dev/tty1")));
+        put("proc/cmdline", "rootstock.server= quiet");
+        assert_eq!(Settings::read(flags()).unwrap().server, None, "looked for");
         let named = Flags { server: Some("https://flag".into()), ..flags() };
         assert_eq!(Settings::read(named).unwrap().server.as_deref(), Some("https://flag"));
     }

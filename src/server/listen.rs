@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::{Config, host_name};
+use crate::host::{Holders, Transport};
 use crate::netboot::lease::{Network as SubnetNetwork, Plan, Subnet};
 
 /// Connections that wait to be accepted: a lab that is switched on at once.
@@ -21,7 +22,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP port cannot be had.
-    #[error("{service} cannot listen on TCP port {port}: {}", remedy(.source, .key))]
+    #[error("{service} cannot listen on TCP port {port}: {}", remedy(.source, .key, .holders))]
     Port {
         /// `https`.
         service: &'static str,
@@ -29,6 +30,8 @@ pub enum ListenError {
         port: u16,
         /// Setting that names it.
         key: &'static str,
+        /// Who has it; nobody where that is not why.
+        holders: Holders,
         /// Why.
         #[source]
         source: io::Error,
@@ -79,10 +82,10 @@ pub enum ListenError {
     },
 }
 
-fn remedy(error: &io::Error, key: &str) -> String {
+fn remedy(error: &io::Error, key: &str, holders: &Holders) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("another program has it (`ss -ltnp` names it); stop that one, or set `{key}`")
+            format!("{holders} has it; stop that one, or set `{key}`")
         }
         io::ErrorKind::PermissionDenied => {
             format!("this account may not; start as root, give it CAP_NET_BIND_SERVICE, or set `{key}`")
@@ -100,7 +103,13 @@ pub fn https(port: u16) -> Result<TcpListener, ListenError> {
         }
         other => other,
     };
-    listener.map_err(|source| ListenError::Port { service: "https", port, key: "ports.https", source })
+    listener.map_err(|source| {
+        let holders = match source.kind() {
+            io::ErrorKind::AddrInUse => Holders::of(Transport::Tcp, port),
+            _ => Holders::default(),
+        };
+        ListenError::Port { service: "https", port, key: "ports.https", holders, source }
+    })
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -218,11 +227,12 @@ mod tests {
     use crate::server::config::Fragment;
 
     #[test]
-    fn a_taken_port_is_told_with_the_setting_that_names_it() {
+    fn a_taken_port_is_told_with_its_holder_and_the_setting_that_names_it() {
         let first = https(0).unwrap();
         let port = first.local_addr().unwrap().port();
         let error = https(port).unwrap_err().to_string();
         assert!(error.contains(&format!("TCP port {port}")) && error.contains("`ports.https`"), "{error}");
+        assert!(error.contains(&format!("(process {}) has it", std::process::id())), "{error}");
     }
 
     #[test]

@@ -375,6 +375,7 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         https_port,
         bsdp: config.bsdp.policy.clone(),
         without_deployment: config.boot.without_deployment,
+        kernel_arguments: config.boot.kernel_arguments.clone(),
         pxe: config.pxe.policy.clone(),
         offer_delay: config.pxe.offer_delay,
         tftp: Limits {

@@ -83,13 +83,21 @@ impl Served {
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
+impl Served {
+    /// Stops it and waits for its end.
+    fn end(&mut self) {
         self.stop.cancel();
-        let ended = self.runtime.block_on(self.task.take().unwrap()).unwrap();
+        let Some(task) = self.task.take() else { return };
+        let ended = self.runtime.block_on(task).unwrap();
         if !std::thread::panicking() {
             ended.unwrap();
         }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -494,7 +502,7 @@ fn http_serves_nothing_outside_the_boot_folder() {
 fn the_ipxe_script_names_this_server_and_what_is_missing() {
     let mut served = serve(|settings| {
         settings.https_port = 8443;
-        settings.kernel_arguments = "console=ttyS0".into();
+        settings.kernel_arguments = "console=ttyS0".parse().unwrap();
     });
     let (_, body) = served.http("GET /boot/ipxe?mac=80:e6:50:09:ed:a2 HTTP/1.1");
     let text = String::from_utf8(body).unwrap();
@@ -511,15 +519,33 @@ fn the_ipxe_script_names_this_server_and_what_is_missing() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_with_the_remedy() {
+fn an_offer_that_is_held_back_does_not_outlive_the_services() {
+    let mut served = serve(|settings| settings.offer_delay = Duration::from_secs(3600));
+    let pxe: &[(u8, &[u8])] =
+        &[(53, &[1]), (60, b"PXEClient:Arch:00007:UNDI:003016"), (93, &[0, 7]), (97, &[0; 17])];
+    let discover = request([0; 4], pxe);
+    let socket = socket();
+    socket.send_to(&discover, served.dhcp).unwrap();
+    // Answered after it, so it was taken in.
+    let list = request(LOCAL, &[(53, &[8]), (60, IMAC), (43, &[1, 1, 1, 2, 2, 1, 1])]);
+    ask(served.dhcp, &list);
+    assert_eq!(served.event().stage, Stage::List);
+    served.end();
+    // Whoever still waited would hold the other end of the timeline.
+    assert_eq!(served.events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_holder_and_the_remedy() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut settings = Settings::new(Path::new("/nonexistent").into());
     settings.listen = Ipv4Addr::LOCALHOST;
     settings.ports = Ports { dhcp: 0, proxy: 0, tftp: port, http: 0 };
     let error = Runtime::new().unwrap().block_on(async { Sockets::bind(&settings) }).unwrap_err();
-    assert!(matches!(error, BindError::Taken { service: "TFTP", port: at } if at == port));
-    assert!(error.to_string().contains("ss -lunpt"), "{error}");
+    assert!(matches!(error, BindError::Taken { service: "TFTP", port: at, .. } if at == port));
+    let holder = format!("(process {}); stop it", std::process::id());
+    assert!(error.to_string().contains(&holder), "{error}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rootstock::api::runner::BootMethod;
+use rootstock::runner::settings::{Flags, Settings};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -110,6 +112,27 @@ fn a_stick_is_sound_to_sgdisk_fsck_and_mtools_and_has_the_boot_files() {
     assert!(menu.contains(line) && menu.contains("initrd /rootstock/initramfs.cpio.zst\n"), "{menu}");
     assert_eq!(text_on(&volume, "EFI/BOOT/.disk_label.contentDetails"), "Rootstock");
     assert_eq!(file_on(&volume, "EFI/BOOT/.disk_label")[0], 1);
+}
+
+#[test]
+fn a_stick_without_a_server_tells_the_runner_to_look_for_it_whatever_is_baked_in() {
+    let data = data();
+    let output = usb(&data, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("will look for its appliance by DNS-SD"));
+    let menu = text_on(&volume(&data), "EFI/BOOT/grub.cfg");
+    let line = menu.lines().find_map(|line| line.trim().strip_prefix("linux /rootstock/vmlinuz ")).unwrap();
+    assert!(line.ends_with(" 'rootstock.server='"), "{line}");
+    // As the kernel shows it, and the runner of an initramfs that was made with an address reads it.
+    let root = data.path().join("root");
+    fs::create_dir_all(root.join("etc/rootstock")).unwrap();
+    fs::create_dir_all(root.join("proc")).unwrap();
+    fs::write(root.join("etc/rootstock/server"), "https://192.0.2.99\n").unwrap();
+    fs::write(root.join("etc/rootstock/ca.pem"), "pem").unwrap();
+    fs::write(root.join("proc/cmdline"), line.replace('\'', "") + "\n").unwrap();
+    let flags = Flags { root: Some(root), ..Flags::default() };
+    let settings = Settings::read(flags).unwrap();
+    assert_eq!((settings.server, settings.boot), (None, BootMethod::Usb));
 }
 
 #[test]

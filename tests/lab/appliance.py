@@ -16,10 +16,12 @@ class Appliance:
         self.daemon = None
         self.peak = 0
 
-    def start(self):
-        """Starts the daemon with its embedded defaults and waits until it answers."""
+    def start(self, settings: str = ""):
+        """Starts the daemon with its embedded defaults, or these settings, and waits until it answers."""
         self.socket.unlink(missing_ok=True)
-        words = self.network.command("box", self.programs / "rootstockd", "--data", self.data)
+        file = self.data.with_name("rootstockd.toml")
+        file.write_text(settings)
+        words = self.network.command("box", self.programs / "rootstockd", "--config", file, "--data", self.data)
         self.daemon = Process(words, self.log)
         deadline = time.monotonic() + 60
         while not self.socket.exists():
@@ -41,12 +43,11 @@ class Appliance:
             (cache / "fresh").touch()
         return result
 
-    def make_stick(self, to: Path) -> dict:
-        """Makes the file of a stick that finds this appliance."""
-        words = [
-            self.programs / "rootstock", "media", "usb", "--json", "--data", self.data, "--to", to,
-            "--server", self.network.box_address, "--yes",
-        ]
+    def make_stick(self, to: Path, names_appliance: bool = True) -> dict:
+        """Makes the file of a stick that is told where this appliance is, or that has to look for it."""
+        words = [self.programs / "rootstock", "media", "usb", "--json", "--data", self.data, "--to", to, "--yes"]
+        if names_appliance:
+            words += ["--server", self.network.box_address]
         return json.loads(run(*words, timeout=300))
 
     def words(self, *words) -> list:

@@ -8,6 +8,7 @@ Exit code 0: the disk has the image, compared by other programs than ours. 1: it
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -35,9 +36,39 @@ steps:
     apply_image:
       image: {image}
       destination: {{variable: SystemDisk}}
-  - name: Restart
+{more}  - name: Restart
     restart:
 """
+# Words of the runner's network page (`runner::network::Steps`) to the boot environment's own `ip` and kernel. It loads
+# no module: the kernel has to find 802.1Q by itself, as it has to for the page.
+VLAN = """\
+  - name: Make a VLAN interface and remove it
+    execute_script:
+      script: |
+        #!/bin/sh -eu
+        mkdir /run/wired-vlan5
+        ip link add link eth0 name vlan5 type vlan id 5
+        ip link set vlan5 up
+        ip address add 10.5.0.9/24 broadcast + dev vlan5
+        grep 'VID: 5' /proc/net/vlan/vlan5
+        for try in 1 2 3 4 5; do [ "$(cat /sys/class/net/vlan5/carrier)" = 1 ] && break; sleep 1; done
+        arping -D -f -c 3 -w 4 -I vlan5 10.5.0.1
+        grep -qx 1 /sys/class/net/vlan5/carrier
+        ip link delete vlan5
+        rmdir /run/wired-vlan5
+        [ ! -e /sys/class/net/vlan5 ]
+"""
+# The appliance as the DHCP server of a network that has no other.
+OWN_DHCP = """\
+[dhcp]
+enabled = true
+[[dhcp.subnet]]
+interface = "eth0"
+network = "{prefix}.0/24"
+pools = ["{prefix}.210-{prefix}.219"]
+"""
+# What the runner says when it found the appliance by DNS-SD.
+FOUND = re.compile(r"found .* at https://([0-9.]+)")
 # What the serial line says when a stage begins; the last one may come before us when the machine is quick.
 STAGES = (
     ("firmware", ">>Start "),
@@ -75,14 +106,22 @@ class Lab:
         for file in self.boot_files["files"]:
             say(f"  {file['path']}: {file['size'] / MIB:.1f} MiB")
 
-    def prepare(self, image: Path, name: str) -> float:
+    def lease_addresses(self):
+        """Takes the site's DHCP server away: the appliance, started again, hands out addresses itself."""
+        say("the site's DHCP server goes, the appliance takes its place")
+        self.network.stop_dhcp()
+        self.appliance.stop()
+        # Without `force`: it starts only because nobody else answers a DISCOVER any more.
+        self.appliance.start(OWN_DHCP.format(prefix=self.network.prefix))
+
+    def prepare(self, image: Path, name: str, more: str = "") -> float:
         """Imports `image`, deploys a sequence that applies it to Unknown Macs; gives the seconds of the import."""
         began = time.monotonic()
         say(f"importing {image.name}")
         self.appliance.ask("image", "import", image, "--name", name, timeout=3600)
         imported = time.monotonic() - began
         sequence = self.folder / f"{name}.yaml"
-        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME))
+        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME, more=more))
         # An unknown Mac runs what is deployed first: only this one shall be.
         for deployment in self.appliance.ask("deployment", "list"):
             self.appliance.tell("deployment", "delete", deployment["id"])
@@ -90,12 +129,13 @@ class Lab:
         self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
         return imported
 
-    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1) -> dict:
-        """Boots a machine, waits until its run has ended, and gives what was measured."""
+    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1, named=True) -> dict:
+        """Boots a machine, waits until its run has ended, and gives what was measured. A stick that is not `named` looks
+        for the appliance."""
         stick = self.folder / "stick.img"
         if firmware.startswith("usb"):
             say("making a stick")
-            self.appliance.make_stick(stick)
+            self.appliance.make_stick(stick, named)
         self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number, stick=stick)
         began, times, seen = time.monotonic(), {}, 0
         sent, boot_bytes = self.network.bytes_sent("box"), None
@@ -166,6 +206,29 @@ class Lab:
     @staticmethod
     def _last(text: str) -> str:
         return " · ".join(line.strip() for line in text.splitlines()[-5:] if line.strip())
+
+    def must_have_tagged(self):
+        """What the machine sent by its VLAN interface had the tag."""
+        if not self.machine.has_sent_in_vlan(5):
+            raise LabError(f"no frame of VLAN 5 came from {self.machine.mac} ({self.machine.wire})")
+
+    def must_have_found(self):
+        """The runner looked for the appliance by DNS-SD, and took this one."""
+        found = FOUND.findall(self.machine.console_text())
+        if found != [self.network.box_address]:
+            raise LabError(f"by DNS-SD the runner found {found or 'nothing'} instead of {self.network.box_address}")
+
+    def must_have_leased(self):
+        """Firmware, boot loader and boot environment, each got its address from the appliance."""
+        mac, pool = self.machine.mac, f"{self.network.prefix}.21"
+        leases = [lease for lease in self.appliance.ask("lease", "list") if lease["mac"] == mac]
+        held = {lease["address"] for lease in leases if lease["state"] == "bound"}
+        events = self.appliance.ask("client", "show", mac)["events"]
+        given = [event["detail"] for event in events if event["stage"] == "lease" and ": has " in event["detail"]]
+        own = re.findall(r"eth0 has address ([0-9.]+)/24", self.machine.console_text())
+        say(f"  leases: {', '.join(sorted(held))}; {'; '.join(given)}")
+        if len(given) < 3 or not held or not held.issuperset(own[-1:]) or not all(a.startswith(pool) for a in held):
+            raise LabError(f"leases {leases}, the machine has {own or 'no address'}; lease by lease: {given}")
 
     def compare(self, image: Path) -> dict:
         say("comparing the disk with an independent decode")

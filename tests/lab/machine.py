@@ -46,6 +46,7 @@ class Machine:
         self.serial = f"C02LABMAC{number:03}"
         self.disk = folder / "disk.raw"
         self.console = folder / "serial.log"
+        self.wire = folder / "wire.pcap"
         self.control = folder / "qmp.sock"
         self.console.write_bytes(b"")
         self.control.unlink(missing_ok=True)
@@ -63,6 +64,8 @@ class Machine:
             # boot/init looks for it: the runner's peak memory goes to the serial line.
             "-smbios", "type=11,value=rootstock.memory",
             "-netdev", f"tap,id=n0,ifname={network.tap},script=no,downscript=no",
+            # The heads of all its frames, as they are on the cable.
+            "-object", f"filter-dump,id=w0,netdev=n0,maxlen=64,file={self.wire}",
             # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
             "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile={'' if start == 'usb' else ',bootindex=1'}",
             "-drive", f"if=none,id=d0,format=raw,discard=unmap,detect-zeroes=unmap,file={self.disk}",
@@ -101,6 +104,11 @@ class Machine:
 
     def console_text(self) -> str:
         return self.console.read_text(errors="replace")
+
+    def has_sent_in_vlan(self, number: int) -> bool:
+        """Whether a frame of the machine carried this VLAN's tag (802.1Q: type 0x8100, priority 0, number)."""
+        sender = bytes.fromhex(self.mac.replace(":", ""))
+        return sender + b"\x81\x00" + number.to_bytes(2, "big") in self.wire.read_bytes()
 
     def running(self) -> bool:
         return self.process.running()

@@ -73,6 +73,10 @@ class Network:
             self.folder / "site-dhcp.log",
         )
 
+    def stop_dhcp(self):
+        """From now on nobody but the appliance may hand out addresses."""
+        self.dhcp.stop()
+
     def bytes_sent(self, role: str) -> int:
         """What `role` has put on the wire so far."""
         text = run("ip", "netns", "exec", self.spaces[role], "ip", "-json", "-stats", "link", "show", "eth0")

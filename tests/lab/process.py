@@ -32,7 +32,8 @@ class Process:
     def __init__(self, words: list, log: Path):
         self.name = next((Path(word).name for word in words[4:]), words[0])
         self.log = log
-        with log.open("wb") as output:
+        # Appended: the appliance is started again in one boot, and what it said before is still evidence.
+        with log.open("ab") as output:
             self.child = subprocess.Popen(
                 [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 # Ctrl-C is for the lab, which then stops its children in order.

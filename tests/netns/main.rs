@@ -7,6 +7,8 @@ mod bsdp_flood;
 mod clients;
 mod dhcp;
 mod dhcp_neighbours;
+mod dhcp_site;
+mod dhcp_states;
 mod discovery;
 mod dnssd;
 mod doctor;

@@ -7,9 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use nix::sys::statvfs::statvfs;
 
 use super::Ward;
-use super::sockets::Processes;
 use crate::cli::finding::{Finding, chain};
 use crate::cli::interfaces::Interface;
+use crate::host::Processes;
 use crate::value::ByteSize;
 
 /// Names of time services, as `/proc/PID/comm` cuts them.

@@ -25,6 +25,7 @@ use super::finding::{Finding, Verdict};
 use super::interfaces::{self, Interface};
 use super::output::{say, say_json};
 use crate::api::admin::{Listener, NbiSummary, Status};
+use crate::host::Processes;
 
 /// Where a packaged appliance keeps its data.
 const DATA: &str = "/var/lib/rootstock";
@@ -130,7 +131,7 @@ fn examine(verb: Doctor, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         wait: Duration::from_secs(verb.wait),
         now: now(),
     };
-    let processes = sockets::Processes::running();
+    let processes = Processes::running();
     tell(sockets::check(&ward, &processes));
     tell(machine::interfaces(&ward));
     tell(firewall::check(&ward));

@@ -13,9 +13,9 @@ use nix::ifaddrs::getifaddrs;
 
 use super::read_keys;
 use crate::media::apt::Archive;
-use crate::media::arguments::{KernelArguments, USUAL};
 use crate::media::boot::{self, Contents, Plan, Request};
 use crate::media::server::Server;
+use crate::netboot::arguments::{KernelArguments, USUAL};
 use crate::value::ByteSize;
 
 /// `rootstock media boot`
@@ -37,7 +37,8 @@ pub struct BootArguments {
     /// Let the holders of these keys sign in as root by SSH while a Mac is booted [default: nobody can]
     #[arg(long, value_name = "FILE")]
     ssh_authkeys: Option<PathBuf>,
-    /// Further kernel arguments for Macs with 32-bit EFI; the others get those of the setting netboot.kernel-arguments
+    /// Further kernel arguments for Macs with 32-bit EFI; the others get those of the setting
+    /// boot.kernel-arguments
     #[arg(long, value_name = "TEXT", default_value = USUAL, allow_hyphen_values = true)]
     kernel_arguments: KernelArguments,
     /// The static rootstock-runner [default: beside this program]

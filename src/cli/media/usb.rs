@@ -21,13 +21,13 @@ use crate::cli::progress::Meter;
 use crate::device::{Device, Disk};
 use crate::image::partition;
 use crate::image::volume::{self as facts, Kind};
-use crate::media::arguments::{KernelArguments, USUAL};
 use crate::media::server::Server;
 use crate::media::stick::content::{self, Wishes};
 use crate::media::stick::layout::{self, Layout, SECTOR};
 use crate::media::stick::volume::{self, StickFile};
 use crate::media::stick::wifi::Network;
 use crate::media::stick::write;
+use crate::netboot::arguments::{KernelArguments, USUAL};
 use crate::value::{ByteSize, Secret};
 
 /// Label of the volume in lists of systems other than Apple's.
@@ -41,7 +41,8 @@ pub struct UsbArguments {
     /// The stick (/dev/sdb: the whole disk), or a file to copy on to sticks later
     #[arg(long, value_name = "DEVICE|FILE")]
     to: PathBuf,
-    /// Address of the appliance that the Mac reports to [default: the one that the boot files were made with]
+    /// Address of the appliance that the Mac reports to [default: it is looked for by DNS-SD where the
+    /// stick is used, else a person is asked]
     #[arg(long, value_name = "ADDRESS")]
     server: Option<Server>,
     /// Let the holders of these keys sign in as root by SSH while a Mac is booted from this stick
@@ -278,7 +279,9 @@ fn tell(made: &Made, wishes: &Wishes, json: bool) -> anyhow::Result<ExitCode> {
     say(format!("{}: {} written, read back and compared", made.target.display(), ByteSize(made.bytes)))?;
     match &made.server {
         Some(server) => say(format!("the Mac will report to {server}"))?,
-        None => say("the Mac will report to the appliance that the boot files were made with")?,
+        None => {
+            say("the Mac will look for its appliance by DNS-SD, and ask for the address if it finds none")?
+        }
     }
     if wishes.wifi.is_some() {
         say("the password of the wireless network is readable on it: keep the stick as you keep a key")?;

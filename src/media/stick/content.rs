@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use super::label;
 use super::volume::StickFile;
 use super::wifi::Network;
-use crate::media::arguments::KernelArguments;
 use crate::media::boot::{CONTENTS, Made};
 use crate::media::cpio::{Node, Tree};
 use crate::media::server::Server;
+use crate::netboot::arguments::KernelArguments;
 
 /// Files of the boot folder that stand on every stick, and where.
 const ALWAYS: [(&str, &str); 4] = [
@@ -48,7 +48,7 @@ const LONGEST_FILE: u64 = 1 << 30;
 /// What is asked for beyond the boot files.
 #[derive(Clone, Debug)]
 pub struct Wishes {
-    /// Address of the appliance; none: the one in the boot environment, else it is looked for.
+    /// Address of the appliance; none: it is looked for, whatever address the boot files were made with.
     pub server: Option<Server>,
     /// Text of an `authorized_keys` file.
     pub ssh_keys: Option<String>,
@@ -147,10 +147,11 @@ fn texts(wishes: &Wishes) -> Vec<StickFile> {
 
 /// The boot menu. `cpuid -l`: the Macs of early 2006 have processors without 64-bit mode.
 fn menu(wishes: &Wishes) -> String {
-    let mut arguments = wishes.arguments.clone().and("rootstock.boot=usb");
-    if let Some(server) = &wishes.server {
-        arguments = arguments.and(&format!("rootstock.server={}", server.https()));
-    }
+    // Named with nothing behind it the appliance is looked for: the boot environment's own address holds on the network
+    // that its boot files were made for, and a stick is carried to others.
+    let server = wishes.server.as_ref().map(Server::https).unwrap_or_default();
+    let arguments = wishes.arguments.clone().and("rootstock.boot=usb");
+    let mut arguments = arguments.and(&format!("rootstock.server={server}"));
     let mut archives = String::from("/rootstock/initramfs.cpio.zst");
     for (wanted, (_, path)) in [(wishes.ssh_keys.is_some(), SSH), (wishes.wifi.is_some(), WIFI)] {
         if wanted {
@@ -171,7 +172,8 @@ fn menu(wishes: &Wishes) -> String {
 fn readme(wishes: &Wishes) -> String {
     let finds = match &wishes.server {
         Some(server) => format!("It reports to {}.", server.https()),
-        None => "It reports to the appliance that made it, or looks for one on the network.".to_owned(),
+        None => "It looks for the appliance that made it on the network, and asks for its address if it finds none."
+            .to_owned(),
     };
     let secret = match wishes.wifi {
         Some(_) => "\r\nThe password of a wireless network is readable on it: keep it as you keep a key.\r\n",

@@ -434,6 +434,11 @@ mod tests {
         let both = [("i386/booter", WIDE), ("i386/booter-ia32", NARROW)];
         assert_eq!(file(&both, "MacBook1,1").as_deref(), Some("x.nbi/i386/booter-ia32"));
         assert_eq!(file(&both, "iMac14,2").as_deref(), Some("x.nbi/i386/booter"));
+        for (unconfirmed, booter) in
+            [("Macmini2,1", "x.nbi/i386/booter-ia32"), ("MacBook3,1", "x.nbi/i386/booter")]
+        {
+            assert_eq!(file(&both, unconfirmed).as_deref(), Some(booter), "the best that is known");
+        }
         assert_eq!(file(&both[..1], "MacBook1,1"), None);
         assert_eq!(file(&[("i386/booter", NARROW)], "iMac14,2"), None);
         assert!(file(&both[..1], "Unheard1,1").is_some(), "what is not known is not ruled out");

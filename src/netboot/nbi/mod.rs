@@ -117,7 +117,8 @@ pub struct Access {
 }
 
 impl BootSet {
-    /// The boot file for a client: of its architecture, and for the width of its model's firmware where that is known.
+    /// The boot file for a client: of its architecture, and for the width of its model's firmware where the
+    /// table has it.
     pub fn boot_file(&self, arch: &str, system: &str) -> Option<&FileName> {
         let own = self.boot_files.iter().find(|own| own.arch == arch)?;
         let width = if arch == "i386" { width(system) } else { None };
@@ -154,10 +155,9 @@ impl BootSet {
     }
 }
 
-/// The width of a model's firmware, where it is known for sure.
+/// The width of a model's firmware, also where the table has it unconfirmed: it is the best that is known.
 fn width(system: &str) -> Option<Width> {
-    let model = model::by_identifier(system).filter(|model| model.unconfirmed.is_none())?;
-    match model.firmware {
+    match model::by_identifier(system)?.firmware {
         Firmware::Efi32 => Some(Width::Bits32),
         Firmware::Efi64 => Some(Width::Bits64),
         _ => None,

@@ -135,17 +135,38 @@ impl Bsdp<'_> {
         // Whose model is not known is given any booter.
         let fits_another = |set: &BootSet| set.is_enabled && set.boot_file(&request.arch, "").is_some();
         let is_narrow = known.firmware == Firmware::Efi32 && site.sets.iter().any(fits_another);
-        let obstacle = "its EFI has 32 bits, and no set has a booter for that (`rootstock nbi show`)";
+        let obstacle = match known.unconfirmed {
+            None => "its EFI has 32 bits, and no set has a booter for that (`rootstock nbi show`)",
+            Some(_) => {
+                "its EFI has 32 bits (not confirmed for this model), and no set has a booter for that \
+                 (`rootstock nbi show`)"
+            }
+        };
         is_narrow.then_some(Silence::CannotRun { system: known.identifier, obstacle })
     }
 
-    /// What the timeline says beside an offer of our own set.
-    fn remark(&self, set: &BootSet) -> &'static str {
-        match self.site.deployed {
-            Deployed::Nothing(Then::Boot) if set.folder == OUR_SET => {
-                "; nothing is deployed to it, the wizard will say so"
-            }
-            _ => "",
+    /// What the timeline says beside the offer of a set.
+    fn remark(&self, set: &BootSet) -> String {
+        let mut remark = String::new();
+        if self.site.deployed == Deployed::Nothing(Then::Boot) && set.folder == OUR_SET {
+            remark.push_str("; nothing is deployed to it, the wizard will say so");
+        }
+        if let Some(bits) = self.assumed_bits(set) {
+            let assumed = format!("; booter for {bits}-bit EFI, which is not confirmed for this model");
+            remark.push_str(&assumed);
+        }
+        remark
+    }
+
+    /// The bits of this model's EFI, where they decide which booter it is given and the table is not sure of them.
+    fn assumed_bits(&self, set: &BootSet) -> Option<u8> {
+        let Self { request, .. } = self;
+        let known = model::by_identifier(&request.system).filter(|known| known.unconfirmed.is_some())?;
+        let has_both = set.boot_files.iter().any(|own| own.arch == request.arch && own.ia32.is_some());
+        match known.firmware {
+            Firmware::Efi32 if has_both => Some(32),
+            Firmware::Efi64 if has_both => Some(64),
+            _ => None,
         }
     }
 
@@ -185,7 +206,7 @@ impl Bsdp<'_> {
         if let Some(set) = bound {
             detail.push_str(&format!(", bound to {}", set.name));
         }
-        detail.push_str(self.remark(default));
+        detail.push_str(&self.remark(default));
         if written.left_out > 0 {
             let room = format!("; {} left out, the client takes no longer packet", written.left_out);
             detail.push_str(&room);
@@ -264,10 +285,11 @@ impl Bsdp<'_> {
             to,
             also: None,
             detail: format!(
-                "DISCOVER of {}: bound to {} ({}), boot file {file}",
+                "DISCOVER of {}: bound to {} ({}), boot file {file}{}",
                 self.who(),
                 set.name,
-                set.id
+                set.id,
+                self.remark(set)
             ),
             started: Some(set.id),
             change: Some(Change::Seen { mac: *mac, system: Some(system.clone()), address: None }),

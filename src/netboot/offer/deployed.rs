@@ -68,3 +68,23 @@ fn a_mac_with_32_bit_firmware_is_told_apart_from_one_that_no_set_is_for() {
     wide.boot_files[0].ia32 = Some(FileName::try_from("rootstock.nbi/i386/booter-ia32".to_owned()).unwrap());
     assert!(asked(b"AAPLBSDPC/i386/MacBook2,1", &[wide], Deployed::Something).is_ok());
 }
+
+#[test]
+fn a_booter_that_is_chosen_by_an_unconfirmed_width_is_told_with_that() {
+    let words = "which is not confirmed for this model";
+    let mut both = ours();
+    both.boot_files[0].program = Program::Efi { ia32: false, x64: true };
+    let silent = reason(asked(b"AAPLBSDPC/i386/Macmini2,1", &[both.clone()], Deployed::Something));
+    assert!(silent.to_string().contains("32 bits (not confirmed for this model)"), "{silent}");
+    both.boot_files[0].ia32 = Some(FileName::try_from("rootstock.nbi/i386/booter-ia32".to_owned()).unwrap());
+    for (class, bits) in [
+        (&b"AAPLBSDPC/i386/Macmini2,1"[..], Some("; booter for 32-bit EFI")),
+        (b"AAPLBSDPC/i386/MacBook3,1", Some("; booter for 64-bit EFI")),
+        (b"AAPLBSDPC/i386/MacBook2,1", None),
+        (b"AAPLBSDPC/i386/iMac99,1", None),
+    ] {
+        let detail = asked(class, &[both.clone()], Deployed::Something).unwrap().detail;
+        assert_eq!(detail.contains(words), bits.is_some(), "{detail}");
+        assert!(detail.contains(bits.unwrap_or_default()), "{detail}");
+    }
+}

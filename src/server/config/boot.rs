@@ -1,10 +1,11 @@
-//! `[boot]`: which Macs are started.
+//! `[boot]`: which Macs are started, and how the kernel of the boot environment is.
 
 use std::fmt;
 
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::netboot::arguments::KernelArguments;
 use crate::netboot::offer::Then;
 
 /// `[boot]` as written.
@@ -13,19 +14,26 @@ use crate::netboot::offer::Then;
 pub struct BootFragment {
     /// What becomes of a Mac to which nothing is deployed: `boot` or `ignore`.
     pub without_deployment: Option<String>,
+    /// Further kernel arguments of the boot environment.
+    pub kernel_arguments: Option<String>,
 }
 
 /// `[boot]` in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
     /// What becomes of a Mac to which nothing is deployed.
     pub without_deployment: Then,
+    /// Further kernel arguments of the boot environment, where iPXE starts it. GRUB's stand in its menu.
+    pub kernel_arguments: KernelArguments,
 }
 
 impl BootFragment {
     /// This section, and `earlier` where this one is silent.
     pub(super) fn or(self, earlier: BootFragment) -> BootFragment {
-        BootFragment { without_deployment: self.without_deployment.or(earlier.without_deployment) }
+        BootFragment {
+            without_deployment: self.without_deployment.or(earlier.without_deployment),
+            kernel_arguments: self.kernel_arguments.or(earlier.kernel_arguments),
+        }
     }
 
     pub(super) fn validate(self) -> Result<Boot, ConfigError> {
@@ -40,7 +48,15 @@ impl BootFragment {
                 });
             }
         };
-        Ok(Boot { without_deployment })
+        let kernel_arguments = match self.kernel_arguments {
+            None => KernelArguments::default(),
+            Some(text) => text.parse().map_err(|_| ConfigError::Value {
+                key: "boot.kernel-arguments",
+                value: format!("`{}`", text.escape_debug()),
+                rule: "words of letters, digits and . , : ; = _ + - / @ % [ ], separated by spaces, at most 1024 bytes",
+            })?,
+        };
+        Ok(Boot { without_deployment, kernel_arguments })
     }
 }
 
@@ -50,6 +66,7 @@ impl fmt::Display for Boot {
             Then::Boot => "boot",
             Then::Ignore => "ignore",
         };
-        writeln!(f, "[boot]\nwithout-deployment = \"{word}\"")
+        writeln!(f, "[boot]\nwithout-deployment = \"{word}\"")?;
+        writeln!(f, "kernel-arguments = \"{}\"", self.kernel_arguments)
     }
 }

@@ -281,6 +281,17 @@ mod tests {
     }
 
     #[test]
+    fn kernel_arguments_are_the_usual_ones_the_written_ones_or_none() {
+        for (text, want) in [
+            ("", crate::netboot::arguments::USUAL),
+            ("[boot]\nkernel-arguments = ' nomodeset  console=tty0 '", "nomodeset console=tty0"),
+            ("[boot]\nkernel-arguments = ''", ""),
+        ] {
+            assert_eq!(parse(text).validate().unwrap().boot.kernel_arguments.to_string(), want);
+        }
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_with_key_value_and_rule() {
         for (text, want) in [
             ("[tftp]\nmax-block-size = 100", "`tftp.max-block-size` is `100`: 512 to 65464 bytes"),
@@ -290,6 +301,9 @@ mod tests {
             ("[library]\nkeep-free = 'much'", "`library.keep-free` is `much`"),
             ("[ports]\nhttp = 443", "`ports.http` and `ports.https` are both 443"),
             ("[boot]\nwithout-deployment = 'no'", "`boot.without-deployment` is `no`"),
+            ("[boot]\nkernel-arguments = 'a\"b'", "`boot.kernel-arguments` is `a\\\"b`: words of letters"),
+            ("[boot]\nkernel-arguments = 'quiet ; sleep 9'", "`boot.kernel-arguments` is `quiet ; sleep 9`"),
+            ("[boot]\nkernel-arguments = \"\"\"a\n${net0/mac}\"\"\"", "`a\\n${net0/mac}`"),
             ("[bsdp]\nbinding-days = 4000", "`bsdp.binding-days` is `4000`: 0 (for ever) to 3650 days"),
             ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
             ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),

@@ -195,16 +195,10 @@ async fn one(
             let change = answer.change.take();
             let told = Told { answer, arrived: *arrived, lane, socket: socket.clone() };
             let is_pxe_offer = door == Door::Dhcp && pxe::Client::claimed_by(&packet).is_some();
-            match context.delayed.clone().try_acquire_owned() {
-                Ok(room) if is_pxe_offer && !context.settings.offer_delay.is_zero() => {
-                    let context = context.clone();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(context.settings.offer_delay).await;
-                        send(told, &context).await;
-                        drop(room);
-                    });
-                }
-                _ => remember_and_send(change, told, context).await,
+            let is_late = is_pxe_offer && !context.settings.offer_delay.is_zero();
+            let told = if is_late { context.delayed.hold(told, context).err() } else { Some(told) };
+            if let Some(told) = told {
+                remember_and_send(change, told, context).await;
             }
         }
         Err(unanswered) => {

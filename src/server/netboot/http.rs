@@ -130,7 +130,7 @@ async fn script(
         files: &files,
         pair: &pair,
         server: &format!("https://{address}:{}", context.settings.https_port),
-        arguments: &context.settings.kernel_arguments,
+        arguments: &context.settings.kernel_arguments.to_string(),
         missing: &missing,
     }
     .text();

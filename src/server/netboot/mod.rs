@@ -5,6 +5,7 @@
 //! * `clients`: who was seen, the timeline, what was logged already
 //! * [`bindings`](Bindings) and `record`: which Mac took which image, on disk before it is told
 //! * [`leases`](Leases), `probe` and `rivals`: addresses, where they are handed out here
+//! * `delayed`: offers that are held back
 //! * `facts`: the folder, addresses and interfaces, looked at no more often than needed
 //! * `dhcp` · `tftp`, `carrier`, `transfer` · `http`: receive, ask the wing, send, log
 //! * [`transfers`](Transfers): the TFTP transfers that run, for the administrator
@@ -14,6 +15,7 @@
 mod bindings;
 mod carrier;
 mod clients;
+mod delayed;
 mod dhcp;
 mod facts;
 mod folder;
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,7 @@ pub use transfers::Transfers;
 use super::verdict::Verdicts;
 use crate::api::timeline::ClientEvent;
 use crate::db::Db;
+use crate::netboot::arguments::KernelArguments;
 use crate::netboot::offer::{Door, Policy, Then};
 use crate::netboot::pxe;
 use crate::netboot::tftp::{Cap, Limits};
@@ -70,7 +73,7 @@ pub struct Settings {
     /// Port of the HTTPS server, for the runner.
     pub https_port: u16,
     /// More kernel arguments for the boot environment.
-    pub kernel_arguments: String,
+    pub kernel_arguments: KernelArguments,
     /// What the site chose about BSDP.
     pub bsdp: Policy,
     /// What becomes of a Mac to which nothing is deployed.
@@ -115,8 +118,7 @@ impl Settings {
             advertise: None,
             host_name: String::from("rootstock"),
             https_port: 443,
-            // A Mac without a serial line skips it; the screen is named last and so is /dev/console.
-            kernel_arguments: String::from("console=ttyS0,115200 console=tty0"),
+            kernel_arguments: KernelArguments::default(),
             bsdp: Policy::default(),
             without_deployment: Then::Boot,
             pxe: pxe::Policy::default(),
@@ -130,9 +132,6 @@ impl Settings {
     }
 }
 
-/// Offers that are held back at one time; what is beyond goes out at once.
-const MOST_DELAYED: usize = 1024;
-
 /// What every service needs.
 struct Context {
     settings: Settings,
@@ -142,8 +141,8 @@ struct Context {
     verdicts: Verdicts,
     /// Where requests for addresses go; none: the site's DHCP server hands them out.
     desk: Option<leases::Desk>,
-    /// Room for offers that are held back.
-    delayed: Arc<Semaphore>,
+    /// Offers that are held back.
+    delayed: delayed::Delayed,
     /// Which Mac took which image.
     bindings: Arc<Bindings>,
     /// Changes of bindings on their way to the disk, with the answers that wait for them.
@@ -188,7 +187,7 @@ pub async fn run(
         verdicts: Verdicts::new(db.clone()),
         db,
         desk,
-        delayed: Arc::new(Semaphore::new(MOST_DELAYED)),
+        delayed: delayed::Delayed::new(stop.clone()),
         bindings,
         record,
     });
@@ -202,7 +201,7 @@ pub async fn run(
     services.spawn(dhcp::serve(Door::Proxy, proxy, context.clone(), stop.clone()));
     services.spawn(record::write(changes, context.clone(), stop.clone()));
     services.spawn(tftp::serve(tftp, transfers, context.clone(), stop.clone()));
-    services.spawn(http::serve(http, context, stop.clone()));
+    services.spawn(http::serve(http, context.clone(), stop.clone()));
     let mut result = Ok(());
     while let Some(ended) = services.join_next().await {
         let ended = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
@@ -211,5 +210,6 @@ pub async fn run(
             stop.cancel();
         }
     }
+    context.delayed.ended().await;
     result
 }

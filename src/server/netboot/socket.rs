@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::Settings;
 use super::Transfers;
+use crate::host::{Holders, Transport};
 use crate::netboot::dhcp::{CLIENT_PORT, Destination};
 
 /// Bytes that wait in the system for each UDP port.
@@ -35,14 +36,15 @@ pub struct Sockets {
 pub enum BindError {
     /// Another program has it.
     #[error(
-        "{service} port {port} is in use by another program; stop it (`ss -lunpt` shows which), or give Rootstock \
-         another port"
+        "{service} port {port} is in use by {holders}; stop it, or give Rootstock another port in `[ports]`"
     )]
     Taken {
         /// `DHCP`, `TFTP`, …
         service: &'static str,
         /// The port.
         port: u16,
+        /// Who has it.
+        holders: Holders,
     },
     /// Ports below 1024 need a privilege.
     #[error("{service} port {port} may not be opened: start Rootstock as root or with CAP_NET_BIND_SERVICE")]
@@ -78,19 +80,23 @@ impl Sockets {
     pub fn bind(settings: &Settings) -> Result<Sockets, BindError> {
         settings.interfaces.iter().try_for_each(|name| is_there(name))?;
         let at = |port| SocketAddrV4::new(settings.listen, port);
-        let named = |service, address: SocketAddrV4| {
+        let named = |service, transport, address: SocketAddrV4| {
             move |source: io::Error| {
                 let port = address.port();
                 match source.kind() {
-                    io::ErrorKind::AddrInUse => BindError::Taken { service, port },
+                    io::ErrorKind::AddrInUse => {
+                        BindError::Taken { service, port, holders: Holders::of(transport, port) }
+                    }
                     io::ErrorKind::PermissionDenied => BindError::Forbidden { service, port },
                     _ => BindError::Failed { service, address, source },
                 }
             }
         };
         let ports = settings.ports;
-        let udp = |service, port, shared| Datagrams::bind(at(port), shared).map_err(named(service, at(port)));
-        let http = listen(at(ports.http)).map_err(named("HTTP", at(ports.http)))?;
+        let udp = |service, port, shared| {
+            Datagrams::bind(at(port), shared).map_err(named(service, Transport::Udp, at(port)))
+        };
+        let http = listen(at(ports.http)).map_err(named("HTTP", Transport::Tcp, at(ports.http)))?;
         Ok(Sockets {
             // Shared: a DHCP server on the same machine keeps its port; both get every broadcast.
             dhcp: udp("DHCP", ports.dhcp, true)?,
