@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the answers mean.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::thread;
 
@@ -96,7 +96,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
-        let request = request.body(SendBody::from_reader(body)).map_err(|_| self.no_request(path))?;
+        let mut body = Whole { body, left: length };
+        let request = request.body(SendBody::from_reader(&mut body)).map_err(|_| self.no_request(path))?;
         let response = self.agent.run(request).map_err(|error| self.failed(&ask, error.into(), 1))?;
         if !response.status().is_success() {
             return Err(self.refusal(&ask, response));
@@ -344,4 +345,22 @@ fn serialize<B: Serialize>(body: &B) -> Result<Vec<u8>, ClientError> {
         address: "the request's body".into(),
         why: format!("it cannot be written as JSON: {error}"),
     })
+}
+
+/// A body that must have the length that was announced: where it ends early the sender would ask it for the rest for ever.
+struct Whole<'a> {
+    body: &'a mut dyn Read,
+    left: u64,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            let why = format!("what is sent ended {} bytes early", self.left);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
+        self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
+    }
 }

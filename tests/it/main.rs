@@ -14,6 +14,7 @@ mod image_source_encrypted;
 mod image_source_partclone;
 mod media;
 mod nbi;
+mod nbi_dmg;
 mod nbi_set;
 mod netboot;
 mod restore;

@@ -34,24 +34,24 @@ fn import(appliance: &Appliance, source: &Path, more: &[&str]) -> (i32, String) 
     rootstock(&appliance.data, &[&["nbi", "import", source.to_str().unwrap()], more].concat())
 }
 
-fn imported(appliance: &Appliance, source: &Path, more: &[&str]) -> Nbi {
+pub fn imported(appliance: &Appliance, source: &Path, more: &[&str]) -> Nbi {
     let (code, said) = import(appliance, source, &[more, &["--json"]].concat());
     assert_eq!(code, 0, "{said}");
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-fn is_refused(appliance: &Appliance, source: &Path, more: &[&str], with: &str) {
+pub fn is_refused(appliance: &Appliance, source: &Path, more: &[&str], with: &str) {
     let (code, said) = import(appliance, source, more);
     assert!(code == 1 && said.contains(with), "exit code {code}, without `{with}`: {said}");
     assert!(said.lines().last().unwrap().starts_with("error: "), "{said}");
 }
 
-fn sets(appliance: &Appliance) -> Vec<NbiSummary> {
+pub fn sets(appliance: &Appliance) -> Vec<NbiSummary> {
     appliance.admin().get("/api/v1/nbi").unwrap()
 }
 
 /// An appliance and a folder for sources.
-fn start() -> (TempDir, Appliance) {
+pub fn start() -> (TempDir, Appliance) {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     (folder, appliance)
@@ -82,7 +82,7 @@ fn zip_of(files: &[(&str, Vec<u8>)], prefix: &str) -> Vec<u8> {
 }
 
 /// An HFS+ volume with the files in a folder of its root.
-fn volume_of(files: &[(&str, Vec<u8>)], folder: &str) -> Vec<u8> {
+pub fn volume_of(files: &[(&str, Vec<u8>)], folder: &str) -> Vec<u8> {
     let mut device = MemoryBackend::new(16 << 20);
     let mut options = FormatOpts::default();
     options.volume_name = "Sets".into();

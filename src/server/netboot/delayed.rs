@@ -28,8 +28,8 @@ impl Delayed {
     }
 
     /// Sends the offer after the delay that the site wants. It comes back where there is no room for it.
-    pub(super) fn hold(&self, told: Told, context: &Arc<Context>) -> Result<(), Told> {
-        let Ok(room) = self.room.clone().try_acquire_owned() else { return Err(told) };
+    pub(super) fn hold(&self, told: Told, context: &Arc<Context>) -> Option<Told> {
+        let Ok(room) = self.room.clone().try_acquire_owned() else { return Some(told) };
         let (context, stop) = (context.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let delay = tokio::time::sleep(context.settings.offer_delay);
@@ -38,7 +38,7 @@ impl Delayed {
             }
             drop(room);
         });
-        Ok(())
+        None
     }
 
     /// Waits until nothing waits any more. Called when nobody holds offers back any longer.

@@ -196,7 +196,7 @@ async fn one(
             let told = Told { answer, arrived: *arrived, lane, socket: socket.clone() };
             let is_pxe_offer = door == Door::Dhcp && pxe::Client::claimed_by(&packet).is_some();
             let is_late = is_pxe_offer && !context.settings.offer_delay.is_zero();
-            let told = if is_late { context.delayed.hold(told, context).err() } else { Some(told) };
+            let told = if is_late { context.delayed.hold(told, context) } else { Some(told) };
             if let Some(told) = told {
                 remember_and_send(change, told, context).await;
             }
