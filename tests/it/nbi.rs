@@ -385,6 +385,7 @@ impl Read for Half {
 }
 
 /// Looks again until it is so.
+#[expect(clippy::disallowed_methods, reason = "a test that waits gives up at some time")]
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let clock = std::time::Instant::now();
     while !is_so() {

@@ -12,9 +12,14 @@ use super::binding::{LIST, SELECT, ask, dhcp_port, folder, send};
 
 const RESTART: &str = "name: Restart\nsteps:\n  - restart:\n";
 
+#[expect(clippy::disallowed_methods, reason = "a test that waits gives up at some time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// The timeline of a Mac, as soon as it has this many events: they are written behind the answers.
 fn timeline(appliance: &Appliance, mac: u8, events: usize) -> Client {
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = now() + Duration::from_secs(30);
     loop {
         let got: Result<Client, _> =
             appliance.admin().get(&format!("/api/v1/clients/02:00:00:00:00:{mac:02x}"));
@@ -23,7 +28,7 @@ fn timeline(appliance: &Appliance, mac: u8, events: usize) -> Client {
         {
             return client;
         }
-        assert!(Instant::now() < limit, "{events} events of Mac {mac} did not come: {got:?}");
+        assert!(now() < limit, "{events} events of Mac {mac} did not come: {got:?}");
     }
 }
 
