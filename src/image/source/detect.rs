@@ -2,7 +2,6 @@
 //!
 //! Owns: the table of formats, those that are read and those that are only called by their name.
 
-use super::partclone;
 use super::stream::Compression;
 use crate::image::field::Fields;
 
@@ -140,7 +139,7 @@ const FRONT: [(usize, &[u8], Detected); 24] = [
     (0, b"encrcdsa", Detected::Encrypted),
     (0, b"sprs", Detected::Sparse),
     (0, b"shdw", Detected::Foreign(Foreign::Asif)),
-    (0, partclone::MAGIC, Detected::Partclone),
+    (0, b"partclone-image", Detected::Partclone),
     (0, b"PK\x03\x04", Detected::Foreign(Foreign::Zip)),
     (0, b"PK\x05\x06", Detected::Foreign(Foreign::Zip)),
     (0, b"xar!", Detected::Foreign(Foreign::Xar)),

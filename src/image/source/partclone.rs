@@ -30,7 +30,6 @@ use super::error::{DecodeError, SourceError};
 use super::extent::{Extent, ExtentMap, Filling, NO_TABLE};
 use super::{Checksums, Codec, Decoded, Input, Piece, read_exact_at};
 use bitmap::{Bitmap, Run};
-pub(super) use header::MAGIC;
 use header::{Header, Sum};
 
 /// Most stretches of used blocks that the map for random access describes: 1 GiB of memory is not spent on a map.

@@ -5,9 +5,6 @@ use std::hash::Hasher as _;
 use crate::image::field::Fields;
 use crate::image::source::error::SourceError;
 
-/// What both versions begin with.
-pub(in crate::image::source) const MAGIC: &[u8] = b"partclone-image";
-
 /// Bytes that tell the version.
 pub(super) const SHORTEST: usize = 34;
 /// The header of version 0001.
