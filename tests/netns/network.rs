@@ -263,6 +263,10 @@ fn runner(lab: &Lab, folder: &Path, ca: &Path, lines: usize, until: &str) -> Vec
     fs::write(root.join("sys/class/net/eth0/address"), "02:00:00:00:00:09\n").unwrap();
     let arguments = [
         "120",
+        // `timeout` that is killed takes its child along.
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
         env!("CARGO_BIN_EXE_rootstock-runner"),
         "--ca",
         ca.to_str().unwrap(),
