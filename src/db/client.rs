@@ -19,8 +19,9 @@ pub const MOST_EVENTS: i64 = 500;
 /// Events kept of all clients.
 const MOST_EVENTS_OF_ALL: i64 = 200_000;
 
-/// Events that one statement adds: each statement is a way to the database's thread and back.
-const ROWS: usize = 64;
+/// Events that one statement adds: each statement is a way to the database's thread and back, and each parameter of it is
+/// searched for among the others.
+const ROWS: usize = 16;
 
 /// `INSERT` of this many events.
 fn insert(rows: usize) -> String {

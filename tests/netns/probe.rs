@@ -7,6 +7,7 @@ use rootstock::api::timeline::Stage;
 use serde_json::Value;
 
 use crate::lab::{Lab, Running};
+use crate::nbi_set::plain;
 use crate::served::{Served, serve};
 
 /// A program that firmware of 64 bits would start.
@@ -128,6 +129,26 @@ fn a_probe_stops_at_tftp_where_that_is_not_served_and_at_http_where_boot_files_a
     let (_, walked) = rootstock(&lab, "mac", &probe);
     says(step(&walked, "TFTP"), "warning", "no EFI program");
     says(step(&walked, "HTTP"), "fails", "has no vmlinuz");
+}
+
+#[test]
+fn a_probe_walks_through_a_set_of_apples_to_its_root_image() {
+    let mut lab = Lab::new();
+    lab.plug("server", "eth0", "lan", &["10.77.0.1/24"]);
+    lab.plug("mac", "eth0", "lan", &["10.77.0.50/24"]);
+    let served = serve(&lab, "server", |settings| {
+        fs::remove_dir_all(settings.boot.join("rootstock.nbi")).unwrap();
+        plain("Sierra", "<integer>7</integer>").write(&settings.boot.join("Sierra.nbi"));
+    });
+    let probe = ["netboot", "probe", "--wait", "1", "--server", "10.77.0.1", "--model", "iMac14,2"];
+    let (code, walked) = rootstock(&lab, "mac", &probe);
+    assert_eq!((code, &walked["stopped_at"]), (0, &Value::Null), "{walked:#}");
+    says(step(&walked, "SELECT"), "ok", "Sierra.nbi/i386/booter");
+    says(step(&walked, "kernelcache"), "ok", "Sierra.nbi/i386/x86_64/kernelcache");
+    says(step(&walked, "root image"), "ok", "Sierra.nbi/NetInstall.dmg");
+    fs::remove_file(served.folder.path().join("boot/Sierra.nbi/i386/x86_64/kernelcache")).unwrap();
+    let (code, walked) = rootstock(&lab, "mac", &probe);
+    assert_eq!((code, &walked["stopped_at"]), (1, &"kernelcache".into()), "{walked:#}");
 }
 
 #[test]

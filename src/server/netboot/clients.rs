@@ -10,11 +10,14 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::api::timeline::{ClientEvent, Stage};
+use crate::netboot::intake::{Buckets, Rate};
 use crate::value::MacAddr;
 use crate::value::Model;
 
 /// Most entries of each table. A full one starts anew: what it held is learnt again from the next packets.
 const MOST: usize = 8192;
+/// Timeline lines of those that ask too often, all of them together: a flood shall not keep the database at work.
+const OF_SURPLUS: Rate = Rate { a_second: 100, burst: 1000 };
 /// How long a source is not complained about again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -42,12 +45,50 @@ pub struct Counters {
 /// When a source was last complained about, and how often it gave reason to since.
 type Complaint = (Instant, u64);
 
+/// What was complained about.
+#[derive(Default)]
+struct Complaints {
+    said: HashMap<(Ipv4Addr, &'static str), Complaint>,
+    /// When the table was full and was looked through for what is old.
+    searched: Option<Instant>,
+}
+
+impl Complaints {
+    fn may(&mut self, from: Ipv4Addr, about: &'static str, now: Instant) -> Option<u64> {
+        if let Some((last, held_back)) = self.said.get_mut(&(from, about)) {
+            if now.duration_since(*last) < QUIET {
+                *held_back += 1;
+                return None;
+            }
+            *last = now;
+            return Some(std::mem::take(held_back));
+        }
+        // A flood with forged sources fills the table; those that find no room are only counted.
+        self.has_room(now).then(|| {
+            self.said.insert((from, about), (now, 0));
+            0
+        })
+    }
+
+    /// A full table is looked through once a second, not for each packet of a flood.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let was_searched = |at: Instant| now.duration_since(at) < Duration::from_secs(1);
+        if self.said.len() >= MOST && !self.searched.is_some_and(was_searched) {
+            self.said.retain(|_, (last, _)| now.duration_since(*last) < QUIET);
+            self.searched = Some(now);
+        }
+        self.said.len() < MOST
+    }
+}
+
 pub(super) struct Clients {
     timeline: mpsc::Sender<ClientEvent>,
     pub(super) counters: Arc<Counters>,
     addresses: Mutex<HashMap<Ipv4Addr, MacAddr>>,
     models: Mutex<HashMap<MacAddr, Model>>,
-    complaints: Mutex<HashMap<(Ipv4Addr, &'static str), Complaint>>,
+    complaints: Mutex<Complaints>,
+    /// Lines of those that ask too often.
+    surplus: Mutex<Buckets<()>>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,6 +103,7 @@ impl Clients {
             addresses: Mutex::default(),
             models: Mutex::default(),
             complaints: Mutex::default(),
+            surplus: Mutex::new(Buckets::new(OF_SURPLUS)),
         }
     }
 
@@ -117,7 +159,8 @@ impl Clients {
 
     /// The same for a source that asks too often: it has half of the queue, the other half is for everybody else.
     pub(super) fn tell_if_quiet(&self, mac: MacAddr, stage: Stage, answered: bool, detail: String) {
-        if self.timeline.capacity() * 2 > self.timeline.max_capacity() {
+        let has_room = self.timeline.capacity() * 2 > self.timeline.max_capacity();
+        if has_room && held(&self.surplus).admits((), now()) {
             self.tell(mac, stage, answered, detail);
         } else {
             self.count(answered);
@@ -133,7 +176,7 @@ impl Clients {
     fn lose_event(&self) {
         self.counters.events_lost.fetch_add(1, Ordering::Relaxed);
         if self.may_complain(Ipv4Addr::UNSPECIFIED, "timeline").is_some() {
-            warn!("timeline entries are lost: they come faster than the database takes them");
+            warn!("timeline entries are left out: more come than the database is given");
         }
     }
 
@@ -160,28 +203,7 @@ impl Clients {
 
     /// Whether a complaint about this source is due, and how many were held back since the last.
     pub(super) fn may_complain(&self, from: Ipv4Addr, about: &'static str) -> Option<u64> {
-        let now = now();
-        let mut complaints = held(&self.complaints);
-        if complaints.len() >= MOST {
-            complaints.retain(|_, (last, _)| now.duration_since(*last) < QUIET);
-        }
-        let is_full = complaints.len() >= MOST;
-        match complaints.get_mut(&(from, about)) {
-            Some((last, held_back)) if now.duration_since(*last) < QUIET => {
-                *held_back += 1;
-                None
-            }
-            Some((last, held_back)) => {
-                *last = now;
-                Some(std::mem::take(held_back))
-            }
-            // A flood with forged sources fills the table; those that find no room are only counted.
-            None if is_full => None,
-            None => {
-                complaints.insert((from, about), (now, 0));
-                Some(0)
-            }
-        }
+        held(&self.complaints).may(from, about, now())
     }
 }
 
@@ -253,7 +275,7 @@ mod tests {
             clients.may_complain(Ipv4Addr::from(source), "DHCP");
             clients.learn(Ipv4Addr::from(source), MacAddr::new([2, 0, 0, 0, 0, 1]));
         }
-        assert!(held(&clients.complaints).len() <= MOST && held(&clients.addresses).len() <= MOST);
+        assert!(held(&clients.complaints).said.len() <= MOST && held(&clients.addresses).len() <= MOST);
     }
 
     #[test]
