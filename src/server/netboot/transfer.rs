@@ -216,7 +216,9 @@ impl Drive {
 
     fn perform(&mut self, step: Step, scratch: &mut Scratch) -> bool {
         let Some(open) = &self.open else { return true };
-        let ended = match step {
+        // Before anything is sent: who has the next block can be seen to have acknowledged the last.
+        self.ticket.is_at(&open.transfer);
+        match step {
             Step::SendOptions => {
                 let sent = self.socket.send(open.transfer.options());
                 !matches!(self.sent(sent), Some(Sent::Whole | Sent::NoRoom))
@@ -229,11 +231,7 @@ impl Drive {
                 let path = open.path.clone();
                 self.fail(Failure::Ended { path, end })
             }
-        };
-        if let Some(open) = &self.open {
-            self.ticket.is_at(&open.transfer);
         }
-        ended
     }
 
     fn not_received(&mut self, error: io::Error) -> bool {
