@@ -7,6 +7,7 @@ mod file;
 mod import;
 mod inspect;
 mod list;
+mod password;
 mod restore;
 mod show;
 mod verify;
@@ -35,8 +36,9 @@ pub enum Command {
     Decode(decode::Decode),
     /// Take an image file into the library
     #[command(after_help = "\
-The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
-import goes on.\n\
+The format is recognised by its content. FILE may be the first part of a file that was split (.aa, .000, .001), the folder of \
+a sparse bundle, or a tar archive of it. Only what the library does not hold yet is stored. Ctrl-C stops watching; the import \
+goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
     /// Images of the library
