@@ -14,6 +14,7 @@ mod image_source_damage;
 mod image_source_encrypted;
 mod image_source_partclone;
 mod image_source_split;
+mod image_volume;
 mod media;
 mod nbi;
 mod nbi_dmg;
