@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 use crate::value::{Digest, MacAddr, Model, Secret, Serial};
 
@@ -249,6 +250,16 @@ pub enum Action {
         source_partition: Option<u32>,
         /// Where to.
         destination: Destination,
+    },
+    /// Take an image from this Mac into the library. Repeatable: what the library holds is not sent again, and a capture
+    /// that was finished is not made twice. How it is sent: [`crate::api::capture`].
+    CaptureImage {
+        /// Name of the image; gets a new version.
+        image: String,
+        /// A note for the version; may be empty.
+        note: String,
+        /// What is taken.
+        source: CaptureSource,
     },
     /// Run a script. Not repeated after a reset: the run fails with that reason.
     ExecuteScript {

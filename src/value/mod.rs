@@ -5,6 +5,7 @@
 
 mod digest;
 mod identity;
+mod image_name;
 mod mac;
 pub mod model;
 mod secret;
@@ -12,6 +13,7 @@ mod size;
 
 pub use digest::{BadDigest, Digest};
 pub use identity::{BadIdentity, Model, Serial};
+pub use image_name::{IMAGE_NAME_RULE, is_image_name};
 pub use mac::{BadMac, MacAddr};
 pub use secret::Secret;
 pub use size::{BadSize, ByteSize};
