@@ -6,6 +6,7 @@
 //! | `POST /runner/v1/runs` (session token) | [`StartRun`] | [`RunTicket`] |
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
+//! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |

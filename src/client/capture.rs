@@ -80,6 +80,11 @@ impl<'w> HttpLibrary<'w> {
         })
     }
 
+    /// Whether the appliance is there, and the wish to stop.
+    pub fn watch(&self) -> &'w Watch {
+        self.watch
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Every change leaves the queue whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)

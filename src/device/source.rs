@@ -88,13 +88,6 @@ impl Source {
         self.held
     }
 
-    /// Whether a file was written to since it was opened, as far as its times say. A device has none.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub fn was_touched(&self) -> io::Result<bool> {
-        Ok(self.stamp.is_some() && self.stamp != Some(stamp(&self.file)?))
-    }
 }
 
 fn stamp(file: &File) -> io::Result<(u64, i128)> {
@@ -124,6 +117,11 @@ impl Origin for Source {
         }
         direct::forget(&self.file, offset, into.len() as u64)?;
         self.file.read_exact_at(into, offset)
+    }
+
+    /// By the times of a file; a device has none.
+    fn was_touched(&self) -> io::Result<bool> {
+        Ok(self.stamp.is_some() && self.stamp != Some(stamp(&self.file)?))
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use crate::api::capture::{Capture as Begun, CreateCapture, Made};
@@ -200,17 +200,6 @@ fn tell(
     json: bool,
 ) -> anyhow::Result<()> {
     let Captured { made, sent_chunks, sent, read, .. } = captured;
-    if source.was_touched()? {
-        bail!(
-            "{} was written to while it was read: {} {} was made of it, and may be of no single state; delete it: rootstock \
-             image delete {}@{}",
-            source.path().display(),
-            made.image,
-            made.version,
-            made.image,
-            made.version
-        );
-    }
     let proof = match source.is_held() {
         true => "nothing could mount the disk meanwhile, and it did not change",
         false => "the file did not change meanwhile",

@@ -41,6 +41,12 @@ pub trait Origin: Sync {
     /// # Errors
     /// As [`Origin::read_at`].
     fn read_again(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Whether somebody wrote to it since it was opened, as far as that can be told without reading.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn was_touched(&self) -> io::Result<bool>;
 }
 
 /// An origin as something to read and seek in.

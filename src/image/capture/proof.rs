@@ -6,6 +6,7 @@
 //!
 //! | what | where |
 //! |---|---|
+//! | length and time of the last change | of a file |
 //! | partition tables | first MiB and last 64 KiB of the disk |
 //! | volume headers (HFS+ counts its writes there), boot sectors, APFS block 0 | first and last 64 KiB of each volume |
 //! | APFS checkpoints: every transaction writes one | the descriptor area |
@@ -41,6 +42,9 @@ pub enum Changed {
         /// Where, on the disk or, for a cell, in the image.
         at: u64,
     },
+    /// A file has another length or time of change now.
+    #[error("the file was written to while it was read: its length or time of change is another one now")]
+    Touched,
     /// It cannot be read any more.
     #[error("reading the disk again at byte {at}")]
     Read {
@@ -89,6 +93,9 @@ impl Witness {
     /// # Errors
     /// [`Changed`] names what is different.
     pub fn check(&self, origin: &impl Origin, shape: &Shape) -> Result<(), Changed> {
+        if origin.was_touched().map_err(|source| Changed::Read { at: 0, source })? {
+            return Err(Changed::Touched);
+        }
         for Seen { what, span, digest } in &self.seen {
             if look(origin, *span)? != *digest {
                 return Err(Changed::Different { what, at: span.offset });

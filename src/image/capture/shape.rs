@@ -10,7 +10,7 @@ use crate::image::capture::table::{self, Made};
 use crate::image::capture::{Origin, Reader};
 use crate::image::chunk::Span;
 use crate::image::partition::{self, Layout, Partition, PartitionError, PartitionType, Scheme};
-use crate::image::volume::{self, Allocation};
+use crate::image::volume::{self, Allocation, Distrust};
 
 /// What is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +128,19 @@ impl Shape {
             Selection::Macos if layout.scheme == Scheme::None => whole(layout, size),
             Selection::Macos => macos(origin, &layout)?,
         };
+        let mut warnings = Vec::new();
         for copied in shape.copied_mut().filter(|copied| copied.volume) {
-            copied.allocation = allocation(&mut Reader::new(origin), copied.from).map_err(ShapeError::Read)?;
+            let Span { offset, length } = copied.from;
+            let judged = volume::judged_allocation(&mut Reader::new(origin), offset, length);
+            match judged.map_err(ShapeError::Read)? {
+                Ok(allocation) => copied.allocation = Some(allocation),
+                Err(Distrust::Unknown) => {}
+                Err(why) => warnings.push(format!(
+                    "all of the volume at byte {offset} is captured, free blocks too: {why}"
+                )),
+            }
         }
+        shape.layout.warnings.extend(warnings);
         Ok(shape)
     }
 
@@ -160,7 +170,7 @@ impl Shape {
         self.copied().map(used).sum()
     }
 
-    /// What is odd about the partition table and stops nobody.
+    /// What is odd about the partition table or a volume and stops nobody.
     pub fn warnings(&self) -> &[String] {
         &self.layout.warnings
     }
