@@ -29,7 +29,15 @@ pub struct NewCapture {
     pub run: Option<(i64, u32)>,
 }
 
-const COLUMNS: &str = "id, image, note, source, size, used, actor, run, started_ms, heard_ms, version, manifest, added";
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, image, note, source, size, used, actor, run, started_ms, heard_ms, version, manifest, added \
+             FROM capture ",
+            $rest
+        )
+    };
+}
 
 impl Db {
     /// The capture that can be gone on with, else a new one.
@@ -72,7 +80,7 @@ impl Db {
                 id
             }
         };
-        let row = sqlx::query(&format!("SELECT {COLUMNS} FROM capture WHERE id = $1"))
+        let row = sqlx::query(select!("WHERE id = $1"))
             .bind(id)
             .fetch_one(&mut *tx)
             .await?;
@@ -82,7 +90,7 @@ impl Db {
 
     /// One capture.
     pub async fn capture(&self, id: i64) -> Result<Option<Capture>, DbError> {
-        let row = sqlx::query(&format!("SELECT {COLUMNS} FROM capture WHERE id = $1"))
+        let row = sqlx::query(select!("WHERE id = $1"))
             .bind(id)
             .fetch_optional(&self.read)
             .await?;
@@ -91,7 +99,7 @@ impl Db {
 
     /// The capture that is action `number` of a run.
     pub async fn run_capture(&self, run: i64, number: u32) -> Result<Option<Capture>, DbError> {
-        let row = sqlx::query(&format!("SELECT {COLUMNS} FROM capture WHERE run = $1 AND number = $2"))
+        let row = sqlx::query(select!("WHERE run = $1 AND number = $2"))
             .bind(run)
             .bind(i64::from(number))
             .fetch_optional(&self.read)
@@ -101,7 +109,7 @@ impl Db {
 
     /// All captures that are remembered, newest first.
     pub async fn captures(&self) -> Result<Vec<Capture>, DbError> {
-        let rows = sqlx::query(&format!("SELECT {COLUMNS} FROM capture ORDER BY id DESC"))
+        let rows = sqlx::query(select!("ORDER BY id DESC"))
             .fetch_all(&self.read)
             .await?;
         rows.iter().map(read).collect()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::image::capture::feed::{FeedError, feed};
-use crate::image::capture::proof::{Changed, Witness, cells, sample};
+use crate::image::capture::proof::{Changed, Witness, sample};
 use crate::image::capture::shape::Shape;
 use crate::image::capture::Origin;
 use crate::image::chunk::{Packed, Packer, Span, Verified};
@@ -354,7 +354,7 @@ fn complete<O: Origin, L: Library>(
     progress.compared.store(0, Ordering::Relaxed);
     progress.to_compare.store(manifest.digests().count() as u64, Ordering::Relaxed);
     let mut packer = Packer::new().map_err(CaptureError::Compress)?;
-    let mut cells = cells(manifest);
+    let mut cells = manifest.cells();
     loop {
         progress.stopped()?;
         let some: Vec<(Span, Digest)> = cells.by_ref().take(QUESTION).collect();

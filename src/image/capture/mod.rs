@@ -93,5 +93,3 @@ impl<O: Origin> Seek for Reader<'_, O> {
     }
 }
 
-#[cfg(test)]
-mod tests;

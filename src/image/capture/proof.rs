@@ -21,7 +21,7 @@ use crate::image::capture::shape::{Copied, Shape, allocation};
 use crate::image::capture::{Origin, Reader};
 use crate::image::chunk::Span;
 use crate::image::field::Fields;
-use crate::image::manifest::{Manifest, Run};
+use crate::image::manifest::Manifest;
 use crate::value::Digest;
 
 const TABLE: u64 = 1 << 20;
@@ -150,7 +150,7 @@ fn checkpoints(origin: &impl Origin, volume: Span) -> io::Result<Option<Span>> {
 pub(super) fn sample(origin: &impl Origin, shape: &Shape, manifest: &Manifest) -> Result<(), Changed> {
     let every = (manifest.digests().count() / SAMPLE).max(1);
     // The middle of each stretch: its first cell is often a header that is looked at anyway.
-    for (span, digest) in cells(manifest).skip(every / 2).step_by(every) {
+    for (span, digest) in manifest.cells().skip(every / 2).step_by(every) {
         let bytes = shape.read_again(origin, span);
         let bytes = bytes.map_err(|source| Changed::Read { at: span.offset, source })?;
         if Digest::of(&bytes) != digest {
@@ -158,17 +158,4 @@ pub(super) fn sample(origin: &impl Origin, shape: &Shape, manifest: &Manifest) -
         }
     }
     Ok(())
-}
-
-/// Every cell that has a chunk, with its place in the image.
-pub(super) fn cells(manifest: &Manifest) -> impl Iterator<Item = (Span, Digest)> + '_ {
-    manifest.regions().iter().flat_map(|region| {
-        region.placed_runs().flat_map(|(span, run)| {
-            let digests: &[Digest] = match run {
-                Run::Data(digests) => digests,
-                Run::Zero(_) | Run::Unallocated(_) => &[],
-            };
-            digests.iter().zip(0..).map(move |(digest, number)| (span.cell(number), *digest))
-        })
-    })
 }

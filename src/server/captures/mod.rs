@@ -9,7 +9,7 @@
 
 mod keeper;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
@@ -26,7 +26,7 @@ use crate::image::chunk::{BadFrame, Frame, Opener, Packed};
 use crate::image::manifest::Manifest;
 use crate::value::{ByteSize, Digest};
 
-pub use keeper::CaptureError;
+pub use keeper::{CaptureError, Finished};
 use keeper::Held;
 
 /// Captures that are held at the same time.
@@ -171,9 +171,7 @@ fn open_frames(body: &[u8]) -> Result<Vec<Packed>, BadBody> {
     let mut opener = Opener::default();
     for (number, packed) in frames.iter().enumerate() {
         let bad = |source| BadBody::Frame { number, source };
-        // A list has no frame without a chunk.
-        let Some(first) = packed.chunks.first() else { return Err(BadBody::Length(number)) };
-        let mut contents = opener.open(Frame(&packed.frame), *first).map_err(bad)?;
+        let mut contents = opener.open(Frame(&packed.frame)).map_err(bad)?;
         let whole = contents.run(0, &packed.chunks).map_err(bad)?;
         if whole.bytes().len() != packed.raw as usize {
             return Err(BadBody::Length(number));
@@ -191,9 +189,9 @@ pub async fn finish(app: &App, id: i64, manifest: Manifest) -> Result<Finish, Re
     }
     let held = app.captures.hold(id).await?;
     heard(app, &capture, &held).await?;
-    let (added, finished) = images::publish_capture(app, &capture, held.finish(manifest)).await?;
-    let (version, manifest) = match finished {
-        Ok(finished) => finished,
+    let published = images::publish_capture(app, &capture, held.finish(manifest)).await?;
+    let (added, version, manifest) = match published {
+        Ok(published) => published,
         Err(chunks) => return Ok(Finish::Lacking { chunks }),
     };
     let made = Made { image: capture.image, version, manifest, added };
@@ -240,9 +238,4 @@ async fn heard(app: &App, capture: &Capture, held: &Held) -> Result<(), Refusal>
         app.db.hear_capture(capture.id, now).await?;
     }
     Ok(())
-}
-
-/// Distinct chunks of a manifest.
-pub fn distinct(manifest: &Manifest) -> HashSet<&Digest> {
-    manifest.digests().collect()
 }
