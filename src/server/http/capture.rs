@@ -1,6 +1,8 @@
 //! How captured chunks come in, for the admin API and the runner protocol alike, see `crate::api::capture`; and the runner's own
 //! paths. Who may send is decided by whoever finds the capture.
 
+use std::time::Duration;
+
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
@@ -22,6 +24,9 @@ use crate::server::captures;
 use crate::server::http::bounds;
 
 const BINARY: &str = "application/octet-stream";
+
+/// How long a sender may take for one body: a manifest of hundreds of MiB over a slow network.
+const SENDING: Duration = Duration::from_secs(600);
 
 /// Longest text that says what is captured.
 const LONGEST_SOURCE: usize = 512;
@@ -59,7 +64,11 @@ pub async fn finish(app: &App, capture: &Capture, body: Body) -> Result<Answer<F
 }
 
 async fn whole(body: Body, most: usize) -> Result<Bytes, Refusal> {
-    axum::body::to_bytes(body, most).await.map_err(|error| {
+    let taken = tokio::time::timeout(SENDING, axum::body::to_bytes(body, most)).await;
+    let taken = taken.map_err(|_| {
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly", "try again")
+    })?;
+    taken.map_err(|error| {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body broke off, or has more than {most} bytes: {error}"),

@@ -303,3 +303,35 @@ fn a_mounted_disk_is_refused_with_its_mount_point() {
     let error = Source::open(&device).unwrap_err().to_string();
     assert!(error.contains("is in use") && error.contains("mounted at"), "{error}");
 }
+
+#[test]
+fn a_runner_sends_only_while_its_run_captures_and_is_not_believed_without_an_image() {
+    use rootstock::api::runner::{CaptureSource, Action, Done, Outcome, Purpose};
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.apply("name: Keep\nsteps:\n  - capture_image: {image: 'lab %SerialNumber%', note: n}\n  - restart:\n");
+    appliance.deploy("Keep", Purpose::Required);
+    let mac = crate::api::appliance::Mac::boot(&appliance, "C02SPINE0001");
+    let work = crate::api::appliance::Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    let assignment = work.act();
+    let Action::CaptureImage { image, note, source } = assignment.action else { panic!("{assignment:?}") };
+    assert_eq!((image.as_str(), note.as_str(), source), ("lab C02SPINE0001", "n", CaptureSource::Macos));
+    let start = StartCapture { source: "mac".into(), size: 5000, used: 5000 };
+    let begin = |number: u32| {
+        let path = format!("/runner/v1/runs/{}/captures/{number}", work.ticket.run);
+        work.client().post::<_, Capture>(&path, &start)
+    };
+    assert_eq!(refused(begin(2)).0, 409, "another action");
+    let begun = begin(1).unwrap();
+    assert_eq!((begun.image.as_str(), begun.run), ("lab C02SPINE0001", Some(work.ticket.run)));
+    let path = format!("/runner/v1/runs/{}/captures/1", work.ticket.run);
+    assert_eq!(work.client().post_bytes(&format!("{path}/lacking"), &[7; 32], 10).unwrap(), [1]);
+    assert_eq!(refused(appliance.network(None).post_bytes(&format!("{path}/lacking"), &[7; 32], 10)).0, 401);
+    let by_admin = format!("/api/v1/captures/{}/frames", begun.id);
+    assert_eq!(refused(appliance.admin().post_bytes(&by_admin, b"RSFRAMS1", 100)).0, 409);
+    assert_eq!(refused(appliance.admin().delete(&format!("/api/v1/captures/{}", begun.id))).0, 409);
+    // It says that it is done, and the library has no such image.
+    work.done(1, Done::default());
+    assert_eq!(appliance.run(work.ticket.run).summary.outcome, Some(Outcome::Failed));
+    assert_eq!(refused(work.client().post_bytes(&format!("{path}/lacking"), &[7; 32], 10)).0, 409);
+}

@@ -94,7 +94,7 @@ impl Origin for Disk {
 /// A library in memory.
 #[derive(Default)]
 pub struct Shelf {
-    chunks: Mutex<HashMap<Digest, Vec<u8>>>,
+    pub chunks: Mutex<HashMap<Digest, Vec<u8>>>,
     pub received: Mutex<Vec<Digest>>,
     /// Forgets everything after so many frames, once.
     pub forgets: Mutex<Option<usize>>,
