@@ -67,14 +67,16 @@ fn a_captured_disk_is_restored_with_every_used_block_and_a_second_capture_sends_
     assert_eq!(second["manifest"], first["manifest"]);
     let (code, text) = rootstock(&appliance.data, &["image", "verify", "lab"]);
     assert_eq!(code, 0, "{text}");
-    let version = &json(&appliance.admin(), "/api/v1/images/lab")["versions"][0];
+    let image = json(&appliance.admin(), "/api/v1/images/lab");
+    assert_eq!((&image["rings"]["draft"], &image["versions"][1]["note"]), (&2.into(), &"before the summer".into()));
+    let version = &image["versions"][0];
     assert_eq!((&version["format"], &version["sha256"]), (&"capture".into(), &first["sha256"]));
     assert_eq!(version["partitions"][1]["volume"]["kind"], "hfs+");
 
     let volume = captured(&appliance.data, &disk, &["--partition", "2"]);
     assert_eq!((&volume["version"], &volume["sent_chunks"]), (&3.into(), &0.into()), "the same cells: {volume}");
     let made = &json(&appliance.admin(), "/api/v1/captures")[0];
-    assert_eq!((&made["made"]["version"], &made["by"]), (&3.into(), &"this machine".into()));
+    assert_eq!((&made["made"]["version"], &made["by"]), (&3.into(), &"an administrator on the appliance".into()));
 }
 
 #[test]

@@ -39,10 +39,6 @@ pub async fn create(
     check_name(&request.name)?;
     capture::check_texts(&request.source, &request.note)?;
     capture::check_texts(&request.resume, "")?;
-    let by = match origin {
-        Origin::Socket => "this machine",
-        Origin::Network => "the admin token",
-    };
     let new = NewCapture {
         // A run's own is found by the run.
         resume: format!("admin {}", request.resume),
@@ -51,7 +47,7 @@ pub async fn create(
         source: request.source,
         size: request.size,
         used: request.used,
-        by: by.to_owned(),
+        by: origin.by().to_owned(),
         run: None,
     };
     Ok(Answer(captures::open(&app, new).await?))

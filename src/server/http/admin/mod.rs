@@ -8,6 +8,7 @@ mod image;
 mod job;
 mod lease;
 mod nbi;
+mod ring;
 mod run;
 mod sequence;
 mod status;
@@ -53,6 +54,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(capture::lacking))
         .routes(routes!(capture::frames))
         .routes(routes!(capture::finish))
+        .routes(routes!(ring::show))
+        .routes(routes!(ring::promote))
+        .routes(routes!(ring::rollback))
+        .routes(routes!(ring::note))
+        .routes(routes!(ring::set_retention))
+        .routes(routes!(ring::apply_retention))
         .routes(routes!(job::list))
         .routes(routes!(job::show, job::cancel))
         .routes(routes!(sequence::list, sequence::save))
