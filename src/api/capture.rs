@@ -175,7 +175,8 @@ pub fn decode_frames(body: &[u8]) -> Result<Vec<Packed>, BadFrames> {
     while !rest.is_empty() {
         let at = body.len() - rest.len();
         let (head, after) = rest.split_at_checked(HEAD).ok_or(BadFrames::Cut(at))?;
-        let number = |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
+        let number =
+            |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
         let (chunks, raw, length) = (number(0), number(4), number(8));
         let possible =
             (1..=FRAME).contains(&raw) && chunk_count(raw) == chunks && (1..=MAX_FRAME).contains(&length);

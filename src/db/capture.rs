@@ -80,20 +80,14 @@ impl Db {
                 id
             }
         };
-        let row = sqlx::query(select!("WHERE id = $1"))
-            .bind(id)
-            .fetch_one(&mut *tx)
-            .await?;
+        let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_one(&mut *tx).await?;
         tx.commit().await?;
         read(&row)
     }
 
     /// One capture.
     pub async fn capture(&self, id: i64) -> Result<Option<Capture>, DbError> {
-        let row = sqlx::query(select!("WHERE id = $1"))
-            .bind(id)
-            .fetch_optional(&self.read)
-            .await?;
+        let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(&self.read).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -109,9 +103,7 @@ impl Db {
 
     /// All captures that are remembered, newest first.
     pub async fn captures(&self) -> Result<Vec<Capture>, DbError> {
-        let rows = sqlx::query(select!("ORDER BY id DESC"))
-            .fetch_all(&self.read)
-            .await?;
+        let rows = sqlx::query(select!("ORDER BY id DESC")).fetch_all(&self.read).await?;
         rows.iter().map(read).collect()
     }
 

@@ -87,7 +87,6 @@ impl Source {
     pub fn is_held(&self) -> bool {
         self.held
     }
-
 }
 
 fn stamp(file: &File) -> io::Result<(u64, i128)> {

@@ -122,7 +122,9 @@ fn choose_macos(disks: &[DiskFacts]) -> Result<Chosen<'_>, Failure> {
     let next = "Name disk and partition in the step.";
     match found.len() {
         1 => found.pop().ok_or_else(|| failure("no disk", "", next)),
-        0 if without.is_empty() => Err(failure("this Mac has no disk that may be captured", "", "Connect one.")),
+        0 if without.is_empty() => {
+            Err(failure("this Mac has no disk that may be captured", "", "Connect one."))
+        }
         0 => Err(failure("macOS was not found on any disk of this Mac", without.join("; "), next)),
         _ => {
             let all: Vec<_> = found.iter().map(|chosen| called(chosen.disk)).collect();

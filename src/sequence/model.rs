@@ -354,9 +354,8 @@ impl Sequence {
     /// Whether it brings an operating system to a Mac or takes one from it (task-sequences section 1): such a sequence
     /// never starts on a live macOS. Found by looking at the steps, those that are disabled included.
     pub fn deploys_an_os(&self) -> bool {
-        let of_an_os = |kind: &Kind| {
-            matches!(kind, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_))
-        };
+        let of_an_os =
+            |kind: &Kind| matches!(kind, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_));
         self.walk().any(|(_, step)| of_an_os(&step.kind))
     }
 

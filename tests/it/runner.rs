@@ -530,7 +530,8 @@ fn the_real_appliance_and_the_runner_take_images_from_a_disk_together() {
     runner.says("SUCCEEDED");
     let run = appliance.run(1);
     assert_eq!(run.summary.outcome, Some(Outcome::Succeeded), "{run:?}");
-    let events: Vec<rootstock::api::admin::RunEvent> = appliance.admin().get("/api/v1/runs/1/events").unwrap();
+    let events: Vec<rootstock::api::admin::RunEvent> =
+        appliance.admin().get("/api/v1/runs/1/events").unwrap();
     let lines = format!("{events:?}");
     assert!(lines.contains("action 1 done, captured as disk-C02FEAS00001 1"), "{lines}");
     let image = restored(&appliance, "disk-C02FEAS00001", &folder.path().join("back.img"));
@@ -559,6 +560,7 @@ fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
     let image = restored(&appliance, "disk-C02FEAS00001", &folder.path().join("back.img"));
     assert!(image == want, "the image differs from the disk");
     // Whenever it was killed, one version was made of it.
-    let images: rootstock::api::admin::Image = appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
+    let images: rootstock::api::admin::Image =
+        appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
     assert_eq!(images.versions.len(), 1);
 }

@@ -115,7 +115,9 @@ fn resume(path: &Path, name: &str, selection: Selection, size: u64) -> String {
 
 fn explain(error: CaptureError<SendError>, from: &str) -> anyhow::Error {
     let next = match &error {
-        CaptureError::Changed(_) => "no version was made; unmount the disk, see that nothing writes to it, and capture again",
+        CaptureError::Changed(_) => {
+            "no version was made; unmount the disk, see that nothing writes to it, and capture again"
+        }
         CaptureError::Read { .. } => "no version was made; check the disk",
         _ => "no version was made; run it again: what the library has already is not sent again",
     };

@@ -10,10 +10,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::image::capture::Origin;
 use crate::image::capture::feed::{FeedError, feed};
 use crate::image::capture::proof::{Changed, Witness, sample};
 use crate::image::capture::shape::Shape;
-use crate::image::capture::Origin;
 use crate::image::chunk::{Packed, Packer, Span, Verified};
 use crate::image::ingest::{self, IngestError, Keeper, ingest};
 use crate::image::manifest::{Manifest, NoImage};
@@ -260,7 +260,8 @@ pub fn capture<O: Origin, L: Library>(
         progress.enter(Phase::Finishing);
         if let Some(made) = library.finish(&manifest).map_err(CaptureError::Library)? {
             let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            let (sent_chunks, sent, read) = (of(&progress.sent_chunks), of(&progress.sent), of(&progress.read));
+            let (sent_chunks, sent, read) =
+                (of(&progress.sent_chunks), of(&progress.sent), of(&progress.read));
             return Ok(Captured { made, manifest, sent_chunks, sent, read });
         }
     }

@@ -6,9 +6,9 @@
 use std::io;
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 
+use crate::image::capture::Origin;
 use crate::image::capture::engine::Progress;
 use crate::image::capture::shape::{Content, Copied, Shape};
-use crate::image::capture::Origin;
 use crate::image::chunk::{CHUNK, PIECE, Span};
 use crate::image::ingest::{Halt, Sink};
 use crate::image::source::Piece;
@@ -84,7 +84,9 @@ pub(super) fn feed(
 fn read(origin: &impl Origin, shape: &Shape, give: &SyncSender<Result<Taken, FeedError>>) {
     for part in &shape.parts {
         let gave = match &part.content {
-            Content::Made(bytes) => give.send(Ok(Taken::Data { offset: part.at, bytes: bytes.clone() })).is_ok(),
+            Content::Made(bytes) => {
+                give.send(Ok(Taken::Data { offset: part.at, bytes: bytes.clone() })).is_ok()
+            }
             Content::Copied(copied) => read_copied(origin, copied, part.at, give),
         };
         if !gave {

@@ -21,7 +21,7 @@ mod table;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-pub use engine::{Captured, CaptureError, Library, Phase, Progress, Snapshot, capture};
+pub use engine::{CaptureError, Captured, Library, Phase, Progress, Snapshot, capture};
 pub use proof::{Changed, Witness};
 pub use shape::{Selection, Shape, ShapeError};
 
@@ -92,4 +92,3 @@ impl<O: Origin> Seek for Reader<'_, O> {
         Ok(self.position)
     }
 }
-

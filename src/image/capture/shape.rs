@@ -62,7 +62,9 @@ pub enum ShapeError {
         have: String,
     },
     /// Only a GPT can be made anew.
-    #[error("partitions of a disk with {0} cannot be put on a disk of their own: name one partition, or take the whole disk")]
+    #[error(
+        "partitions of a disk with {0} cannot be put on a disk of their own: name one partition, or take the whole disk"
+    )]
     Scheme(Scheme),
 }
 
@@ -135,9 +137,8 @@ impl Shape {
             match judged.map_err(ShapeError::Read)? {
                 Ok(allocation) => copied.allocation = Some(allocation),
                 Err(Distrust::Unknown) => {}
-                Err(why) => warnings.push(format!(
-                    "all of the volume at byte {offset} is captured, free blocks too: {why}"
-                )),
+                Err(why) => warnings
+                    .push(format!("all of the volume at byte {offset} is captured, free blocks too: {why}")),
             }
         }
         shape.layout.warnings.extend(warnings);
@@ -271,12 +272,14 @@ fn macos(origin: &impl Origin, layout: &Layout) -> Result<Shape, ShapeError> {
     for (index, partition) in layout.partitions.iter().enumerate() {
         let mac = partition.kind.holds_macos() || partition.kind == PartitionType::AppleCoreStorage;
         if mac {
-            let facts = volume::read(&mut reader, partition.start, partition.size).map_err(ShapeError::Read)?;
+            let facts =
+                volume::read(&mut reader, partition.start, partition.size).map_err(ShapeError::Read)?;
             candidates.push((index, has_macos(&facts)));
         }
     }
     // A volume that tells its macOS is it. Where none does (FileVault), the only one that could have it is.
-    let telling: Vec<usize> = candidates.iter().filter(|(_, tells)| *tells).map(|(index, _)| *index).collect();
+    let telling: Vec<usize> =
+        candidates.iter().filter(|(_, tells)| *tells).map(|(index, _)| *index).collect();
     let chosen = match (telling.as_slice(), candidates.as_slice()) {
         ([one], _) | ([], [(one, _)]) => *one,
         ([], _) => {
@@ -291,11 +294,13 @@ fn macos(origin: &impl Origin, layout: &Layout) -> Result<Shape, ShapeError> {
         }
     };
     let recovery = recovery(&layout.partitions, chosen);
-    let chosen: Vec<Partition> = std::iter::once(&layout.partitions[chosen]).chain(recovery).cloned().collect();
+    let chosen: Vec<Partition> =
+        std::iter::once(&layout.partitions[chosen]).chain(recovery).cloned().collect();
     if layout.scheme != Scheme::Gpt {
         return Err(ShapeError::Scheme(layout.scheme));
     }
-    let made = table::make(&mut reader, origin.size(), layout.block_size, &chosen).map_err(ShapeError::Read)?;
+    let made =
+        table::make(&mut reader, origin.size(), layout.block_size, &chosen).map_err(ShapeError::Read)?;
     let Made { layout: own, head, tail } = made.ok_or(ShapeError::Scheme(layout.scheme))?;
     let (mut contents, mut at) = (vec![Content::Made(head)], 0);
     for (placed, source) in own.partitions.iter().zip(&chosen) {

@@ -125,7 +125,8 @@ fn entries(
         }
         let found = chosen.iter().map(|partition| {
             let mut entry = [0; ENTRY];
-            let place = table.saturating_add(u64::from(partition.number.saturating_sub(1)) * u64::from(length));
+            let place =
+                table.saturating_add(u64::from(partition.number.saturating_sub(1)) * u64::from(length));
             if place.saturating_add(ENTRY as u64) > size {
                 return Ok(None);
             }

@@ -92,8 +92,10 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
         }
         kept.close();
     });
-    let thread = thread.map_err(|source| {
-        StoreError::Io { what: "starting a thread beside", path: "/proc/self/task".into(), source }
+    let thread = thread.map_err(|source| StoreError::Io {
+        what: "starting a thread beside",
+        path: "/proc/self/task".into(),
+        source,
     })?;
     begun.recv().map_err(|_| CaptureError::Ended)??;
     *held.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -101,7 +103,12 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
 }
 
 /// Follows orders until there will be none, the import is finished, or it cannot go on.
-fn tend(library: &Library, import: Import<'_>, held: &Held, orders: &Receiver<Order>) -> Result<(), StoreError> {
+fn tend(
+    library: &Library,
+    import: Import<'_>,
+    held: &Held,
+    orders: &Receiver<Order>,
+) -> Result<(), StoreError> {
     let mut unsettled = 0;
     loop {
         match orders.recv_timeout(SILENCE) {

@@ -26,8 +26,8 @@ use crate::image::chunk::{BadFrame, Frame, Opener, Packed};
 use crate::image::manifest::Manifest;
 use crate::value::{ByteSize, Digest};
 
-pub use keeper::{CaptureError, Finished};
 use keeper::Held;
+pub use keeper::{CaptureError, Finished};
 
 /// Captures that are held at the same time.
 const MOST_HELD: usize = 32;
@@ -159,7 +159,10 @@ pub async fn take(app: &App, capture: &Capture, body: bytes::Bytes) -> Result<Ta
     let opened = spawn_blocking(move || open_frames(&body)).await.map_err(|error| Refusal::fault(&error))?;
     let frames = opened.map_err(|error| {
         let text = super::http::error::chain(&error);
-        Refusal::wrong(text, "nothing of it was kept; send it again, and check the sender's memory if it stays")
+        Refusal::wrong(
+            text,
+            "nothing of it was kept; send it again, and check the sender's memory if it stays",
+        )
     })?;
     let held = app.captures.hold(capture.id).await?;
     heard(app, capture, &held).await?;

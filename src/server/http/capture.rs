@@ -65,9 +65,8 @@ pub async fn finish(app: &App, capture: &Capture, body: Body) -> Result<Answer<F
 
 async fn whole(body: Body, most: usize) -> Result<Bytes, Refusal> {
     let taken = tokio::time::timeout(SENDING, axum::body::to_bytes(body, most)).await;
-    let taken = taken.map_err(|_| {
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly", "try again")
-    })?;
+    let taken = taken
+        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly", "try again"))?;
     taken.map_err(|error| {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,

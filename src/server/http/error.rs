@@ -170,7 +170,8 @@ impl From<NbiError> for Refusal {
 
 impl From<CaptureError> for Refusal {
     fn from(error: CaptureError) -> Refusal {
-        let busy = |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
+        let busy =
+            |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
         match &error {
             CaptureError::Ended | CaptureError::Busy => busy(&error, "try again"),
             CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
@@ -179,7 +180,9 @@ impl From<CaptureError> for Refusal {
                 no_room(&error)
             }
             CaptureError::Import(ImportError::Store(StoreError::Full { .. })) => no_room(&error),
-            CaptureError::Import(ImportError::NoImage(_)) => Refusal::wrong(chain(&error), ""),
+            CaptureError::Import(ImportError::NoImage(_) | ImportError::Cell { .. }) => {
+                Refusal::wrong(chain(&error), "update both sides to the same version, then capture again")
+            }
             _ => Refusal::fault(&error),
         }
     }

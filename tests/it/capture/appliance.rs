@@ -30,7 +30,8 @@ fn rootstock(data: &Path, words: &[&str]) -> (i32, String) {
 }
 
 fn captured(data: &Path, disk: &Path, more: &[&str]) -> Value {
-    let words = [&["image", "capture", "--json", "--name", "lab", "--from", disk.to_str().unwrap()], more].concat();
+    let words =
+        [&["image", "capture", "--json", "--name", "lab", "--from", disk.to_str().unwrap()], more].concat();
     let (code, text) = rootstock(data, &words);
     assert_eq!(code, 0, "{text}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -58,25 +59,41 @@ fn a_captured_disk_is_restored_with_every_used_block_and_a_second_capture_sends_
     let appliance = Appliance::start(&folder.path().join("data"));
     let first = captured(&appliance.data, &disk, &["--note", "before the summer"]);
     assert_eq!((&first["version"], &first["unchanged"]), (&1.into(), &true.into()));
-    assert!(first["sent_chunks"].as_u64().unwrap() > 20 && first["used"].as_u64() < first["size"].as_u64(), "{first}");
+    assert!(
+        first["sent_chunks"].as_u64().unwrap() > 20 && first["used"].as_u64() < first["size"].as_u64(),
+        "{first}"
+    );
     let back = folder.path().join("back.img");
     assert!(restored(&appliance.data, &back, &[]) == want, "the restored disk differs");
 
     let second = captured(&appliance.data, &disk, &["--whole"]);
-    assert_eq!((&second["version"], &second["sent_chunks"], &second["added"]), (&2.into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&second["version"], &second["sent_chunks"], &second["added"]),
+        (&2.into(), &0.into(), &0.into())
+    );
     assert_eq!(second["manifest"], first["manifest"]);
     let (code, text) = rootstock(&appliance.data, &["image", "verify", "lab"]);
     assert_eq!(code, 0, "{text}");
     let image = json(&appliance.admin(), "/api/v1/images/lab");
-    assert_eq!((&image["rings"]["draft"], &image["versions"][1]["note"]), (&2.into(), &"before the summer".into()));
+    assert_eq!(
+        (&image["rings"]["draft"], &image["versions"][1]["note"]),
+        (&2.into(), &"before the summer".into())
+    );
     let version = &image["versions"][0];
     assert_eq!((&version["format"], &version["sha256"]), (&"capture".into(), &first["sha256"]));
     assert_eq!(version["partitions"][1]["volume"]["kind"], "hfs+");
 
     let volume = captured(&appliance.data, &disk, &["--partition", "2"]);
-    assert_eq!((&volume["version"], &volume["sent_chunks"]), (&3.into(), &0.into()), "the same cells: {volume}");
+    assert_eq!(
+        (&volume["version"], &volume["sent_chunks"]),
+        (&3.into(), &0.into()),
+        "the same cells: {volume}"
+    );
     let made = &json(&appliance.admin(), "/api/v1/captures")[0];
-    assert_eq!((&made["made"]["version"], &made["by"]), (&3.into(), &"an administrator on the appliance".into()));
+    assert_eq!(
+        (&made["made"]["version"], &made["by"]),
+        (&3.into(), &"an administrator on the appliance".into())
+    );
 }
 
 #[test]
@@ -170,7 +187,11 @@ fn an_appliance_that_is_killed_in_the_middle_goes_on_with_the_capture_and_is_sen
     assert_eq!(done.made.version, 1);
     // Twenty frames of at most four chunks were lost.
     let distinct = done.manifest.digests().collect::<std::collections::HashSet<_>>().len() as u64;
-    assert!(done.sent_chunks > distinct && done.sent_chunks <= distinct + 80, "{} of {distinct}", done.sent_chunks);
+    assert!(
+        done.sent_chunks > distinct && done.sent_chunks <= distinct + 80,
+        "{} of {distinct}",
+        done.sent_chunks
+    );
     let back = folder.path().join("back.img");
     assert!(restored(&data, &back, &[]) == want, "the restored disk differs");
     // An answer that got lost is told again.
@@ -234,9 +255,16 @@ fn what_is_not_what_it_says_is_not_kept_and_a_hole_in_an_image_is_told() {
 
     let manifest = |cell: u64, chunk: Digest| {
         use rootstock::image::manifest::{Region, Run, Sha256};
-        let region =
-            Region { start: 0, size: cell, partition: None, volume: None, runs: vec![Run::Data(vec![chunk])] };
-        Manifest::new(Sha256([0; 32]), rootstock::image::partition::Scheme::None, vec![region]).unwrap().encode()
+        let region = Region {
+            start: 0,
+            size: cell,
+            partition: None,
+            volume: None,
+            runs: vec![Run::Data(vec![chunk])],
+        };
+        Manifest::new(Sha256([0; 32]), rootstock::image::partition::Scheme::None, vec![region])
+            .unwrap()
+            .encode()
     };
     let finish = |body: &[u8]| admin.post_bytes(&path("finish"), body, 1000);
     let lacking = finish(&manifest(5000, good.chunks[0])).unwrap();
@@ -244,12 +272,18 @@ fn what_is_not_what_it_says_is_not_kept_and_a_hole_in_an_image_is_told() {
     let taken = admin.post_bytes(&path("frames"), &encode_frames(&[good.clone()]), 1000).unwrap();
     assert_eq!(serde_json::from_slice::<Taken>(&taken).unwrap().chunks, 1);
     let taken = admin.post_bytes(&path("frames"), &encode_frames(&[good.clone()]), 1000).unwrap();
-    assert_eq!(serde_json::from_slice::<Taken>(&taken).unwrap(), Taken::default(), "the second time it is known");
+    assert_eq!(
+        serde_json::from_slice::<Taken>(&taken).unwrap(),
+        Taken::default(),
+        "the second time it is known"
+    );
     assert_eq!(refused(finish(b"no manifest")).0, 422);
     // A chunk of another length than its cell would tear a hole into a disk.
     assert_eq!(refused(finish(&manifest(4096, good.chunks[0]))).0, 422);
     let made = finish(&manifest(5000, good.chunks[0])).unwrap();
-    assert!(matches!(serde_json::from_slice::<Finish>(&made).unwrap(), Finish::Made(made) if made.version == 1));
+    assert!(
+        matches!(serde_json::from_slice::<Finish>(&made).unwrap(), Finish::Made(made) if made.version == 1)
+    );
     assert_eq!(finish(&manifest(5000, good.chunks[0])).unwrap(), made, "told again");
 }
 
@@ -308,10 +342,12 @@ fn a_mounted_disk_is_refused_with_its_mount_point() {
 
 #[test]
 fn a_runner_sends_only_while_its_run_captures_and_is_not_believed_without_an_image() {
-    use rootstock::api::runner::{CaptureSource, Action, Done, Outcome, Purpose};
+    use rootstock::api::runner::{Action, CaptureSource, Done, Outcome, Purpose};
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
-    appliance.apply("name: Keep\nsteps:\n  - capture_image: {image: 'lab %SerialNumber%', note: n}\n  - restart:\n");
+    appliance.apply(
+        "name: Keep\nsteps:\n  - capture_image: {image: 'lab %SerialNumber%', note: n}\n  - restart:\n",
+    );
     appliance.deploy("Keep", Purpose::Required);
     let mac = crate::api::appliance::Mac::boot(&appliance, "C02SPINE0001");
     let work = crate::api::appliance::Work { appliance: &appliance, ticket: mac.start(&appliance) };

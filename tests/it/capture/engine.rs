@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use rootstock::image::capture::{CaptureError, Captured, Changed, Progress, Selection, Shape, ShapeError, capture};
+use rootstock::image::capture::{
+    CaptureError, Captured, Changed, Progress, Selection, Shape, ShapeError, capture,
+};
 use rootstock::image::chunk::CHUNK;
 use rootstock::image::manifest::{Manifest, Run};
 use rootstock::image::partition::{self, Scheme};
@@ -108,10 +110,14 @@ fn one_partition_is_a_bare_volume_with_the_chunks_that_it_has_in_the_whole() {
     take(&disk, Selection::Whole, &shelf).unwrap();
     let volume = take(&disk, Selection::Partition(2), &shelf).unwrap();
     assert_eq!((volume.sent_chunks, volume.manifest.scheme()), (0, Scheme::None));
-    let place = layout.partitions[1].start as usize..(layout.partitions[1].start + layout.partitions[1].size) as usize;
+    let place = layout.partitions[1].start as usize
+        ..(layout.partitions[1].start + layout.partitions[1].size) as usize;
     assert!(shelf.image(&volume.manifest) == want[place]);
     let error = Shape::of(&disk, Selection::Partition(9)).unwrap_err();
-    assert!(matches!(error, ShapeError::NoPartition { number: 9, .. }) && error.to_string().contains("2 Apple_HFS"));
+    assert!(
+        matches!(error, ShapeError::NoPartition { number: 9, .. })
+            && error.to_string().contains("2 Apple_HFS")
+    );
 }
 
 /// The disk of `mac_disk` with a Recovery partition behind the volume, and a second EFI partition that is left out.
@@ -171,7 +177,8 @@ fn macos_and_its_recovery_become_a_disk_of_their_own_that_other_programs_read() 
     let image = shelf.image(&taken.manifest);
     let layout = partition::read(&mut Cursor::new(&image), image.len() as u64).unwrap();
     assert!(layout.warnings.is_empty(), "{:?}", layout.warnings);
-    let kinds: Vec<_> = layout.partitions.iter().map(|part| (part.number, part.kind.as_str(), part.name.as_str())).collect();
+    let kinds: Vec<_> =
+        layout.partitions.iter().map(|part| (part.number, part.kind.as_str(), part.name.as_str())).collect();
     assert_eq!(kinds, [(1, "Apple_HFS", "Macintosh HD"), (2, "Apple_Boot", "Recovery HD")]);
     for (made, from) in layout.partitions.iter().zip(&source.partitions[1..]) {
         let of = |bytes: &[u8], start: u64| bytes[start as usize..(start + from.size) as usize].to_vec();
@@ -245,7 +252,10 @@ fn a_disk_that_cannot_be_read_is_told_with_the_place() {
     disk.bytes.lock().unwrap().truncate(MIB);
     let error = capture(&disk, &shape, &Shelf::default(), 2, &Progress::default()).unwrap_err();
     let text = format!("{error}");
-    assert!(matches!(error, CaptureError::Changed(Changed::Read { .. }) | CaptureError::Read { .. }), "{text}");
+    assert!(
+        matches!(error, CaptureError::Changed(Changed::Read { .. }) | CaptureError::Read { .. }),
+        "{text}"
+    );
     assert!(Shape::of(&Disk::new(Vec::new()), Selection::Whole).is_err());
 }
 

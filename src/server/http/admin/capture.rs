@@ -1,11 +1,11 @@
 //! Captures that a command line sends, and those of runs to look at.
 
+use axum::Extension;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::Extension;
 
 use super::image::check_name;
 use crate::api::capture::{Capture, CreateCapture, Finish, Taken};
