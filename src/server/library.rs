@@ -169,6 +169,11 @@ impl Library {
         self.signer.key()
     }
 
+    /// Threads that one piece of work may use.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store

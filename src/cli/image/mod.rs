@@ -4,6 +4,7 @@ mod capture;
 mod collect;
 mod decode;
 mod delete;
+mod export;
 mod file;
 mod import;
 mod inspect;
@@ -89,6 +90,9 @@ applying, or a deployed sequence needs.\n\
   rootstock image retention lab-mac --keep 5 --days 90\n\
 Exit code: 0 done · 1 not, and why.")]
     Retention(Online<retention::Retention>),
+    /// Write an image of the library to a file: raw, compressed, .dmg or partclone
+    #[command(after_help = export::AFTER_HELP)]
+    Export(Online<export::Export>),
     /// Remove one version of an image; not while anything needs it
     #[command(after_help = "\
 Refused, with the names of who needs it, while a run that goes on applies it, the ring test or production points to it, a deployed \
@@ -124,6 +128,7 @@ impl Command {
             Command::Rings(verb) => verb.run(before, ring::rings),
             Command::Note(verb) => verb.run(before, ring::note),
             Command::Retention(verb) => verb.run(before, retention::run),
+            Command::Export(verb) => verb.run(before, export::run),
             Command::Delete(verb) => verb.run(before, delete::run),
             Command::Collect(verb) => verb.run(before, collect::run),
         }

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::codec::{Codec, Unpacker};
-use super::crc::Crc;
+use crate::image::crc::Crc;
 use super::error::{DecodeError, SourceError};
 use super::extent::{Extent, Filling, Pieces};
 use super::{Input, read_into};

@@ -6,7 +6,7 @@
 //!
 //! None is required; each that is there must match.
 
-use super::super::crc::Crc;
+use crate::image::crc::Crc;
 use super::super::error::SourceError;
 use super::super::extent::NO_TABLE;
 use super::super::{Checksums, Input, read_into};

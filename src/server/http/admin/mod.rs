@@ -4,6 +4,7 @@
 mod binding;
 mod capture;
 mod device;
+mod export;
 mod image;
 mod job;
 mod lease;
@@ -49,6 +50,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(image::show))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
+        .routes(routes!(export::export))
         .routes(routes!(capture::list, capture::create))
         .routes(routes!(capture::show, capture::abandon))
         .routes(routes!(capture::lacking))
