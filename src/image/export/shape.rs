@@ -77,7 +77,9 @@ pub enum Unfit {
         present: String,
     },
     /// partclone holds one volume.
-    #[error("partclone holds one volume and this image has several partitions: name one with --partition, it has {present}")]
+    #[error(
+        "partclone holds one volume and this image has several partitions: name one with --partition, it has {present}"
+    )]
     OneVolume {
         /// Those that are there.
         present: String,

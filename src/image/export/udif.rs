@@ -92,9 +92,12 @@ pub(super) fn write(
     let work: Vec<(usize, Stretch)> = tables
         .iter()
         .enumerate()
-        .flat_map(|(number, table)| joined(&table.stretches).into_iter().map(move |stretch| (number, stretch)))
+        .flat_map(|(number, table)| {
+            joined(&table.stretches).into_iter().map(move |stretch| (number, stretch))
+        })
         .collect();
-    let mut pieces = work.into_iter().flat_map(|(table, stretch)| pieces(stretch).map(move |piece| (table, piece)));
+    let mut pieces =
+        work.into_iter().flat_map(|(table, stretch)| pieces(stretch).map(move |piece| (table, piece)));
     let mut next = || {
         let Some((table, stretch)) = pieces.next() else { return Ok(None) };
         feed.reached(stretch.offset)?;
@@ -159,7 +162,8 @@ fn pack(codec: Codec, zlib: &mut libdeflater::Compressor, job: Job) -> std::io::
         }
         Codec::Lzfse => drop(lzfse_rust::encode_bytes(&bytes, &mut packed)?),
     }
-    let (kind, stored) = if packed.len() < bytes.len() { (codec.run_type(), packed) } else { (STORED, bytes) };
+    let (kind, stored) =
+        if packed.len() < bytes.len() { (codec.run_type(), packed) } else { (STORED, bytes) };
     Ok(Done { table, stretch, kind, stored_sum: Crc::of(&stored), stored, sum })
 }
 
@@ -170,7 +174,9 @@ fn joined(stretches: &[Stretch]) -> Vec<Stretch> {
         let next_is_data = stretches.get(at + 1).is_some_and(|next| next.kind == Kind::Data);
         let short = stretch.kind == Kind::Zero && stretch.length < SHORTEST_HOLE;
         match joined.last_mut() {
-            Some(last) if last.kind == Kind::Data && stretch.kind == Kind::Data => last.length += stretch.length,
+            Some(last) if last.kind == Kind::Data && stretch.kind == Kind::Data => {
+                last.length += stretch.length
+            }
             // Zeros only: what is unallocated is not part of any sum.
             Some(last) if last.kind == Kind::Data && short && next_is_data => last.length += stretch.length,
             _ => joined.push(*stretch),
@@ -207,7 +213,8 @@ fn tables(shape: &Shape, gpt: Option<u64>) -> Vec<Table> {
         };
         match (&area.partition, shape.scheme, gpt) {
             (None, Scheme::None, _) => {
-                let kind = area.volume.as_ref().map_or("unknown partition", |volume| volume_type(&volume.kind));
+                let kind =
+                    area.volume.as_ref().map_or("unknown partition", |volume| volume_type(&volume.kind));
                 part(&format!("whole disk ({kind}"), from, to);
             }
             (Some(facts), ..) => part(&format!("{} ({}", clean(&facts.name), clean(&facts.kind)), from, to),

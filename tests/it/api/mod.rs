@@ -5,6 +5,7 @@ mod binding;
 mod bounds;
 mod cli;
 pub mod daemon;
+mod export;
 mod library;
 mod openapi;
 mod ring;
