@@ -2,9 +2,9 @@
 //!
 //! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`)
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
-//! * [`timeline`]: what one client did, from DISCOVER to the receipt
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
+//! * [`tus`]: header values of resumable uploads
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
@@ -13,3 +13,4 @@ pub mod conclusion;
 pub mod dnssd;
 pub mod runner;
 pub mod timeline;
+pub mod tus;

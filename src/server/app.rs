@@ -13,6 +13,7 @@ use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::timeline::Timeline;
+use super::upload::Uploads;
 use crate::api::admin::Listener;
 use crate::db::Db;
 use crate::value::Digest;
@@ -36,6 +37,8 @@ pub struct Appliance {
     pub library: Arc<Library>,
     /// Boot sets.
     pub shelf: Shelf,
+    /// Files on their way in.
+    pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
     /// Imports and other long work.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
-mod api;
+pub mod api;
 mod cli;
 mod client;
 mod doctor;
@@ -24,3 +24,4 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod upload;

@@ -58,6 +58,15 @@ pub struct ImageVersion {
     pub partition_scheme: String,
     /// Its partitions; a bare volume is one without a number.
     pub partitions: Vec<ImagePartition>,
+    /// Who put it into the library, as far as that is known; may be empty.
+    #[serde(default)]
+    pub uploader: String,
+    /// What people wrote about it; may be empty.
+    #[serde(default)]
+    pub note: String,
+    /// What it was made from, for the appliance itself: `upload ID`. Empty for a file that was named by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub received: String,
     /// What needs this version: runs and deployed sequences, one line each. Empty: it may be deleted.
     pub used_by: Vec<String>,
 }
@@ -99,14 +108,17 @@ pub struct ImageVolume {
 }
 
 /// Take a file of the appliance's own disk into the library.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportImage {
     /// Name of the image: 1 to 64 of letters, digits, space, `.`, `_`, `-`; begins with a letter or digit. A name that exists gets a new version.
     pub name: String,
-    /// Absolute path on the appliance.
+    /// Absolute path on the appliance. Over the network only below the folders of `library.import-folders`.
     pub path: String,
+    /// What people shall read about the version.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Read every chunk of a version and compare it with the manifest.

@@ -12,6 +12,11 @@
 //! | `GET /api/v1/images/{name}` | | [`Image`], every version, newest first |
 //! | `POST /api/v1/images/{name}/verify` | [`VerifyImage`] | 202 [`Job`] |
 //! | `DELETE /api/v1/images/{name}/versions/{version}` | | [`Deleted`]; 409 while something needs it |
+//! | `GET /api/v1/uploads` | | `[`[`Upload`]`]`, newest first |
+//! | `OPTIONS /api/v1/uploads`, `POST /api/v1/uploads` | | tus 1.0.0, see [`tus`](crate::api::tus) |
+//! | `GET /api/v1/uploads/{upload}` | | [`Upload`] |
+//! | `HEAD`, `PATCH`, `DELETE /api/v1/uploads/{upload}` | | tus 1.0.0 |
+//! | `POST /api/v1/uploads/{upload}/import` | [`ImportUpload`] | 202 [`Job`]: again after it failed, or at last |
 //! | `GET /api/v1/jobs` | | `[`[`Job`]`]`, newest first |
 //! | `GET /api/v1/jobs/{job}` `?after=N&wait=S` | | [`Job`] |
 //! | `DELETE /api/v1/jobs/{job}` | | [`Job`]: asked to stop; nothing of it stays in the library |
@@ -43,6 +48,7 @@
 //! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
 //! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
+//! | `GET /api/v1/library/folder` `?path=P` | | [`FolderListing`]: what may be imported from the appliance's disk |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
@@ -62,6 +68,7 @@ mod nbi;
 mod run;
 mod sequence;
 mod transfer;
+mod upload;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
@@ -76,6 +83,7 @@ pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
 pub use transfer::Transfer;
+pub use upload::{FolderEntry, FolderListing, ImportUpload, Upload, UploadState};
 
 use serde::{Deserialize, Serialize};
 

@@ -13,11 +13,15 @@ use crate::cli::watch;
 /// `rootstock image import`
 #[derive(Args, Debug)]
 pub struct Import {
-    /// Image file (.dmg, raw, raw.gz, raw.xz, raw.zst); with --server, its absolute path on the appliance
+    /// Image file (.dmg, raw, raw.gz, raw.xz, raw.zst); with --server, its absolute path on the
+    /// appliance, in a folder of its setting library.import-folders
     file: PathBuf,
     /// Name of the image; one that exists gets a new version
     #[arg(long, value_name = "NAME")]
     name: String,
+    /// What people shall read about the version
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
 }
 
 /// Imports and waits for the end.
@@ -35,7 +39,7 @@ pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let Some(path) = path.to_str().map(str::to_owned) else {
         bail!("{} is not UTF-8: rename the file", path.display());
     };
-    let body = ImportImage { name: verb.name, path };
+    let body = ImportImage { name: verb.name, path, note: verb.note };
     let job: Job = appliance.client.post("/api/v1/images", &body)?;
     watch::job(job, appliance)
 }

@@ -4,11 +4,13 @@ mod collect;
 mod decode;
 mod delete;
 mod file;
+mod files;
 mod import;
 mod inspect;
 mod list;
 mod restore;
 mod show;
+mod upload;
 mod verify;
 mod version;
 
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::connection::{Connection, Online};
+pub use upload::{follow as follow_upload, read_password};
 
 /// Verbs of `rootstock image`.
 #[derive(Subcommand)]
@@ -39,6 +42,15 @@ The format is recognised by its content. Only what the library does not hold yet
 import goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
+    /// Send an image file of this machine to an appliance, and take it into its library
+    #[command(after_help = "\
+Works over the socket and with --server from any machine. Goes on by itself when the appliance or the network comes back; \
+after Ctrl-C or a restart of this machine run the same command again: what has arrived is not sent again. The whole file is \
+compared with its digest before it becomes a version.\n\
+Exit code: 0 the image is in the library · 1 not; what has arrived is kept until the upload expires (rootstock upload list).")]
+    Upload(Online<upload::Upload>),
+    /// Files on the appliance's own disk that can be imported
+    Files(Online<files::Files>),
     /// Images of the library
     List(Online<list::List>),
     /// One image: versions, partitions, what needs them
@@ -74,6 +86,8 @@ impl Command {
             Command::Inspect(inspect) => inspect.run(),
             Command::Decode(decode) => decode.run(),
             Command::Import(verb) => verb.run(before, import::run),
+            Command::Upload(verb) => verb.run(before, upload::run),
+            Command::Files(verb) => verb.run(before, files::run),
             Command::List(verb) => verb.run(before, list::run),
             Command::Show(verb) => verb.run(before, show::run),
             Command::Verify(verb) => verb.run(before, verify::run),

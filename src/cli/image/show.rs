@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::api::admin::{Image, ImagePartition, ImageVersion};
 use crate::cli::connection::Appliance;
-use crate::cli::output::{Table, say, say_json, segment, stamp};
+use crate::cli::output::{Table, printable, say, say_json, segment, stamp};
 use crate::value::ByteSize;
 
 /// `rootstock image show`
@@ -40,6 +40,11 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
         stamp(version.imported_ms)
     ))?;
     say(format!("from      {} ({})", version.source, version.format))?;
+    for (what, text) in [("by        ", &version.uploader), ("note      ", &version.note)] {
+        if !text.is_empty() {
+            say(format!("{what}{}", printable(text)))?;
+        }
+    }
     say(format!("SHA-256   {}", version.sha256))?;
     say(format!("manifest  {}", version.manifest))?;
     say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;
