@@ -512,7 +512,9 @@ mod tests {
     }
 
     async fn send(uploads: &Uploads, id: &str, offset: u64, bytes: &[u8]) -> Result<u64, UploadError> {
-        uploads.place(id, offset, Some(bytes.len() as u64)).await?.take(sent(bytes), None, None, 0)
+        let place = uploads.place(id, offset, Some(bytes.len() as u64)).await?;
+        let pieces = sent(bytes);
+        tokio::task::spawn_blocking(move || place.take(pieces, None, None, 0)).await.unwrap()
     }
 
     #[tokio::test]

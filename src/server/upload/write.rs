@@ -156,9 +156,10 @@ pub fn take(
         let (flush, file, safe) = (&flush, &file, target.safe);
         let ledger = &mut *target.ledger;
         let flusher = scope.spawn(move || flush.work(file, ledger, (!whole).then_some(safe), begin));
+        let over = Over(flush);
         let written = Writing { file, path, at: begin, size: target.size, keep_free: target.keep_free };
         let written = written.take(&mut pieces, &mut check, &mut running, flush);
-        flush.over();
+        drop(over);
         let flushed =
             flusher.join().unwrap_or_else(|_| Err(io::Error::other("the flushing thread panicked")));
         (written, flushed)
@@ -298,14 +299,19 @@ struct Flush {
     news: Condvar,
 }
 
+/// Ends the flushing when it is dropped: also when the writing thread panics.
+struct Over<'a>(&'a Flush);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.0.news.notify_one();
+    }
+}
+
 impl Flush {
     fn reached(&self, at: u64) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = at;
-        self.news.notify_one();
-    }
-
-    fn over(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         self.news.notify_one();
     }
 
