@@ -24,6 +24,7 @@ pub mod data;
 pub mod dropped;
 pub mod folders;
 pub mod gate;
+pub mod holds;
 pub mod http;
 pub mod images;
 pub mod jobs;
@@ -34,6 +35,8 @@ pub mod nbi;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
+pub mod retention;
+pub mod rings;
 pub mod runs;
 pub mod timeline;
 pub mod token;
@@ -191,6 +194,7 @@ impl Server {
             shelf,
             uploads,
             jobs: Jobs::default(),
+            holds: holds::Holds::default(),
             timeline,
             transfers,
             ca_fingerprint: authority.fingerprint(),
@@ -222,6 +226,7 @@ impl Server {
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
+        services.spawn(daily_retention(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -361,6 +366,11 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+async fn daily_retention(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    retention::daily(app, stop).await;
     Ok(())
 }
 

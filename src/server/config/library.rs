@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::rule::{check, within};
+use crate::api::admin::Retention;
 use crate::server::naming::{self, NameRule};
 use crate::value::ByteSize;
 
@@ -33,6 +34,10 @@ pub struct LibraryFragment {
     pub drop_settle: Option<u64>,
     /// What becomes of a dropped file after its import.
     pub drop_after: Option<DropAfter>,
+    /// The newest so many versions of each image are kept.
+    pub keep_versions: Option<u32>,
+    /// Versions younger than so many days are kept.
+    pub keep_days: Option<u32>,
 }
 
 /// `[library]` in force.
@@ -42,6 +47,8 @@ pub struct Library {
     pub workers: Option<usize>,
     /// Bytes that an import leaves free on the library's disk.
     pub keep_free: u64,
+    /// Which versions are kept of images that have no rules of their own.
+    pub retention: Retention,
     /// Hours after which an upload that nothing arrives for is removed.
     pub upload_expires: u64,
     /// Bytes of the largest file that may be uploaded.
@@ -88,12 +95,20 @@ impl LibraryFragment {
             drop_name: self.drop_name.or(earlier.drop_name),
             drop_settle: self.drop_settle.or(earlier.drop_settle),
             drop_after: self.drop_after.or(earlier.drop_after),
+            keep_versions: self.keep_versions.or(earlier.keep_versions),
+            keep_days: self.keep_days.or(earlier.keep_days),
         }
     }
 
     pub(super) fn validate(self) -> Result<Library, ConfigError> {
         let workers =
             self.workers.map(|n| within("library.workers", n, 1, 256, "1 to 256 threads")).transpose()?;
+        let versions = |n| within("library.keep-versions", n, 1, 100_000, "1 to 100000 versions");
+        let days = |n| within("library.keep-days", n, 1, 36_500, "1 to 36500 days");
+        let retention = Retention {
+            keep_versions: self.keep_versions.map(versions).transpose()?,
+            keep_days: self.keep_days.map(days).transpose()?,
+        };
         let hours = self.upload_expires.unwrap_or(7 * 24);
         let import_folders = self.import_folders.unwrap_or_default();
         for path in import_folders.iter().chain(&self.drop_folder) {
@@ -122,6 +137,7 @@ impl LibraryFragment {
             upload_max: size("library.upload-max", self.upload_max, 4 << 40)?,
             import_folders,
             drop: self.drop_folder.map(|path| DropFolder { path, name, settle, after }),
+            retention,
         })
     }
 }
@@ -154,6 +170,14 @@ impl fmt::Display for Library {
             None => writeln!(f, "# workers: one a core")?,
         }
         writeln!(f, "keep-free = \"{}B\"", self.keep_free)?;
+        match self.retention.keep_versions {
+            Some(count) => writeln!(f, "keep-versions = {count}")?,
+            None => writeln!(f, "# keep-versions: old versions are not deleted for their number")?,
+        }
+        match self.retention.keep_days {
+            Some(days) => writeln!(f, "keep-days = {days}")?,
+            None => writeln!(f, "# keep-days: old versions are not deleted for their age")?,
+        }
         writeln!(f, "upload-expires = {}\nupload-max = \"{}B\"", self.upload_expires, self.upload_max)?;
         writeln!(f, "import-folders = {:?}", self.import_folders)?;
         let Some(drop) = &self.drop else {

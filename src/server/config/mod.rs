@@ -325,7 +325,7 @@ mod tests {
     fn what_check_prints_gives_the_same_settings_again() {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
                     [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
-                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\n\
+                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\n\
                     upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);

@@ -86,7 +86,7 @@ pub async fn folder(
     (status = 404, body = Problem),
 ))]
 pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Image>, Refusal> {
-    app.db.image(&name).await?.map(Answer).ok_or_else(|| absent(&name, None))
+    images::image(&app, &name).await?.map(Answer).ok_or_else(|| absent(&name, None))
 }
 
 /// Read every chunk of a version and compare it with the manifest.
@@ -113,13 +113,15 @@ pub async fn verify(
     responses((status = 200, body = Deleted), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn delete(
     State(app): State<App>,
+    Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<Answer<Deleted>, Refusal> {
-    match app.db.remove_version(&name, version).await? {
+    match images::remove(&app, &name, version, origin.by(), "").await? {
         Removal::Absent => Err(absent(&name, Some(version))),
         Removal::InUse(users) => Err(Refusal::conflict(
             format!("{name} {version} is in use: {}", users.join("; ")),
-            "wait for them to end, or cancel them: rootstock run cancel RUN",
+            "wait for runs to end, or cancel them: rootstock run cancel RUN; move rings: rootstock image promote; change or take back \
+             deployed sequences",
         )),
         Removal::Removed { orphan } => {
             tracing::info!(image = name, version, "{name} {version} was deleted");
@@ -128,7 +130,7 @@ pub async fn delete(
     }
 }
 
-fn absent(name: &str, version: Option<u32>) -> Refusal {
+pub(super) fn absent(name: &str, version: Option<u32>) -> Refusal {
     let version = version.map_or(String::new(), |version| format!(" version {version}"));
     Refusal::absent(format!("there is no image {name}{version}"), "list them: rootstock image list")
 }
