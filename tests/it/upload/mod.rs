@@ -46,7 +46,6 @@ pub fn ask(data: &Path, method: &str, path: &str, headers: &[(&str, &str)], body
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
     let _ = stream.write_all(body);
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
     let text = String::from_utf8(text).unwrap();
