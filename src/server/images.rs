@@ -3,8 +3,8 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::collections::HashSet;
 use std::fs::File;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,17 +13,19 @@ use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
+use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
 use super::retention;
 use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
+use crate::api::capture::Capture;
 use crate::api::runner::Problem;
 use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
-use crate::image::manifest::Region;
+use crate::image::manifest::{Manifest, Region};
 use crate::image::source::Source;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
@@ -102,6 +104,33 @@ async fn import_alone(
     Ok(Made { message, version: Some(version) })
 }
 
+/// A capture that is whole becomes a version. `finishing` makes its manifest; when that lacks chunks, their number comes back.
+/// Else bytes added to the library, number of the version and its manifest.
+pub async fn publish_capture(
+    app: &App,
+    capture: &Capture,
+    finishing: impl Future<Output = Result<Finished, CaptureError>>,
+) -> Result<Result<(u64, u32, Digest), u64>, Refusal> {
+    let settling = app.settling.lock().await;
+    let imported = match finishing.await? {
+        Ok(imported) => imported,
+        Err(lacking) => return Ok(Err(lacking)),
+    };
+    let (digest, added) = (imported.digest, imported.new_bytes);
+    let version = match app.db.version_made(&capture.image, digest, capture.started_ms).await? {
+        // Made before the appliance was reset, and not written down with the capture any more.
+        Some(version) => version,
+        None => {
+            let facts = facts(&imported, capture.source.clone());
+            let facts = ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
+        }
+    };
+    drop(settling);
+    retention::after_import(app, &capture.image).await;
+    Ok(Ok((added, version, digest)))
+}
+
 /// An image with everything that needs its versions.
 pub async fn image(app: &App, name: &str) -> Result<Option<Image>, DbError> {
     let mut image = app.db.image(name).await?;
@@ -129,8 +158,7 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
     let (counted, blocking) = (done.clone(), work.clone());
     let reading = spawn_blocking(move || {
         let (_, manifest) = library.manifest(digest)?;
-        let distinct: HashSet<&Digest> = manifest.digests().collect();
-        blocking.set_total(distinct.len() as u64 * CHUNK);
+        blocking.set_total(distinct_chunks(&manifest) * CHUNK);
         library.verify(digest, &counted)
     });
     let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
@@ -250,7 +278,6 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
 fn facts(imported: &Imported, source: String) -> ImageVersion {
     let manifest = &imported.manifest;
     let main = manifest.main().map(|region| region.start);
-    let distinct: HashSet<&Digest> = manifest.digests().collect();
     let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
     ImageVersion {
         version: 0,
@@ -258,9 +285,9 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         size: manifest.size(),
         sha256: manifest.source().to_string(),
         source,
-        format: imported.format.to_string(),
+        format: imported.format.map_or("capture".to_owned(), |format| format.to_string()),
         imported_ms: now_ms(),
-        chunks: distinct.len() as u64,
+        chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
@@ -270,6 +297,13 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         rings: Vec::new(),
         used_by: Vec::new(),
     }
+}
+
+fn distinct_chunks(manifest: &Manifest) -> u64 {
+    let mut digests: Vec<&Digest> = manifest.digests().collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests.len() as u64
 }
 
 fn partition(region: &Region, main: Option<u64>) -> ImagePartition {

@@ -1,11 +1,10 @@
-//! Names of images: which are allowed, and which one a file's name gives.
+//! Names of images: which one a file's name gives.
 //!
 //! Must not know: where the file is.
 
 use std::fmt;
 
-/// What an image may be called.
-pub const RULE: &str = "1 to 64 of letters, digits, space, `.`, `_`, `-`, beginning with a letter or digit";
+use crate::value::is_image_name;
 
 /// What a [`NameRule`] may be.
 pub const RULE_OF_RULES: &str =
@@ -37,14 +36,6 @@ const ENDINGS: [&str; 20] = [
     ".hfs",
 ];
 
-/// Whether an image may have this name.
-pub fn is_good(name: &str) -> bool {
-    (1..=LONGEST).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && !name.ends_with(' ')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || " ._-".contains(c))
-}
-
 /// How the name of a file becomes the name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameRule(String);
@@ -60,7 +51,7 @@ impl NameRule {
     /// `lab-2026-05-01.dmg` and `lab-2026-06-01.dmg` become versions of one image. Anything else stands for itself.
     pub fn new(text: &str) -> Option<NameRule> {
         let plain = text.replace("{stem}", "x").replace("{series}", "x");
-        is_good(&plain).then(|| NameRule(text.to_owned()))
+        is_image_name(&plain).then(|| NameRule(text.to_owned()))
     }
 
     /// The image that a file becomes; none when nothing of its name is left.
@@ -69,7 +60,7 @@ impl NameRule {
         let name = self.0.replace("{series}", series(&stem)).replace("{stem}", &stem);
         let name: String = name.chars().take(LONGEST).collect();
         let name = name.trim_end().to_owned();
-        (!stem.is_empty() && is_good(&name)).then_some(name)
+        (!stem.is_empty() && is_image_name(&name)).then_some(name)
     }
 }
 

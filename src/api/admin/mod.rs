@@ -23,6 +23,11 @@
 //! | `GET /api/v1/uploads/{upload}` | | [`Upload`] |
 //! | `HEAD`, `PATCH`, `DELETE /api/v1/uploads/{upload}` | | tus 1.0.0 |
 //! | `POST /api/v1/uploads/{upload}/import` | [`ImportUpload`] | 202 [`Job`]: again after it failed, or at last |
+//! | `GET /api/v1/captures` | | `[`[`Capture`](crate::api::capture::Capture)`]`, newest first |
+//! | `POST /api/v1/captures` | [`CreateCapture`](crate::api::capture::CreateCapture) | [`Capture`](crate::api::capture::Capture) |
+//! | `GET /api/v1/captures/{capture}` | | [`Capture`](crate::api::capture::Capture) |
+//! | `POST /api/v1/captures/{capture}/lacking`, `…/frames`, `…/finish` | binary | see [`crate::api::capture`] |
+//! | `DELETE /api/v1/captures/{capture}` | | 204: given up |
 //! | `GET /api/v1/jobs` | | `[`[`Job`]`]`, newest first |
 //! | `GET /api/v1/jobs/{job}` `?after=N&wait=S` | | [`Job`] |
 //! | `DELETE /api/v1/jobs/{job}` | | [`Job`]: asked to stop; nothing of it stays in the library |

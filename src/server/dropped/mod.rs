@@ -144,7 +144,7 @@ fn take(app: &App, folder: &DropFolder, name: &str, found: &[(String, Sign)]) ->
             Some(image) => dropped.import(&worker, image, received, &work).await,
             None => Err(Problem {
                 error: format!("`{}` gives no name for an image", dropped.name),
-                next_step: format!("rename it: {}", super::naming::RULE),
+                next_step: format!("rename it: {}", crate::value::IMAGE_NAME_RULE),
             }),
         };
         if !worker.stopping.is_cancelled() {

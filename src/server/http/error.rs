@@ -26,13 +26,16 @@ use axum::response::{IntoResponse, Response};
 use crate::api::runner::Problem;
 use crate::api::tus;
 use crate::db::DbError;
+use crate::server::captures::CaptureError;
 use crate::server::folders::FolderError;
 use crate::server::jobs::Full;
+use crate::server::library::ImportError;
 use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
 use crate::server::token::NoRandomness;
 use crate::server::upload::UploadError;
 use crate::server::upload::work::StartError;
+use crate::store::StoreError;
 
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +176,38 @@ impl From<NbiError> for Refusal {
     }
 }
 
+impl From<CaptureError> for Refusal {
+    fn from(error: CaptureError) -> Refusal {
+        let busy =
+            |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
+        match &error {
+            CaptureError::Ended | CaptureError::Busy => busy(&error, "try again"),
+            CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
+            CaptureError::Store(StoreError::Busy(_)) => busy(&error, "try again when that has ended"),
+            CaptureError::Store(StoreError::Full { .. }) | CaptureError::Import(ImportError::Room { .. }) => {
+                no_room(&error)
+            }
+            CaptureError::Import(ImportError::Store(StoreError::Full { .. })) => no_room(&error),
+            CaptureError::Import(ImportError::NoImage(_) | ImportError::Cell { .. }) => {
+                Refusal::wrong(chain(&error), "update both sides to the same version, then capture again")
+            }
+            _ => Refusal::fault(&error),
+        }
+    }
+}
+
+impl From<ImportError> for Refusal {
+    fn from(error: ImportError) -> Refusal {
+        Refusal::from(CaptureError::from(error))
+    }
+}
+
+fn no_room(error: &dyn std::error::Error) -> Refusal {
+    let next = "delete images that nobody needs and collect (rootstock image collect), or lower `library.keep-free`; \
+                run it again then: what the library has already is not sent again";
+    Refusal::new(StatusCode::INSUFFICIENT_STORAGE, chain(error), next)
+}
+
 impl From<UploadError> for Refusal {
     fn from(error: UploadError) -> Refusal {
         let text = chain(&error);
@@ -188,7 +223,8 @@ impl From<UploadError> for Refusal {
             ),
             UploadError::Room { .. } => refusal(
                 StatusCode::INSUFFICIENT_STORAGE,
-                "make room, then send again, what arrived is kept: delete images that nobody needs and rootstock image collect,                  cancel other uploads, or lower `library.keep-free`",
+                "make room, then send again, what arrived is kept: delete images that nobody needs and rootstock image collect, \
+                 cancel other uploads, or lower `library.keep-free`",
             ),
             UploadError::Locked => refusal(StatusCode::LOCKED, "wait until it ends, then ask for the offset"),
             UploadError::Offset { .. } => {

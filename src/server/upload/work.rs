@@ -118,12 +118,8 @@ async fn run(app: &App, entry: &Arc<Entry>, _request: ImportUpload, work: &Work)
     checking.await.map_err(|error| Problem { error: error.to_string(), next_step: String::new() })??;
     let from =
         Provenance { file: record.file, uploader: record.uploader, received: format!("upload {}", entry.id) };
-    let order = ImportImage {
-        name: record.name,
-        path: entry.data().display().to_string(),
-        note: record.note,
-        ..ImportImage::default()
-    };
+    let order =
+        ImportImage { name: record.name, path: entry.data().display().to_string(), note: record.note };
     images::import(app, order, from, work).await
 }
 

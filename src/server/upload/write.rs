@@ -94,7 +94,7 @@ impl Running {
 
 enum Check {
     None,
-    Ring(Context, Vec<u8>),
+    Ring(Box<Context>, Vec<u8>),
     Crc32(crc32fast::Hasher, Vec<u8>),
 }
 
@@ -106,10 +106,10 @@ impl Check {
                 Check::Crc32(crc32fast::Hasher::new(), digest)
             }
             Some(Checksum { algorithm: Algorithm::Sha1, digest }) => {
-                Check::Ring(Context::new(&SHA1_FOR_LEGACY_USE_ONLY), digest)
+                Check::Ring(Box::new(Context::new(&SHA1_FOR_LEGACY_USE_ONLY)), digest)
             }
             Some(Checksum { algorithm: Algorithm::Sha256, digest }) => {
-                Check::Ring(Context::new(&SHA256), digest)
+                Check::Ring(Box::new(Context::new(&SHA256)), digest)
             }
         }
     }

@@ -6,7 +6,6 @@ use axum::{Extension, Json as Answer};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use super::upload::check_name;
 use crate::api::admin::{
     Deleted, FolderListing, Image, ImageSummary, ImportImage, Job, JobKind, VerifyImage,
 };
@@ -18,6 +17,7 @@ use crate::server::folders;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
 use crate::server::images::{self, Provenance};
+use crate::value::{IMAGE_NAME_RULE, is_image_name};
 
 /// Every image with its newest version.
 #[utoipa::path(get, path = "/api/v1/images", tag = "images", responses((status = 200, body = Vec<ImageSummary>)))]
@@ -133,4 +133,13 @@ pub async fn delete(
 pub(super) fn absent(name: &str, version: Option<u32>) -> Refusal {
     let version = version.map_or(String::new(), |version| format!(" version {version}"));
     Refusal::absent(format!("there is no image {name}{version}"), "list them: rootstock image list")
+}
+
+/// An image may have this name.
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
+    if is_image_name(name) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(64).collect();
+    Err(Refusal::wrong(format!("{shown:?} cannot be the name of an image"), IMAGE_NAME_RULE))
 }

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::image::check_name;
 use crate::api::admin::{ImportUpload, Job, Upload};
 use crate::api::runner::Problem;
 use crate::api::tus::{self, Algorithm, Checksum, Metadata, http_date, keys};
@@ -20,7 +21,7 @@ use crate::server::app::App;
 use crate::server::caller::Caller;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path};
-use crate::server::naming::{self, NameRule};
+use crate::server::naming::NameRule;
 use crate::server::upload::{Entry, Place, Sent, UploadError, Wanted, work};
 
 /// Pieces that wait for the disk; each is what one read of the connection gave.
@@ -270,15 +271,6 @@ pub async fn import(
     }
     let entry = app.uploads.get(&upload)?;
     Ok((StatusCode::ACCEPTED, Answer(work::import(&app, &entry, request)?)))
-}
-
-/// An image may have this name.
-pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
-    if naming::is_good(name) {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(64).collect();
-    Err(Refusal::wrong(format!("{shown:?} cannot be the name of an image"), naming::RULE))
 }
 
 /// Moves a body into an upload. The writing goes on to its end even when the client is gone.
