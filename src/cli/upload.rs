@@ -1,11 +1,12 @@
 //! `rootstock upload …`: image files on their way into the library.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
-use super::image::{follow_upload, read_password};
+use super::image::{Password, follow_upload};
 use super::output::{Table, say, say_json, segment, stamp};
 use crate::api::admin::{ImportUpload, Job, Upload, UploadState};
 use crate::value::ByteSize;
@@ -47,9 +48,8 @@ pub struct Import {
     /// Take it in under this name instead of the one it was sent with
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// File whose first line is the password of the image
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    password: Password,
 }
 
 /// `rootstock upload cancel`
@@ -100,7 +100,7 @@ fn state(state: &UploadState) -> String {
 }
 
 fn import(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    let password = verb.password_file.as_deref().map(read_password).transpose()?;
+    let password = verb.password.given(Path::new(&verb.id))?;
     let path = format!("/api/v1/uploads/{}", segment(&verb.id));
     let body = ImportUpload { name: verb.name, password };
     let _: Job = appliance.client.post(&format!("{path}/import"), &body)?;

@@ -3,14 +3,15 @@
 //! The Unix socket may name any path; over the network only what is below `library.import-folders`, after all links
 //! are followed. Must not know: HTTP, the library.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::app::Origin;
+use super::http::error::chain;
 use crate::api::admin::{FolderEntry, FolderListing};
-use crate::image::source::Source;
+use crate::input;
 
 /// Entries of one listing.
 const MOST: usize = 1000;
@@ -89,12 +90,11 @@ fn entry(named: &Path, real: &Path) -> FolderEntry {
     let modified = facts.as_ref().and_then(|facts| facts.modified().ok()?.duration_since(UNIX_EPOCH).ok());
     // Opening what is no plain file may wait for ever.
     let file = facts.as_ref().is_some_and(fs::Metadata::is_file);
-    let recognised = file.then(|| File::open(real).map(Source::open));
-    let (format, problem) = match recognised {
+    let bundle = real.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("sparsebundle"));
+    let (format, problem) = match (file || bundle).then(|| input::open(real, None, None)) {
         None => (None, None),
-        Some(Err(error)) => (None, Some(error.to_string())),
-        Some(Ok(Err(error))) => (None, Some(error.to_string())),
-        Some(Ok(Ok(source))) => (Some(source.format().to_string()), None),
+        Some(Err(error)) => (None, Some(chain(&error))),
+        Some(Ok(opened)) => (Some(opened.source.format().to_string()), None),
     };
     FolderEntry {
         path: named.display().to_string(),

@@ -77,8 +77,8 @@ pub struct ImportUpload {
     #[serde(default)]
     pub name: Option<String>,
     /// Password of an encrypted image. Kept in memory only.
-    #[serde(default)]
-    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, format = "password"))]
     pub password: Option<Secret>,
 }
 

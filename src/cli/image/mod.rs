@@ -9,6 +9,7 @@ mod files;
 mod import;
 mod inspect;
 mod list;
+mod password;
 mod restore;
 mod retention;
 mod ring;
@@ -22,7 +23,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::connection::{Connection, Online};
-pub use upload::{follow as follow_upload, read_password};
+pub use password::Password;
+pub use upload::follow as follow_upload;
 
 /// Verbs of `rootstock image`.
 #[derive(Subcommand)]
@@ -41,8 +43,9 @@ pub enum Command {
     Decode(decode::Decode),
     /// Take an image file into the library
     #[command(after_help = "\
-The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
-import goes on.\n\
+The format is recognised by its content. FILE may be the first part of a file that was split (.aa, .000, .001), the folder of \
+a sparse bundle, or a tar archive of it. Only what the library does not hold yet is stored. Ctrl-C stops watching; the import \
+goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
     /// Send an image file of this machine to an appliance, and take it into its library

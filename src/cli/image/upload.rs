@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::password::Password;
 use crate::api::admin::{ImportUpload, Job, Upload as Seen, UploadState};
 use crate::api::runner::Progress;
 use crate::api::tus::{Metadata, keys};
@@ -37,8 +38,6 @@ const HEAD: u64 = 1 << 20;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Rates are smoothed over about this time.
 const RATE: Duration = Duration::from_millis(500);
-/// Longest password file.
-const LONGEST_PASSWORD: u64 = 64 << 10;
 
 /// `rootstock image upload`
 #[derive(Args, Debug)]
@@ -51,9 +50,8 @@ pub struct Upload {
     /// What people shall read about the version
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// File whose first line is the password of an encrypted image
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: Password,
     /// Send the file although it was uploaded before and is in the library
     #[arg(long)]
     again: bool,
@@ -61,7 +59,7 @@ pub struct Upload {
 
 /// Uploads, and waits for the import.
 pub fn run(verb: Upload, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    let password = verb.password_file.as_deref().map(read_password).transpose()?;
+    let password = verb.password.given(&verb.file)?;
     let mut sending = Sending::open(&verb.file)?;
     let meter = Meter::new(appliance.json);
     let seen = find(&verb, &sending, appliance)?;
@@ -170,19 +168,6 @@ pub fn follow(path: &str, appliance: &Appliance) -> anyhow::Result<ExitCode> {
             _ => meter.show(&format!("{} waits for its import", seen.file), None),
         }
         thread::sleep(PAUSE / 2);
-    }
-}
-
-/// The first line of a file.
-pub fn read_password(path: &Path) -> anyhow::Result<Secret> {
-    let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    file.take(LONGEST_PASSWORD)
-        .read_to_string(&mut text)
-        .with_context(|| format!("reading {}", path.display()))?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
-        _ => bail!("{} has no password in its first line", path.display()),
     }
 }
 

@@ -111,15 +111,19 @@ pub fn import(app: &App, entry: &Arc<Entry>, request: ImportUpload) -> Result<Jo
     Ok(started)
 }
 
-async fn run(app: &App, entry: &Arc<Entry>, _request: ImportUpload, work: &Work) -> Result<Made, Problem> {
+async fn run(app: &App, entry: &Arc<Entry>, request: ImportUpload, work: &Work) -> Result<Made, Problem> {
     let record = entry.record().clone();
     let (checked, blocking) = (entry.clone(), work.clone());
     let checking = spawn_blocking(move || check(&checked, &blocking));
     checking.await.map_err(|error| Problem { error: error.to_string(), next_step: String::new() })??;
     let from =
         Provenance { file: record.file, uploader: record.uploader, received: format!("upload {}", entry.id) };
-    let order =
-        ImportImage { name: record.name, path: entry.data().display().to_string(), note: record.note };
+    let order = ImportImage {
+        name: record.name,
+        path: entry.data().display().to_string(),
+        note: record.note,
+        password: request.password,
+    };
     images::import(app, order, from, work).await
 }
 
