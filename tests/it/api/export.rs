@@ -41,6 +41,7 @@ fn an_encrypted_image_is_imported_by_its_password_which_stays_nowhere_and_leaves
         name: "lab".into(),
         path: path("lab.dmg"),
         password: Some(Secret::new("open sesame")),
+        ..Default::default()
     };
     let job = appliance.ended(appliance.admin().post("/api/v1/images", &body).unwrap());
     assert!(matches!(job.state, JobState::Done { version: Some(2), .. }), "{job:?}");
