@@ -15,7 +15,7 @@
 //! Takes any `Read + Seek`; opens no file.
 
 mod adc;
-mod codec;
+pub(in crate::image) mod codec;
 mod crc;
 mod detect;
 mod encrypted;

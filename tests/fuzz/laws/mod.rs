@@ -11,6 +11,7 @@
 //! | `admission` | requests of several clients, then time | places are never more than there are, readers keep theirs |
 //! | `path` | a TFTP path or what follows `/boot/` | nothing leads out of the boot folder |
 //! | `nbi` | an NBImageInfo.plist | what is accepted fits its packets, and costs no more than it should |
+//! | `volume` | a volume | it is read within bounds, and its map of used bytes covers it |
 //!
 //! Two programs use them: `fuzz.rs` looks for inputs that break one, `replay.rs` is an ordinary test over the kept corpus.
 
@@ -24,6 +25,7 @@ mod offer;
 mod path;
 mod tftp;
 mod transfer;
+mod volume;
 
 #[allow(unused_imports, reason = "the test of the laws' own tools")]
 pub use offer::{entries, tlv};
@@ -44,7 +46,7 @@ pub struct Law {
 }
 
 /// All laws.
-pub const LAWS: [Law; 9] = [
+pub const LAWS: [Law; 10] = [
     Law { name: "dhcp", longest: 1500, memory: 256 << 10, check: dhcp::check },
     Law { name: "offer", longest: 1024, memory: 256 << 10, check: offer::check },
     Law { name: "lease", longest: 512, memory: 128 << 10, check: lease::check },
@@ -54,6 +56,7 @@ pub const LAWS: [Law; 9] = [
     Law { name: "admission", longest: 512, memory: 64 << 10, check: admission::check },
     Law { name: "path", longest: 1024, memory: 64 << 10, check: path::check },
     Law { name: "nbi", longest: 8192, memory: 4 << 20, check: nbi::check },
+    Law { name: "volume", longest: 160 << 10, memory: 64 << 20, check: volume::check },
 ];
 
 /// A line for people: short, and free of control characters that a stranger could write into a log or a terminal.
