@@ -13,6 +13,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
 use super::clock::now_ms;
+use super::diagnosis;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
@@ -49,15 +50,16 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
     let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let facts = facts(&imported, source);
-    let size = facts.size;
+    let mut facts = facts(&imported, source);
+    diagnosis::add(app, &imported, &mut facts).await;
+    let (size, findings) = (facts.size, diagnosis::in_short(&facts.findings));
     let version = app
         .db
         .add_version(&NewVersion { image: request.name.clone(), facts })
         .await
         .map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
-        "{} {version}: {} decoded, {} added to the library",
+        "{} {version}: {} decoded, {} added to the library{findings}",
         request.name,
         ByteSize(size),
         ByteSize(imported.new_bytes)
@@ -227,6 +229,8 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
+        system: None,
+        findings: Vec::new(),
         uploader: String::new(),
         note: String::new(),
         rings: Vec::new(),

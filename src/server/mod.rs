@@ -19,6 +19,7 @@ pub mod authority;
 pub mod clock;
 pub mod config;
 pub mod data;
+mod diagnosis;
 pub mod gate;
 pub mod holds;
 pub mod http;

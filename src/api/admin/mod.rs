@@ -62,6 +62,7 @@
 
 mod binding;
 mod device;
+mod doctor;
 mod lease;
 mod library;
 mod nbi;
@@ -72,6 +73,7 @@ mod transfer;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

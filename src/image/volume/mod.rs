@@ -45,6 +45,13 @@ pub enum Kind {
     Unknown,
 }
 
+impl Kind {
+    /// Whether macOS starts from it.
+    pub fn is_mac(self) -> bool {
+        matches!(self, Kind::HfsPlus | Kind::Hfsx | Kind::Apfs)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -94,8 +101,13 @@ pub struct Facts {
 
 impl Facts {
     fn unknown(size: u64) -> Facts {
+        Facts::of(Kind::Unknown, size)
+    }
+
+    /// The facts of a volume of which nothing else is known.
+    pub fn of(kind: Kind, size: u64) -> Facts {
         Facts {
-            kind: Kind::Unknown,
+            kind,
             label: None,
             size,
             used: None,
