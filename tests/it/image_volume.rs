@@ -160,7 +160,7 @@ fn no_block_of_volumes_made_here_is_called_free_that_partclone_saves() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mut images = Vec::new();
-    for (name, size) in [("small", 48_u64 << 20), ("several chunks", 400 << 20)] {
+    for (name, size) in [("small", 200_u64 << 20), ("several chunks", 400 << 20)] {
         let path = at(name);
         File::create(&path).unwrap().set_len(size).unwrap();
         run("mkapfs", &["-L", "Made here", path.to_str().unwrap()]);

@@ -184,8 +184,8 @@ pub struct Place {
 pub struct Blocks {
     /// Bytes in use, with what is reserved around the file system.
     pub used: u64,
-    /// From the start of the volume to the end of its last block in use: what a target must have room for, were the
-    /// file system made smaller first.
+    /// From the start of the volume to the end of its last block in use, and what belongs at its very end: the room that
+    /// it needs, were it made smaller first.
     pub needed: u64,
 }
 
@@ -242,10 +242,8 @@ impl Place {
         size: u64,
     ) -> io::Result<Place> {
         let facts = volume::read(reader, start, size)?;
-        let blocks = volume::judged_allocation(reader, start, size)?.map(|map| Blocks {
-            used: map.used(),
-            needed: map.runs().iter().rfind(|run| run.used).map_or(0, |run| run.span.end() - start),
-        });
+        let blocks = volume::judged_allocation(reader, start, size)?;
+        let blocks = blocks.map(|map| Blocks { used: map.used(), needed: map.needed() });
         Ok(Place { number, partition, name, start, size, facts, blocks })
     }
 

@@ -219,6 +219,12 @@ fn clear_bits(map: &[u8], count: u64) -> u64 {
     clear
 }
 
+/// How many damaged volumes a test tries: more on demand.
+#[cfg(test)]
+fn cases() -> u32 {
+    std::env::var("ROOTSTOCK_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -136,7 +136,7 @@ fn any_damage_on_the_way_to_the_map_means_that_nothing_is_free() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(crate::image::volume::cases()))]
     #[test]
     fn a_mutated_container_never_panics_and_its_map_covers_it_and_is_never_freer(
         flips in prop::collection::vec((any::<prop::sample::Index>(), 0..BLOCK, any::<u8>(), any::<bool>()), 1..6),

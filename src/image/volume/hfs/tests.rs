@@ -130,7 +130,7 @@ fn an_unclean_volume_or_journal_and_a_map_that_does_not_add_up_are_not_believed(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(crate::image::volume::cases()))]
     #[test]
     fn a_mutated_volume_never_panics_and_its_map_covers_it(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
