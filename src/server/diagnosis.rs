@@ -14,7 +14,8 @@ use crate::image::doctor::{self, Surroundings};
 /// Adds to a new version what the doctor finds, and the macOS in it.
 pub async fn add(app: &App, imported: &Imported, version: &mut ImageVersion) {
     let (library, digest) = (app.library.clone(), imported.digest);
-    let checksums = imported.checksums;
+    // What was captured never had a checksum of its own.
+    let checksums = imported.format.map(|_| imported.checksums);
     let looked = spawn_blocking(move || library.subject(digest, checksums)).await;
     let subject = match looked {
         Ok(Ok(subject)) => subject,
