@@ -4,6 +4,7 @@
 //! Must not know: protocols, files, clock.
 
 mod digest;
+mod free;
 mod identity;
 mod mac;
 pub mod model;
@@ -12,6 +13,7 @@ mod secret;
 mod size;
 
 pub use digest::{BadDigest, Digest};
+pub use free::{BadFreeSpace, FreeSpace};
 pub use identity::{BadIdentity, Model, Serial};
 pub use mac::{BadMac, MacAddr};
 pub use ring::{BadPick, BadRing, Pick, Ring, Rings};

@@ -174,6 +174,7 @@ fn apply(image: &Image) -> Action {
         image: "lab-mac 1".into(),
         source_partition: None,
         destination: Destination::Partition { disk: 0, partition: 2 },
+        free: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Facts, Scope, Value, Variables};
-use crate::value::{Digest, Pick, Secret};
+use crate::value::{Digest, FreeSpace, Pick, Secret};
 
 use super::event::{Failure, PinnedImage};
 
@@ -48,6 +48,8 @@ pub enum Act {
         source_partition: Option<u32>,
         /// Where to.
         target: Target,
+        /// What happens to space that the image says nothing about.
+        free: FreeSpace,
     },
     /// Run a script.
     ExecuteScript {
@@ -210,6 +212,7 @@ impl Filling<'_> {
             image: format!("{} {}", pinned.name, pinned.version),
             source_partition: apply.source_partition,
             target,
+            free: apply.free,
         })
     }
 
