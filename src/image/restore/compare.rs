@@ -3,7 +3,7 @@
 //! Owns: the figures. Must not know: how they are shown.
 
 use crate::image::plan::Plan;
-use crate::image::restore::seen::Seen;
+use crate::image::restore::seen::{Seen, old_backup};
 use crate::image::restore::survey::survey;
 use crate::image::restore::{Fetched, Options, Phase, Progress, RestoreError, Survey, Target};
 use crate::value::FreeSpace;
@@ -52,10 +52,14 @@ pub fn compare<T: Target + ?Sized>(
     progress.enter(Phase::Done, 0);
     let edge: u64 = plan.edge.iter().map(|cell| cell.span.length).sum();
     let edge_holds = seen.edge_bytes();
+    // Only this is left to differ when all else is equal: an old partition table where the image has none.
+    let stale = old_backup(&plan, target.size()).filter(|_| !seen.is_clear_behind());
     let mut compared = Compared {
         bytes: plan.size,
         equal: plan.present_to_check() + edge_holds,
-        differing: plan.to_check() - plan.present_to_check() + (edge - edge_holds),
+        differing: plan.to_check() - plan.present_to_check()
+            + (edge - edge_holds)
+            + stale.map_or(0, |span| span.length),
         unallocated: plan.free.iter().map(|span| span.length).sum(),
         ..Compared::default()
     };

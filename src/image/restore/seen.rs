@@ -19,8 +19,10 @@ pub(super) struct Seen {
     edge: Vec<Option<Verified<'static>>>,
     /// Bytes of the edge that are as they should be.
     edge_bytes: u64,
-    /// Whether the edge is as it should be, and nothing old stands at the end of a larger target.
+    /// Whether all of it is.
     edge_holds: bool,
+    /// Whether nothing old stands at the end of a larger target.
+    clear_behind: bool,
 }
 
 impl Seen {
@@ -33,6 +35,7 @@ impl Seen {
             edge: plan.edge.iter().map(|_| None).collect(),
             edge_bytes: 0,
             edge_holds: false,
+            clear_behind: false,
         }
     }
 
@@ -55,10 +58,10 @@ impl Seen {
             self.edge_holds &= holds;
             self.edge_bytes += if holds { cell.span.length } else { 0 };
         }
-        if let Some(old) = old_backup(plan, target.size()) {
+        self.clear_behind = old_backup(plan, target.size()).is_none_or(|old| {
             let bytes = scratch.of(old.length);
-            self.edge_holds &= target.read_back(old.offset, bytes).is_ok() && is_zero(bytes);
-        }
+            target.read_back(old.offset, bytes).is_ok() && is_zero(bytes)
+        });
     }
 
     /// Reads neighbouring data cells. `other` is told of those that hold something else.
@@ -141,6 +144,11 @@ impl Seen {
         self.edge_bytes
     }
 
+    /// Whether nothing old stands at the end of a larger target.
+    pub fn is_clear_behind(&self) -> bool {
+        self.clear_behind
+    }
+
     /// Hands the chunks of the edge on.
     pub fn take_edge(&mut self) -> Vec<Option<Verified<'static>>> {
         std::mem::take(&mut self.edge)
@@ -149,6 +157,7 @@ impl Seen {
     /// Whether there is nothing to do.
     pub fn is_all(&self) -> bool {
         self.edge_holds
+            && self.clear_behind
             && self.data().all(|seen| seen)
             && self.zero.iter().all(|(_, seen)| seen.load(Ordering::Relaxed))
     }
