@@ -3,7 +3,7 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::fs::File;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,18 +12,21 @@ use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
+use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
 use super::retention;
 use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
+use crate::api::capture::Capture;
 use crate::api::runner::Problem;
 use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
 use crate::image::manifest::{Manifest, Region};
-use crate::image::source::Source;
+use crate::image::source::SourceError;
+use crate::input::OpenError;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
@@ -42,9 +45,16 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
     let progress = Arc::new(Progress::default());
     let (counted, stopped) = (progress.clone(), progress.clone());
+    let password = request.password.clone();
     let reading = spawn_blocking(move || {
-        blocking.phase("reading", decoded_size(&path));
-        library.import(&path, &counted)
+        blocking.phase("unpacking", 0);
+        let go_on = |unpacked| {
+            blocking.set_done(unpacked);
+            !blocking.is_stopped()
+        };
+        let source = library.source(&path, password.as_ref(), &go_on)?;
+        blocking.phase("reading", source.size().unwrap_or(0));
+        library.take(source, &path, &counted)
     });
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
@@ -57,14 +67,42 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
         .await
         .map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
-        "{} {version}: {} decoded, {} added to the library",
+        "{} {version}: {} decoded, {} added to the library; {}",
         request.name,
         ByteSize(size),
-        ByteSize(imported.new_bytes)
+        ByteSize(imported.new_bytes),
+        if imported.checksums.present { "its checksums are right" } else { "it has no checksums of its own" }
     );
     tracing::info!(image = request.name, version, "imported {message}");
     retention::after_import(app, &request.name).await;
     Ok(Made { message, version: Some(version) })
+}
+
+/// A capture that is whole becomes a version. `finishing` makes its manifest; when that lacks chunks, their number comes back.
+/// Else bytes added to the library, number of the version and its manifest.
+pub async fn publish_capture(
+    app: &App,
+    capture: &Capture,
+    finishing: impl Future<Output = Result<Finished, CaptureError>>,
+) -> Result<Result<(u64, u32, Digest), u64>, Refusal> {
+    let settling = app.settling.lock().await;
+    let imported = match finishing.await? {
+        Ok(imported) => imported,
+        Err(lacking) => return Ok(Err(lacking)),
+    };
+    let (digest, added) = (imported.digest, imported.new_bytes);
+    let version = match app.db.version_made(&capture.image, digest, capture.started_ms).await? {
+        // Made before the appliance was reset, and not written down with the capture any more.
+        Some(version) => version,
+        None => {
+            let facts = facts(&imported, capture.source.clone());
+            let facts = ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
+        }
+    };
+    drop(settling);
+    retention::after_import(app, &capture.image).await;
+    Ok(Ok((added, version, digest)))
 }
 
 /// An image with everything that needs its versions.
@@ -221,7 +259,8 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         size: manifest.size(),
         sha256: manifest.source().to_string(),
         source,
-        format: imported.format.to_string(),
+        format: imported.format.map_or("capture".to_owned(), |format| format.to_string()),
+        had_checksums: imported.format.map(|_| imported.checksums.present),
         imported_ms: now_ms(),
         chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
@@ -260,16 +299,21 @@ fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
     }
 }
 
-/// Bytes of the decoded image where the file says so, for the progress bar; what is wrong with it, the import tells.
-fn decoded_size(path: &Path) -> u64 {
-    let source = File::open(path).ok().and_then(|file| Source::open(file).ok());
-    source.and_then(|source| source.size()).unwrap_or(0)
-}
-
 fn failed(error: &ImportError) -> Problem {
     let next_step = match error {
-        ImportError::Open { .. } => "check the path, and that rootstockd's account may read it",
-        ImportError::Source(_) | ImportError::Partition(_) => {
+        ImportError::Open(OpenError::Open { .. }) => {
+            "check the path, and that rootstockd's account may read it"
+        }
+        ImportError::Open(error) if error.wants_password() => {
+            "nothing was added; import it again with its password: --password-file FILE, or --ask-password"
+        }
+        ImportError::Open(OpenError::Source(SourceError::WrongPassword)) => {
+            "nothing was added; import it again with the right password"
+        }
+        ImportError::Open(OpenError::Room { .. } | OpenError::Spool { .. }) => {
+            "nothing was added to the library"
+        }
+        ImportError::Open(_) | ImportError::Source(_) | ImportError::Partition(_) => {
             "nothing was added; look into the file: rootstock image inspect FILE"
         }
         _ => "nothing was added to the library",

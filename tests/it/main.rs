@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod api;
+mod capture;
 mod cli;
 mod client;
 mod doctor;
 mod image_source;
 mod image_source_build;
+mod image_source_bundle;
 mod image_source_cli;
 mod image_source_damage;
 mod image_source_encrypted;
 mod image_source_partclone;
+mod image_source_split;
 mod image_volume;
 mod media;
 mod nbi;
@@ -21,6 +24,7 @@ mod netboot;
 mod restore;
 mod runner;
 mod runner_appliance;
+mod runner_delta;
 mod runner_format;
 mod sequence;
 mod stick;

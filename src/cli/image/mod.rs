@@ -1,5 +1,6 @@
 //! `rootstock image …`: one file a verb.
 
+mod capture;
 mod collect;
 mod compare;
 mod decode;
@@ -8,6 +9,7 @@ mod file;
 mod import;
 mod inspect;
 mod list;
+mod password;
 mod restore;
 mod retention;
 mod ring;
@@ -38,10 +40,18 @@ pub enum Command {
     Decode(decode::Decode),
     /// Take an image file into the library
     #[command(after_help = "\
-The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
-import goes on.\n\
+The format is recognised by its content. FILE may be the first part of a file that was split (.aa, .000, .001), the folder of \
+a sparse bundle, or a tar archive of it. Only what the library does not hold yet is stored. Ctrl-C stops watching; the import \
+goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
+    /// Take a disk of this machine into the library: used blocks only, only what the library lacks
+    #[command(after_help = "\
+Of HFS+ and APFS volumes only used blocks are read, everything else whole; a FileVault volume needs no password. With --server the \
+disk is on this machine and the library elsewhere. The disk is opened for reading, refused while mounted, and looked at again at the \
+end: a disk that changed is not captured. Ctrl-C ends it; run again, it reads the disk again and sends what is still lacking.\n\
+Exit code: 0 the image is in the library · 1 no version was made.")]
+    Capture(Online<capture::Capture>),
     /// Images of the library
     List(Online<list::List>),
     /// One image: versions, partitions, what needs them
@@ -114,6 +124,7 @@ impl Command {
             Command::Inspect(inspect) => inspect.run(),
             Command::Decode(decode) => decode.run(),
             Command::Import(verb) => verb.run(before, import::run),
+            Command::Capture(verb) => verb.run(before, capture::run),
             Command::List(verb) => verb.run(before, list::run),
             Command::Show(verb) => verb.run(before, show::run),
             Command::Verify(verb) => verb.run(before, verify::run),
