@@ -9,12 +9,12 @@ use rootstock::api::runner::{Outcome, Purpose, Receipt};
 use rootstock::store::Store;
 use rootstock::value::{Digest, FreeSpace};
 
-use crate::api::appliance::Appliance;
+use crate::api::appliance::{Appliance, mbr};
 use crate::runner::Mac;
 use crate::store::noise;
 
 const MIB: usize = 1 << 20;
-const VOLUME: usize = 192 * MIB;
+const VOLUME: usize = 48 * MIB;
 
 const AGAIN: &str = "\
 name: Lab Mac
@@ -22,16 +22,22 @@ steps:
   - apply_image: {image: lab, destination: {disk: 0, partition: 2}, free: leave}
 ";
 
-/// A bare volume that is half full; `changed` of its 3072 cells of 64 KiB differ from the first version.
+/// A disk with a volume at 1 MiB that is half full; `changed` of its 768 cells of 64 KiB differ from the first version.
 fn image(path: &Path, changed: usize) {
     let file = File::create(path).unwrap();
-    file.set_len(VOLUME as u64).unwrap();
-    for part in 0..12 {
-        file.write_all_at(&noise(part, 8 * MIB), part * 16 * MIB as u64).unwrap();
+    file.set_len((MIB + VOLUME) as u64).unwrap();
+    let mut map = [0; 512];
+    mbr(&mut map, VOLUME);
+    file.write_all_at(&map, 0).unwrap();
+    for part in 0..3 {
+        file.write_all_at(&noise(part, 8 * MIB), (1 + part * 16) * MIB as u64).unwrap();
     }
     for number in 0..changed {
-        file.write_all_at(b"changed", (number * 48 * 65_536 % (8 * MIB) + number % 12 * 16 * MIB) as u64)
-            .unwrap();
+        file.write_all_at(
+            b"changed",
+            (MIB + number * 16 * 65_536 % (8 * MIB) + number % 3 * 16 * MIB) as u64,
+        )
+        .unwrap();
     }
 }
 
@@ -74,7 +80,7 @@ fn an_unchanged_mac_costs_the_manifest_and_one_of_which_a_hundredth_changed_the_
     let mac = Mac::with_disk(600 * MIB as u64);
     let (first, _) = run(&appliance, &mac, 1);
     assert!(!first.equal && first.fetched > VOLUME as u64 / 2);
-    assert!(mac.volume(VOLUME) == fs::read(&file).unwrap());
+    assert!(mac.volume(VOLUME) == fs::read(&file).unwrap()[MIB..]);
 
     appliance.apply(AGAIN);
     let (same, wire) = run(&appliance, &mac, 2);
@@ -82,10 +88,10 @@ fn an_unchanged_mac_costs_the_manifest_and_one_of_which_a_hundredth_changed_the_
     assert_eq!(same.delta.free, FreeSpace::Leave);
     assert!(wire * 1000 <= VOLUME as u64 * 5, "{wire} bytes crossed the wire");
 
-    image(&file, 30);
+    image(&file, 7);
     import(&appliance, &file, 2);
     let (changed, wire) = run(&appliance, &mac, 3);
     assert!(!changed.equal && changed.delta.decision.starts_with("the disk is read first"), "{changed:?}");
-    assert!(mac.volume(VOLUME) == fs::read(&file).unwrap());
+    assert!(mac.volume(VOLUME) == fs::read(&file).unwrap()[MIB..]);
     assert!(wire * 100 <= VOLUME as u64 * 2, "{wire} bytes crossed the wire: {changed:?}");
 }
