@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
-mod api;
+pub mod api;
 mod capture;
 mod cli;
 mod client;
 mod doctor;
+mod image_doctor;
 mod image_source;
 mod image_source_build;
 mod image_source_bundle;
@@ -29,3 +30,4 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod upload;
