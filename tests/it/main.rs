@@ -26,6 +26,7 @@ mod netboot;
 mod restore;
 mod runner;
 mod runner_appliance;
+mod runner_delta;
 mod runner_format;
 mod sequence;
 mod stick;
