@@ -206,7 +206,7 @@ class Library:
         self.lab.bench.run(self.command(*words))
 
     def json(self, *words):
-        done = subprocess.run([str(word) for word in self.command("--json", *words)], capture_output=True, check=False)
+        done = subprocess.run([str(word) for word in self.command(*words, "--json")], capture_output=True, check=False)
         if done.returncode:
             sys.exit(f"error: rootstock {' '.join(map(str, words))}: {done.stderr.decode(errors='replace')[-800:]}")
         return json.loads(done.stdout.splitlines()[-1])
@@ -504,7 +504,7 @@ class Wire:
         self.lab, self.library, self.target, self.output, self.log = lab, library, target, output, log
 
     def ours(self, version):
-        words = self.library.command("--json", "image", "restore", f"version-{version}", "--to", self.target)
+        words = self.library.command("image", "restore", f"version-{version}", "--to", self.target, "--json")
         return " ".join(map(str, words)) + f" > {self.output}"
 
     def reset(self):
