@@ -13,6 +13,7 @@ use super::model::{
 use super::name::VariableName;
 use super::quantity::PartitionSize;
 use super::template::Template;
+use crate::value::{Pick, Rings};
 
 /// Bytes of the longest script (task-sequences section 2: 16 KB).
 pub const LONGEST_SCRIPT: usize = 16_384;
@@ -20,10 +21,19 @@ pub const LONGEST_SCRIPT: usize = 16_384;
 /// What a sequence may refer to.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Images of the library with their versions; none: not known here, images are not checked.
-    pub images: Option<BTreeMap<String, BTreeSet<u32>>>,
+    /// Images of the library; none: not known here, images are not checked.
+    pub images: Option<BTreeMap<String, KnownImage>>,
     /// Variables that collections and devices define.
     pub variables: BTreeSet<VariableName>,
+}
+
+/// What may be asked of an image of the library.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownImage {
+    /// Its versions.
+    pub versions: BTreeSet<u32>,
+    /// Where its rings point.
+    pub rings: Rings,
 }
 
 /// One thing that is wrong.
@@ -302,11 +312,16 @@ impl<'a> Checking<'a> {
             return;
         }
         let Some(images) = &self.around.images else { return };
-        let message = match (images.get(name), apply.version) {
+        let message = match (images.get(name), apply.pick) {
             (None, _) => format!("the library has no image `{name}`: import it, or correct the name"),
-            (Some(versions), Some(version)) if !versions.contains(&version) => {
-                let has: Vec<String> = versions.iter().map(u32::to_string).collect();
+            (Some(image), Pick::Version(version)) if !image.versions.contains(&version) => {
+                let has: Vec<String> = image.versions.iter().map(u32::to_string).collect();
                 format!("the image `{name}` has no version {version}: it has {}", has.join(", "))
+            }
+            (Some(image), Pick::Ring(ring)) if image.rings.get(ring).is_none() => {
+                format!(
+                    "the image `{name}` has no version in {ring}: put one there, rootstock image promote {name} --to {ring}"
+                )
             }
             _ => return,
         };
@@ -515,11 +530,20 @@ mod tests {
 
     #[test]
     fn an_image_that_the_library_does_not_hold_is_found_when_the_library_is_known() {
-        let images = BTreeMap::from([("lab".to_owned(), BTreeSet::from([1, 3]))]);
+        let lab = KnownImage {
+            versions: BTreeSet::from([1, 3]),
+            rings: Rings { test: Some(1), ..Rings::default() },
+        };
+        let images = BTreeMap::from([("lab".to_owned(), lab)]);
         let around = Surroundings { images: Some(images), ..Surroundings::default() };
-        for (image, found) in
-            [("lab", false), ("lab, version: 3", false), ("lab, version: 2", true), ("Lab", true)]
-        {
+        for (image, found) in [
+            ("lab", false),
+            ("lab, version: 3", false),
+            ("lab, version: 2", true),
+            ("Lab", true),
+            ("lab, ring: test", false),
+            ("lab, ring: production", true),
+        ] {
             let steps = format!("{FORMAT}  - apply_image: {{image: {image}}}\n");
             assert_eq!(codes(&steps), []);
             let want: &[_] = if found { &[("unknown-image".to_owned(), "steps[1]".to_owned())] } else { &[] };

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod data;
 pub mod gate;
+pub mod holds;
 pub mod http;
 pub mod images;
 pub mod jobs;
@@ -29,6 +30,8 @@ pub mod nbi;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
+pub mod retention;
+pub mod rings;
 pub mod runs;
 pub mod timeline;
 pub mod token;
@@ -180,6 +183,7 @@ impl Server {
             library,
             shelf,
             jobs: Jobs::default(),
+            holds: holds::Holds::default(),
             timeline,
             transfers,
             ca_fingerprint: authority.fingerprint(),
@@ -209,6 +213,7 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
+        services.spawn(daily_retention(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -348,6 +353,11 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+async fn daily_retention(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    retention::daily(app, stop).await;
     Ok(())
 }
 

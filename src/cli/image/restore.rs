@@ -14,10 +14,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::version::ImageName;
-use crate::api::admin::{Image, ImageVersion, Library};
+use crate::api::admin::Library;
 use crate::api::runner::Progress as Shown;
 use crate::cli::connection::Appliance;
-use crate::cli::output::{say, say_json, segment};
+use crate::cli::output::{say, say_json};
 use crate::cli::progress::Meter;
 use crate::device::Device;
 use crate::image::manifest::{Manifest, ManifestKey};
@@ -29,7 +29,7 @@ use crate::value::{ByteSize, Digest};
 /// `rootstock image restore`
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// Name of the image, or name@version [default: its newest version]
+    /// Name of the image, name@version or name@ring [default: what production points to, else the newest version]
     image: ImageName,
     /// File or block device to write. A block device, or a file that has content, is overwritten from its first
     /// byte on; a file that is not there is made
@@ -51,7 +51,7 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     if !appliance.local {
         bail!("image restore writes from the library's own disk: run it on the appliance");
     }
-    let (name, version) = find(&verb.image, appliance)?;
+    let (name, version) = verb.image.find(appliance)?;
     let library: Library = appliance.client.get("/api/v1/library")?;
     let folder = library
         .store
@@ -75,22 +75,6 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let (restored, took) = result.with_context(|| verb.to.display().to_string())?;
     tell(&label, &restored, took, appliance.json)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn find(wanted: &ImageName, appliance: &Appliance) -> anyhow::Result<(String, ImageVersion)> {
-    let image: Image = appliance.client.get(&format!("/api/v1/images/{}", segment(&wanted.name)))?;
-    let mut versions = image.versions.into_iter();
-    let found = match wanted.version {
-        None => versions.next(),
-        Some(number) => versions.find(|version| version.version == number),
-    };
-    let found = found.with_context(|| match wanted.version {
-        Some(number) => {
-            format!("image {} has no version {number}: see rootstock image show {}", wanted.name, wanted.name)
-        }
-        None => format!("image {} has no version", wanted.name),
-    })?;
-    Ok((image.name, found))
 }
 
 /// The plan for a manifest of the library, signature checked.

@@ -7,7 +7,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Facts, Scope, Value, Variables};
-use crate::value::{Digest, Secret};
+use crate::value::{Digest, Pick, Secret};
 
 use super::event::{Failure, PinnedImage};
 
@@ -187,9 +187,9 @@ impl Filling<'_> {
 
     fn apply(&self, apply: &ApplyImage) -> Result<Act, CannotBegin> {
         let name = self.text("the image's name", &apply.image)?;
-        let pinned = self.images.iter().find(|image| image.name == name && image.asked == apply.version);
+        let pinned = self.images.iter().find(|image| image.is_for(&name, apply.pick));
         let Some(pinned) = pinned else {
-            let image = apply.version.map_or(name.clone(), |version| format!("{name} {version}"));
+            let image = format!("{name} {}", apply.pick).trim_end().to_owned();
             return Err(CannotBegin::Image { image });
         };
         let target = match &apply.destination {
@@ -252,8 +252,8 @@ pub struct WantedImage {
     pub step: String,
     /// Name in the library.
     pub name: String,
-    /// A certain version; none: the newest.
-    pub version: Option<u32>,
+    /// Which version of it.
+    pub pick: Pick,
 }
 
 /// Every image that a run of `sequence` on this Mac will need, so that the run can be pinned to them before it starts
@@ -280,7 +280,7 @@ pub fn images_wanted(
             }
             Kind::ApplyImage(apply) => {
                 let name = expand(&variables, "the image's name", &apply.image).map_err(cannot)?.text;
-                wanted.push(WantedImage { step: step.name.clone(), name, version: apply.version });
+                wanted.push(WantedImage { step: step.name.clone(), name, pick: apply.pick });
             }
             // Its device nodes are known only when the disk was formatted; a name that a run cannot be pinned to is refused.
             Kind::FormatDisk(_) | Kind::ExecuteScript(_) | Kind::Restart => {}

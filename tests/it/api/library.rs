@@ -80,8 +80,12 @@ fn a_version_that_a_run_needs_is_not_deleted_and_a_deleted_one_gives_its_room_ba
     let (status, problem) = refused(admin.delete("/api/v1/images/lab/versions/1"));
     assert!(status == 409 && problem.error.contains("run 1 of sequence Lab Mac"), "{problem:?}");
     let used = &json(&admin, "/api/v1/images/lab")["versions"][0]["used_by"];
-    assert_eq!(*used, serde_json::json!(["run 1 of sequence Lab Mac"]));
+    assert_eq!(used[0], "run 1 of sequence Lab Mac");
     let _: admin::Run = admin.post(&format!("/api/v1/runs/{}/cancel", work.ticket.run), &()).unwrap();
+    let (status, problem) = refused(admin.delete("/api/v1/images/lab/versions/1"));
+    let last = "sequence Lab Mac, deployment 1 to Unknown Macs";
+    assert!(status == 409 && problem.error.contains(last), "it would be left without any: {problem:?}");
+    admin.delete("/api/v1/deployments/1").unwrap();
     admin.delete("/api/v1/images/lab/versions/1").unwrap();
     assert_eq!(refused(admin.delete("/api/v1/images/lab/versions/1")).0, 404);
     let library: admin::Library = admin.get("/api/v1/library").unwrap();
