@@ -3,7 +3,6 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::api::runner::Problem;
 use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
-use crate::image::manifest::Region;
+use crate::image::manifest::{Manifest, Region};
 use crate::image::source::Source;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
@@ -95,8 +94,7 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
     let (counted, blocking) = (done.clone(), work.clone());
     let reading = spawn_blocking(move || {
         let (_, manifest) = library.manifest(digest)?;
-        let distinct: HashSet<&Digest> = manifest.digests().collect();
-        blocking.set_total(distinct.len() as u64 * CHUNK);
+        blocking.set_total(distinct_chunks(&manifest) * CHUNK);
         library.verify(digest, &counted)
     });
     let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
@@ -216,7 +214,6 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
 fn facts(imported: &Imported, source: String) -> ImageVersion {
     let manifest = &imported.manifest;
     let main = manifest.main().map(|region| region.start);
-    let distinct: HashSet<&Digest> = manifest.digests().collect();
     let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
     ImageVersion {
         version: 0,
@@ -226,7 +223,7 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         source,
         format: imported.format.to_string(),
         imported_ms: now_ms(),
-        chunks: distinct.len() as u64,
+        chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
@@ -235,6 +232,13 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         rings: Vec::new(),
         used_by: Vec::new(),
     }
+}
+
+fn distinct_chunks(manifest: &Manifest) -> u64 {
+    let mut digests: Vec<&Digest> = manifest.digests().collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests.len() as u64
 }
 
 fn partition(region: &Region, main: Option<u64>) -> ImagePartition {

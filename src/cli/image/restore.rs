@@ -63,7 +63,8 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
     // No garbage is collected while the lock lives, so no chunk moves.
     let _reading = store.reading()?;
-    let plan = plan(&store, key, version.manifest, selection)?;
+    let manifest = manifest(&store, key, version.manifest)?;
+    let plan = Plan::new(&manifest, store.locations(&manifest)?, selection)?;
     if verb.dry_run {
         tell_plan(&plan, &verb.to, appliance.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -77,13 +78,12 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan for a manifest of the library, signature checked.
+/// A manifest of the library, signature checked.
 ///
 /// # Errors
-/// The manifest is missing or not signed with `key`, a chunk of it is missing, the image has no such part.
-pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Selection) -> anyhow::Result<Plan> {
-    let manifest: Manifest = store.manifest(manifest)?.verify(manifest, &[key])?;
-    Ok(Plan::new(&manifest, &store.locations(&manifest)?, selection)?)
+/// It is missing or not signed with `key`.
+pub fn manifest(store: &Store, key: ManifestKey, manifest: Digest) -> anyhow::Result<Manifest> {
+    Ok(store.manifest(manifest)?.verify(manifest, &[key])?)
 }
 
 /// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
@@ -92,7 +92,7 @@ pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Select
 /// The target cannot be used or fails; a chunk is damaged. See `image::restore`.
 pub fn restore_local(
     store: &Store,
-    plan: Plan,
+    plan: Plan<'_>,
     to: &Path,
     show: &mut dyn FnMut(&Shown),
 ) -> anyhow::Result<(Restored, Duration)> {
@@ -145,7 +145,7 @@ fn shown(snapshot: &Snapshot, elapsed: Duration) -> Shown {
     }
 }
 
-fn tell_plan(plan: &Plan, to: &Path, json: bool) -> anyhow::Result<()> {
+fn tell_plan(plan: &Plan<'_>, to: &Path, json: bool) -> anyhow::Result<()> {
     let sum = |spans: &mut dyn Iterator<Item = u64>| spans.sum::<u64>();
     let zero = sum(&mut plan.zero.iter().map(|run| run.span.length));
     let free = sum(&mut plan.free.iter().map(|span| span.length));

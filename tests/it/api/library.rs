@@ -17,7 +17,7 @@ fn an_image_is_imported_once_shown_verified_and_its_second_version_adds_nothing(
     let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
     let [newest, oldest] = image.versions.as_slice() else { panic!("{image:?}") };
     assert_eq!((newest.version, newest.added, oldest.version), (2, 0, 1));
-    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 6, "mbr"));
+    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 81, "mbr"));
     assert!(newest.partitions[0].main && newest.partitions[0].size == 5 << 20, "{newest:?}");
     let job = appliance.admin().post("/api/v1/images/lab/verify", &admin::VerifyImage { version: Some(1) });
     let verified = appliance.ended(job.unwrap());
