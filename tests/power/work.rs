@@ -90,24 +90,25 @@ impl Promises {
 
     /// The act is about to begin.
     pub fn begun(&mut self, act: Act) {
-        match act {
-            Act::Import(image) | Act::Upload(image) | Act::Capture(image) => {
-                drop(self.images.insert(image, State::Making))
-            }
-            Act::Delete(image) => drop(self.images.insert(image, State::Going)),
-            Act::Restore(image, target) => drop(self.targets.insert(target, (image, false))),
-            Act::Collect => {}
-        }
+        self.now(act, State::Making, State::Going, false);
     }
 
     /// The act has succeeded.
     pub fn kept(&mut self, act: Act) {
+        self.now(act, State::There, State::Gone, true);
+    }
+
+    fn now(&mut self, act: Act, made: State, deleted: State, restored: bool) {
         match act {
             Act::Import(image) | Act::Upload(image) | Act::Capture(image) => {
-                drop(self.images.insert(image, State::There))
+                self.images.insert(image, made);
             }
-            Act::Delete(image) => drop(self.images.insert(image, State::Gone)),
-            Act::Restore(image, target) => drop(self.targets.insert(target, (image, true))),
+            Act::Delete(image) => {
+                self.images.insert(image, deleted);
+            }
+            Act::Restore(image, target) => {
+                self.targets.insert(target, (image, restored));
+            }
             Act::Collect => {}
         }
     }
