@@ -4,7 +4,7 @@ pub mod appliance;
 mod binding;
 mod bounds;
 mod cli;
-mod daemon;
+pub mod daemon;
 mod library;
 mod openapi;
 mod ring;
