@@ -3,7 +3,6 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +25,8 @@ use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
 use crate::image::manifest::{Manifest, Region};
-use crate::image::source::Source;
+use crate::image::source::SourceError;
+use crate::input::OpenError;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
@@ -45,9 +45,16 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
     let progress = Arc::new(Progress::default());
     let (counted, stopped) = (progress.clone(), progress.clone());
+    let password = request.password.clone();
     let reading = spawn_blocking(move || {
-        blocking.phase("reading", decoded_size(&path));
-        library.import(&path, &counted)
+        blocking.phase("unpacking", 0);
+        let go_on = |unpacked| {
+            blocking.set_done(unpacked);
+            !blocking.is_stopped()
+        };
+        let source = library.source(&path, password.as_ref(), &go_on)?;
+        blocking.phase("reading", source.size().unwrap_or(0));
+        library.take(source, &path, &counted)
     });
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
@@ -60,10 +67,11 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
         .await
         .map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
-        "{} {version}: {} decoded, {} added to the library",
+        "{} {version}: {} decoded, {} added to the library; {}",
         request.name,
         ByteSize(size),
-        ByteSize(imported.new_bytes)
+        ByteSize(imported.new_bytes),
+        if imported.checksums.present { "its checksums are right" } else { "it has no checksums of its own" }
     );
     tracing::info!(image = request.name, version, "imported {message}");
     retention::after_import(app, &request.name).await;
@@ -253,6 +261,7 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         sha256: manifest.source().to_string(),
         source,
         format: imported.format.map_or("capture".to_owned(), |format| format.to_string()),
+        had_checksums: imported.format.map(|_| imported.checksums.present),
         imported_ms: now_ms(),
         chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
@@ -291,16 +300,21 @@ fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
     }
 }
 
-/// Bytes of the decoded image where the file says so, for the progress bar; what is wrong with it, the import tells.
-fn decoded_size(path: &Path) -> u64 {
-    let source = File::open(path).ok().and_then(|file| Source::open(file).ok());
-    source.and_then(|source| source.size()).unwrap_or(0)
-}
-
 fn failed(error: &ImportError) -> Problem {
     let next_step = match error {
-        ImportError::Open { .. } => "check the path, and that rootstockd's account may read it",
-        ImportError::Source(_) | ImportError::Partition(_) => {
+        ImportError::Open(OpenError::Open { .. }) => {
+            "check the path, and that rootstockd's account may read it"
+        }
+        ImportError::Open(error) if error.wants_password() => {
+            "nothing was added; import it again with its password: --password-file FILE, or --ask-password"
+        }
+        ImportError::Open(OpenError::Source(SourceError::WrongPassword)) => {
+            "nothing was added; import it again with the right password"
+        }
+        ImportError::Open(OpenError::Room { .. } | OpenError::Spool { .. }) => {
+            "nothing was added to the library"
+        }
+        ImportError::Open(_) | ImportError::Source(_) | ImportError::Partition(_) => {
             "nothing was added; look into the file: rootstock image inspect FILE"
         }
         _ => "nothing was added to the library",

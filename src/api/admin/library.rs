@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Retention;
 use crate::api::runner::Progress;
-use crate::value::{Digest, Ring, Rings};
+use crate::value::{Digest, Ring, Rings, Secret};
 
 /// One image in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct ImageVersion {
     pub source: String,
     /// Format of that file: `udif`, `raw`, ….
     pub format: String,
+    /// Whether that file carried checksums of its content, all of which were compared; none: imported before this was kept.
+    #[serde(default)]
+    pub had_checksums: Option<bool>,
     /// When it was imported, milliseconds since 1970 UTC.
     pub imported_ms: i64,
     /// Distinct chunks.
@@ -125,8 +128,12 @@ pub struct ImageVolume {
 pub struct ImportImage {
     /// Name of the image: 1 to 64 of letters, digits, space, `.`, `_`, `-`; begins with a letter or digit. A name that exists gets a new version.
     pub name: String,
-    /// Absolute path on the appliance.
+    /// Absolute path on the appliance: a file, the first part of one that was split, or the folder of a sparse bundle.
     pub path: String,
+    /// Password of an encrypted image. Used once and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, format = "password"))]
+    pub password: Option<Secret>,
 }
 
 /// Read every chunk of a version and compare it with the manifest.

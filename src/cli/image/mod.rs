@@ -8,6 +8,7 @@ mod file;
 mod import;
 mod inspect;
 mod list;
+mod password;
 mod restore;
 mod retention;
 mod ring;
@@ -38,8 +39,9 @@ pub enum Command {
     Decode(decode::Decode),
     /// Take an image file into the library
     #[command(after_help = "\
-The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
-import goes on.\n\
+The format is recognised by its content. FILE may be the first part of a file that was split (.aa, .000, .001), the folder of \
+a sparse bundle, or a tar archive of it. Only what the library does not hold yet is stored. Ctrl-C stops watching; the import \
+goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
     /// Take a disk of this machine into the library: used blocks only, only what the library lacks

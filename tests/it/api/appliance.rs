@@ -83,7 +83,7 @@ impl Appliance {
 
     /// Imports a small image and waits for it.
     pub fn import(&self, name: &str, file: &Path) -> Job {
-        let body = admin::ImportImage { name: name.into(), path: file.display().to_string() };
+        let body = admin::ImportImage { name: name.into(), path: file.display().to_string(), password: None };
         let job: Job = self.admin().post("/api/v1/images", &body).unwrap();
         self.ended(job)
     }
