@@ -4,7 +4,7 @@
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,10 +30,25 @@ use crate::input::OpenError;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
+/// Where the file of an import came from.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// Name of the file as its owner knows it.
+    pub file: String,
+    /// Who gave it; may be empty.
+    pub uploader: String,
+    /// What it was received as: becomes one version, however often the daemon is killed while it imports it. May be empty.
+    pub received: String,
+}
+
 /// Takes a file in.
-pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made, Problem> {
+pub async fn import(app: &App, request: ImportImage, from: Provenance, work: &Work) -> Result<Made, Problem> {
     let settling = app.settling.lock().await;
-    let result = import_alone(app, &request, work).await;
+    if let Some(version) = received(app, &request.name, &from.received).await? {
+        let message = format!("{} {version}: was in the library already", request.name);
+        return Ok(Made { message, version: Some(version) });
+    }
+    let result = import_alone(app, &request, from, work).await;
     drop(settling);
     if result.is_err() {
         sweep(app).await;
@@ -41,7 +56,22 @@ pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made
     result
 }
 
-async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<Made, Problem> {
+/// The version that was made from what was received under this name before the daemon was killed.
+async fn received(app: &App, name: &str, received: &str) -> Result<Option<u32>, Problem> {
+    if received.is_empty() {
+        return Ok(None);
+    }
+    let image = app.db.image(name).await.map_err(|error| Refusal::from(error).problem().clone())?;
+    let mut versions = image.into_iter().flat_map(|image| image.versions);
+    Ok(versions.find(|version| version.received == received).map(|version| version.version))
+}
+
+async fn import_alone(
+    app: &App,
+    request: &ImportImage,
+    from: Provenance,
+    work: &Work,
+) -> Result<Made, Problem> {
     let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
     let progress = Arc::new(Progress::default());
     let (counted, stopped) = (progress.clone(), progress.clone());
@@ -58,8 +88,12 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     });
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
-    let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let facts = facts(&imported, source);
+    let facts = ImageVersion {
+        uploader: from.uploader,
+        note: request.note.clone().unwrap_or_default(),
+        received: from.received,
+        ..facts(&imported, from.file)
+    };
     let size = facts.size;
     let version = app
         .db
@@ -269,6 +303,7 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
         uploader: String::new(),
         note: String::new(),
+        received: String::new(),
         rings: Vec::new(),
         used_by: Vec::new(),
     }

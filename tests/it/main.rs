@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
-mod api;
+pub mod api;
 mod capture;
 mod cli;
 mod client;
@@ -28,3 +28,4 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod upload;

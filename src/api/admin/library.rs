@@ -77,6 +77,9 @@ pub struct ImageVersion {
     /// What people wrote about it; may be empty.
     #[serde(default)]
     pub note: String,
+    /// What it was made from, for the appliance itself: `upload ID`. Empty for a file that was named by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub received: String,
     /// Rings that point to it.
     #[serde(default)]
     pub rings: Vec<Ring>,
@@ -122,14 +125,18 @@ pub struct ImageVolume {
 }
 
 /// Take a file of the appliance's own disk into the library.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportImage {
     /// Name of the image: 1 to 64 of letters, digits, space, `.`, `_`, `-`; begins with a letter or digit. A name that exists gets a new version.
     pub name: String,
-    /// Absolute path on the appliance: a file, the first part of one that was split, or the folder of a sparse bundle.
+    /// Absolute path on the appliance: a file, the first part of one that was split, or the folder of a sparse bundle. Over the
+    /// network only below the folders of `library.import-folders`.
     pub path: String,
+    /// What people shall read about the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Password of an encrypted image. Used once and kept nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "server", schema(value_type = Option<String>, format = "password"))]

@@ -16,11 +16,14 @@ use crate::input;
 #[derive(Args, Debug)]
 pub struct Import {
     /// Image: .dmg, .sparseimage, .sparsebundle, partclone or raw, compressed or split; with --server, its absolute path on
-    /// the appliance
+    /// the appliance, in a folder of its setting library.import-folders
     file: PathBuf,
     /// Name of the image; one that exists gets a new version
     #[arg(long, value_name = "NAME")]
     name: String,
+    /// What people shall read about the version
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     #[command(flatten)]
     password: Password,
 }
@@ -46,7 +49,7 @@ pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let Some(path) = path.to_str().map(str::to_owned) else {
         bail!("{} is not UTF-8: rename the file", path.display());
     };
-    let body = ImportImage { name: verb.name, path, password };
+    let body = ImportImage { name: verb.name, path, note: verb.note, password };
     let job: Job = appliance.client.post("/api/v1/images", &body)?;
     watch::job(job, appliance)
 }
