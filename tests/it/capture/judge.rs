@@ -4,9 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use rootstock::image::capture::{Progress, Selection, Shape, capture};
-use rootstock::image::volume::Kind;
+use rootstock::image::volume::{self, Kind};
 
-use super::disk::{Disk, Shelf, mac_disk, with_noise_where_it_is_free};
+use super::disk::{Disk, Shelf, mac_disk, noise};
 use crate::image_volume::saved_by_partclone;
 
 fn image_of(disk: Vec<u8>, selection: Selection) -> Vec<u8> {
@@ -20,10 +20,16 @@ fn image_of(disk: Vec<u8>, selection: Selection) -> Vec<u8> {
 fn whatever_partclone_saves_of_a_volume_is_the_same_in_its_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.apfs");
-    fs::File::create(&path).unwrap().set_len(32 << 20).unwrap();
+    // The smallest container that mkapfs makes.
+    fs::File::create(&path).unwrap().set_len(128 << 20).unwrap();
     let made = Command::new("mkapfs").args(["-L", "Macintosh HD"]).arg(&path).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let (apfs, _) = with_noise_where_it_is_free(fs::read(&path).unwrap());
+    let mut apfs = fs::read(&path).unwrap();
+    let map = volume::allocation(&mut std::io::Cursor::new(&apfs), 0, 128 << 20).unwrap().unwrap();
+    for run in map.runs().iter().filter(|run| !run.used) {
+        let some = run.span.length.min(100_000) as usize;
+        noise(run.span.offset, &mut apfs[run.span.offset as usize..][..some]);
+    }
     let (disk, _) = mac_disk(folder.path(), 9 << 20, 31);
     let hfs = image_of(disk.clone(), Selection::Partition(2));
     let start = disk.windows(2).skip(1024).step_by(512).position(|pair| pair == b"H+").unwrap() * 512;
