@@ -73,6 +73,7 @@
 
 mod binding;
 mod device;
+mod doctor;
 mod lease;
 mod library;
 mod nbi;
@@ -84,6 +85,7 @@ mod upload;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
