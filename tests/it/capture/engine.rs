@@ -229,7 +229,7 @@ fn macos_and_its_recovery_become_a_disk_of_their_own_that_other_programs_read() 
 }
 
 #[test]
-fn where_nobody_can_tell_which_volume_has_macos_the_admin_is_asked() {
+fn of_several_volumes_the_one_with_macos_is_taken_and_where_nobody_can_tell_the_admin_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let (data, mac) = (hfs_volume(folder.path(), false), hfs_volume(folder.path(), true));
     let names = |disk: Vec<u8>| {
@@ -237,6 +237,13 @@ fn where_nobody_can_tell_which_volume_has_macos_the_admin_is_asked() {
         Ok::<_, ShapeError>(shape.partitions())
     };
     let recovery = noisy(5, 512 * 9);
+    let taken = names(gpt_disk(&[
+        (HFS, "Data", &data),
+        (HFS, "Macintosh HD", &mac),
+        (BOOT, "Recovery HD", &recovery),
+        (HFS, "More", &data),
+    ]));
+    assert_eq!(taken.unwrap(), "1 Apple_HFS \"Macintosh HD\" 8.0 MiB, 2 Apple_Boot \"Recovery HD\" 4.5 KiB");
     for several in [
         vec![(HFS, "Data", &data[..]), (HFS, "More", &data[..])],
         vec![(HFS, "A", &mac[..]), (HFS, "B", &mac[..])],
