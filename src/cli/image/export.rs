@@ -14,7 +14,6 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::file::{Output, Partial, progress, write_sparse};
-use super::restore::manifest;
 use super::version::ImageName;
 use crate::api::admin::{ImageVersion, Library};
 use crate::cli::connection::Appliance;
@@ -88,7 +87,7 @@ fn local(
     let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
     // No garbage is collected while the lock lives, so no chunk moves.
     let _reading = store.reading()?;
-    let manifest = manifest(&store, key, version.manifest)?;
+    let manifest = store.manifest(version.manifest)?.verify(version.manifest, &[key])?;
     let shape = Shape::new(&manifest, verb.partition)?;
     bar.set_length(shape.size);
     let mut image = StoredImage::new(&store, manifest.regions());
