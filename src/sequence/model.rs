@@ -1,4 +1,4 @@
-//! What a task sequence is: an ordered list of steps and their properties, and what can be told from it alone.
+//! What a task sequence is: an ordered tree of groups and steps with their properties, and what can be told from it alone.
 //!
 //! Existing does not mean sensible: [`super::check`] tells what is wrong. How it stands in a file is [`super::yaml`]'s.
 
@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::condition::If;
 use super::name::VariableName;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
@@ -33,11 +34,97 @@ pub struct Sequence {
     pub steps: Vec<Node>,
 }
 
-/// One entry of the tree. Groups will stand beside steps here.
+/// One entry of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every entry is a step")]
 pub enum Node {
     /// Does something.
     Step(Step),
+    /// Holds others.
+    Group(Group),
+}
+
+/// Entries that belong together: under one condition, and failing as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name.
+    pub name: String,
+    /// Notes for the next admin.
+    pub description: String,
+    /// Left out of every run, with everything in it.
+    pub disabled: bool,
+    /// The run goes on after the group when something in it failed.
+    pub continue_on_error: bool,
+    /// Left out when it does not hold.
+    pub condition: Option<If>,
+    /// In order; ends at the first failure that is not passed over.
+    pub steps: Vec<Node>,
+    /// What is done after such a failure; when it ends well, the failure is mended.
+    pub catch: Vec<Node>,
+    /// What is done last, failure or not.
+    pub finally: Vec<Node>,
+}
+
+/// A part of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Its steps.
+    Steps,
+    /// After a failure.
+    Catch,
+    /// Last.
+    Finally,
+}
+
+impl Section {
+    /// In the order of their work.
+    pub const ALL: [Section; 3] = [Section::Steps, Section::Catch, Section::Finally];
+
+    /// Its key in a file.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Section::Steps => "group",
+            Section::Catch => "catch",
+            Section::Finally => "finally",
+        }
+    }
+}
+
+impl Group {
+    /// The entries of one part.
+    pub fn section(&self, section: Section) -> &[Node] {
+        match section {
+            Section::Steps => &self.steps,
+            Section::Catch => &self.catch,
+            Section::Finally => &self.finally,
+        }
+    }
+}
+
+impl Node {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Node::Step(step) => &step.name,
+            Node::Group(group) => &group.name,
+        }
+    }
+
+    /// Whether it is left out of every run.
+    pub fn disabled(&self) -> bool {
+        match self {
+            Node::Step(step) => step.disabled,
+            Node::Group(group) => group.disabled,
+        }
+    }
+
+    /// What must hold for it to be done.
+    pub fn condition(&self) -> Option<&If> {
+        match self {
+            Node::Step(step) => step.condition.as_ref(),
+            Node::Group(group) => group.condition.as_ref(),
+        }
+    }
 }
 
 /// One step.
@@ -51,6 +138,8 @@ pub struct Step {
     pub disabled: bool,
     /// The run goes on when the step fails.
     pub continue_on_error: bool,
+    /// Left out when it does not hold.
+    pub condition: Option<If>,
     /// The action is stopped, and has failed, after this time.
     pub timeout: Option<Duration>,
     /// What is tried again after a failure.
@@ -83,6 +172,10 @@ pub enum Kind {
     ExecuteScript(ExecuteScript),
     /// Restart.
     Restart,
+    /// Wait for technician.
+    WaitForTechnician(WaitForTechnician),
+    /// Run Sequence.
+    RunSequence(RunSequence),
 }
 
 impl Kind {
@@ -94,7 +187,19 @@ impl Kind {
             Kind::SetVariables(_) => "Set Variables",
             Kind::ExecuteScript(_) => "Execute Script",
             Kind::Restart => "Restart",
+            Kind::WaitForTechnician(_) => "Wait for technician",
+            Kind::RunSequence(_) => "Run Sequence",
         }
+    }
+
+    /// Whether a value in it is secret.
+    pub fn has_secrets(&self) -> bool {
+        matches!(self, Kind::SetVariables(set) if set.iter().any(|one| one.secret))
+    }
+
+    /// Whether it makes a sequence one that brings an operating system (task-sequences section 1).
+    pub fn is_of_os_deployment(&self) -> bool {
+        matches!(self, Kind::FormatDisk(_) | Kind::ApplyImage(_))
     }
 }
 
@@ -275,6 +380,33 @@ pub struct ExecuteScript {
     pub script: String,
 }
 
+/// Waits until a person says that it may go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitForTechnician {
+    /// What the person shall do.
+    pub message: Template,
+    /// What stands on the button.
+    #[serde(default = "go_on", skip_serializing_if = "is_go_on")]
+    pub button: String,
+}
+
+fn go_on() -> String {
+    "Continue".to_owned()
+}
+
+fn is_go_on(button: &str) -> bool {
+    button == "Continue"
+}
+
+/// Does everything that another sequence does, as if its steps stood in a group here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSequence {
+    /// Name of the other sequence; its newest revision when the run starts.
+    pub sequence: String,
+}
+
 /// Where a script runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -296,45 +428,115 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Place of a step in its sequence, from 0 as in the file: `steps[2]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(pub usize);
+/// Place of an entry in its sequence, from 0 as in the file: `steps[2]`, `steps[3].catch[0]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(String);
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "steps[{}]", self.0)
+impl Place {
+    /// The place of an entry of the sequence itself.
+    pub fn root(index: usize) -> Place {
+        Place(format!("steps[{index}]"))
+    }
+
+    /// The place of an entry in a part of the group that stands here.
+    pub fn inside(&self, section: Section, index: usize) -> Place {
+        Place(format!("{}.{}[{index}]", self.0, section.key()))
+    }
+
+    /// The place of an entry of the sequence that the step here runs.
+    pub fn nested(&self, index: usize) -> Place {
+        Place(format!("{}.run_sequence.steps[{index}]", self.0))
+    }
+
+    /// As it is shown.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One entry of the tree, met on the way through it.
+#[derive(Clone, Debug)]
+pub struct Visited<'a> {
+    /// Where it stands.
+    pub place: Place,
+    /// The entry.
+    pub node: &'a Node,
+    /// It, or a group around it, is disabled.
+    pub left_out: bool,
+}
+
 impl Sequence {
-    /// Every step in order, with its place.
-    pub fn walk(&self) -> impl Iterator<Item = (Place, &Step)> {
-        self.steps.iter().enumerate().map(|(index, Node::Step(step))| (Place(index), step))
+    /// Every entry, a group before what is in it.
+    pub fn nodes(&self) -> Vec<Visited<'_>> {
+        fn visit<'a>(node: &'a Node, place: Place, left_out: bool, all: &mut Vec<Visited<'a>>) {
+            let left_out = left_out || node.disabled();
+            all.push(Visited { place: place.clone(), node, left_out });
+            let Node::Group(group) = node else { return };
+            for section in Section::ALL {
+                for (index, inner) in group.section(section).iter().enumerate() {
+                    visit(inner, place.inside(section, index), left_out, all);
+                }
+            }
+        }
+        let mut all = Vec::new();
+        for (index, node) in self.steps.iter().enumerate() {
+            visit(node, Place::root(index), false, &mut all);
+        }
+        all
     }
 
-    /// Every step that a run does not leave out.
+    /// Every step in order, with its place.
+    pub fn walk(&self) -> impl Iterator<Item = (Place, &Step)> {
+        self.steps_where(|_| true)
+    }
+
+    /// Every step that no run leaves out from the start.
     pub fn enabled(&self) -> impl Iterator<Item = (Place, &Step)> {
-        self.walk().filter(|(_, step)| !step.disabled)
+        self.steps_where(|visited| !visited.left_out)
+    }
+
+    fn steps_where(&self, wanted: fn(&Visited<'_>) -> bool) -> impl Iterator<Item = (Place, &Step)> {
+        self.nodes().into_iter().filter(move |visited| wanted(visited)).filter_map(|visited| match visited.node {
+            Node::Step(step) => Some((visited.place, step)),
+            Node::Group(_) => None,
+        })
     }
 
     /// Whether it brings an operating system to a Mac (task-sequences section 1): such a sequence never starts on a
-    /// live macOS. Found by looking at the steps, those that are disabled included.
+    /// live macOS. Found by looking at the steps, those that are disabled included; not into sequences that it runs.
     pub fn deploys_an_os(&self) -> bool {
-        self.walk().any(|(_, step)| matches!(step.kind, Kind::FormatDisk(_) | Kind::ApplyImage(_)))
+        self.walk().any(|(_, step)| step.kind.is_of_os_deployment())
     }
 
-    /// Numbers of the disks on which something is lost, for the page that asks for confirmation.
-    pub fn erases(&self) -> Vec<u32> {
-        let disks: BTreeSet<u32> = self
-            .enabled()
-            .filter_map(|(_, step)| match &step.kind {
-                Kind::FormatDisk(format) => Some(format.disk),
-                Kind::ApplyImage(ApplyImage { destination: Destination::Partition { disk, .. }, .. }) => {
-                    Some(*disk)
-                }
-                _ => None,
-            })
-            .collect();
-        disks.into_iter().collect()
+    /// Names of the sequences that its steps run, with the steps' places; those of disabled steps, too.
+    pub fn nested(&self) -> impl Iterator<Item = (Place, &str)> {
+        self.walk().filter_map(|(place, step)| match &step.kind {
+            Kind::RunSequence(run) => Some((place, run.sequence.as_str())),
+            _ => None,
+        })
     }
+
+    /// Numbers of the disks on which something is lost, for the page that asks for confirmation; not those of sequences
+    /// that it runs.
+    pub fn erases(&self) -> Vec<u32> {
+        erased_by(self.enabled().map(|(_, step)| &step.kind))
+    }
+}
+
+/// Numbers of the disks on which these steps lose something.
+pub fn erased_by<'a>(kinds: impl Iterator<Item = &'a Kind>) -> Vec<u32> {
+    let disks: BTreeSet<u32> = kinds
+        .filter_map(|kind| match kind {
+            Kind::FormatDisk(format) => Some(format.disk),
+            Kind::ApplyImage(ApplyImage { destination: Destination::Partition { disk, .. }, .. }) => Some(*disk),
+            _ => None,
+        })
+        .collect();
+    disks.into_iter().collect()
 }
