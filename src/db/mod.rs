@@ -15,6 +15,7 @@ mod lease;
 mod run;
 mod sequence;
 mod standing;
+mod variable;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,9 +30,10 @@ use sqlx::{Sqlite, Transaction};
 pub use client::MOST_EVENTS;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};
-pub use run::{Append, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
+pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};
 pub use standing::MacStanding;
+pub use variable::{Owner, VariableRow};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");
 

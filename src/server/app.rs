@@ -12,6 +12,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::db::Db;
@@ -36,6 +37,8 @@ pub struct Appliance {
     pub library: Arc<Library>,
     /// Boot sets.
     pub shelf: Shelf,
+    /// Seals secrets.
+    pub secrets: Arc<SecretKey>,
     /// Runs at work.
     pub runs: Runs,
     /// Imports and other long work.

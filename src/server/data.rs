@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `db.sqlite3` | database |
-//! | `keys/` | CA, admin token, manifest key |
+//! | `keys/` | CA, admin token, manifest key, key of secrets |
 //! | `store/` | packs, manifests, what is being imported |
 //! | `boot/` | what Macs are given to boot |
 //! | `boot.incoming/` | boot sets on their way in or out, swept at each start |

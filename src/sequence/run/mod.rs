@@ -471,3 +471,5 @@ fn is_at(at: Option<usize>, place: u32) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_groups;

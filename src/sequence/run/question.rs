@@ -105,6 +105,16 @@ impl Run {
         }
     }
 
+    /// Answers as they are recorded: a variable that was defined as a secret has a secret value.
+    pub fn secret_where_asked(&self, mut values: Vec<(VariableName, Value)>, now_ms: i64) -> Vec<(VariableName, Value)> {
+        if let Decision::Ask(Question::Values(asked)) = self.next(now_ms) {
+            for (name, value) in &mut values {
+                value.secret |= asked.iter().any(|(one, secret)| one == name && *secret);
+            }
+        }
+        values
+    }
+
     /// Takes in what a person answered. The first answer wins: one that comes after it is refused.
     pub(super) fn answer(mut self, values: &[(VariableName, Value)]) -> Result<Run, OutOfOrder> {
         let step = match self.at().map(|item| &item.body) {
