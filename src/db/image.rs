@@ -1,11 +1,14 @@
 //! Images and their versions. A version row exists only when its manifest is durable; the number of a deleted version is
 //! never given again.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row;
 
+use super::ring::{self, NewEvent};
 use super::{Db, DbError, big, from_json, json, number, parsed};
-use crate::api::admin::{Image, ImageSummary, ImageVersion};
-use crate::value::Digest;
+use crate::api::admin::{Image, ImageEventKind, ImageSummary, ImageVersion};
+use crate::value::{Digest, Pick, Ring, Rings};
 
 /// What an import found out about a new version.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ pub enum Removal {
 }
 
 impl Db {
-    /// Adds a version and returns its number.
+    /// Adds a version, points draft to it, and returns its number.
     pub async fn add_version(&self, new: &NewVersion) -> Result<u32, DbError> {
         let mut tx = self.begin().await?;
         let id = super::next_number(&mut tx, "image").await?;
@@ -58,7 +61,7 @@ impl Db {
         .await?;
         let (image, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let version = number("image version", version)?;
-        let facts = ImageVersion { version, used_by: Vec::new(), ..new.facts.clone() };
+        let facts = ImageVersion { version, used_by: Vec::new(), rings: Vec::new(), ..new.facts.clone() };
         sqlx::query(
             "INSERT INTO image_version (image, version, manifest, size, imported_ms, facts)
              VALUES ($1, $2, $3, $4, $5, $6)",
@@ -71,6 +74,19 @@ impl Db {
         .bind(json(&facts))
         .execute(&mut *tx)
         .await?;
+        let draft = ring::standing(&mut tx, image).await?.rings.draft;
+        ring::point(&mut tx, image, Ring::Draft, Some(version)).await?;
+        let event = NewEvent {
+            image,
+            at_ms: facts.imported_ms,
+            by: if facts.uploader.is_empty() { "an import" } else { &facts.uploader },
+            kind: ImageEventKind::Added,
+            ring: Some(Ring::Draft),
+            from: draft,
+            to: Some(version),
+            detail: &facts.source,
+        };
+        ring::tell(&mut tx, &event).await?;
         tx.commit().await?;
         Ok(version)
     }
@@ -86,10 +102,13 @@ impl Db {
         )
         .fetch_all(&self.read)
         .await?;
+        let all: BTreeMap<String, Rings> = self.all_rings().await?.into_iter().collect();
         rows.iter()
             .map(|row| {
+                let name: String = row.try_get(0)?;
                 Ok(ImageSummary {
-                    name: row.try_get(0)?,
+                    rings: all.get(&name).copied().unwrap_or_default(),
+                    name,
                     version: number("image version", row.try_get(1)?)?,
                     size: number("image size", row.try_get(2)?)?,
                     imported_ms: row.try_get(3)?,
@@ -112,20 +131,26 @@ impl Db {
             .iter()
             .map(|text| from_json("image version", text))
             .collect::<Result<Vec<ImageVersion>, _>>()?;
+        let standing = self.standing(name).await?.unwrap_or_default();
         for version in &mut versions {
-            version.used_by = self.version_used_by(name, version.version).await?;
+            version.used_by = self.needed_by(name, version.version).await?;
+            version.rings = standing.rings.of(version.version);
         }
-        Ok((!versions.is_empty()).then(|| Image { name: name.to_owned(), versions }))
+        let retention = self.retention(name).await?.flatten();
+        let rings = standing.rings;
+        Ok((!versions.is_empty()).then(|| Image { name: name.to_owned(), rings, retention, versions }))
     }
 
-    /// A version by number, or the newest.
-    pub async fn version(&self, name: &str, version: Option<u32>) -> Result<Option<StoredVersion>, DbError> {
+    /// A version by number or ring, or the usual one.
+    pub async fn version(&self, name: &str, pick: impl Into<Pick>) -> Result<Option<StoredVersion>, DbError> {
+        let standing = self.standing(name).await?.unwrap_or_default();
+        let Some(version) = pick.into().of(&standing.rings, standing.versions) else { return Ok(None) };
         let row = sqlx::query(
             "SELECT i.name, v.version, v.manifest, v.size FROM image i JOIN image_version v ON v.image = i.id
-             WHERE i.name = $1 AND (v.version = $2 OR $2 = 0) ORDER BY v.version DESC LIMIT 1",
+             WHERE i.name = $1 AND v.version = $2",
         )
         .bind(name)
-        .bind(i64::from(version.unwrap_or(0)))
+        .bind(i64::from(version))
         .fetch_optional(&self.read)
         .await?;
         row.map(|row| {
@@ -155,30 +180,54 @@ impl Db {
         rows.iter().map(|text| parsed("manifest digest", text)).collect()
     }
 
-    /// Deletes a version unless a run that goes on is pinned to it.
-    pub async fn remove_version(&self, name: &str, version: u32) -> Result<Removal, DbError> {
+    /// Deletes a version unless something needs it. Draft moves on to the newest that is left.
+    pub async fn remove_version(
+        &self,
+        name: &str,
+        version: u32,
+        by: &str,
+        why: &str,
+        now_ms: i64,
+    ) -> Result<Removal, DbError> {
         let mut tx = self.begin().await?;
-        let manifest: Option<String> = sqlx::query_scalar(
-            "SELECT v.manifest FROM image i JOIN image_version v ON v.image = i.id
+        let row = sqlx::query(
+            "SELECT i.id, v.manifest FROM image i JOIN image_version v ON v.image = i.id
              WHERE i.name = $1 AND v.version = $2",
         )
         .bind(name)
         .bind(i64::from(version))
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(manifest) = manifest else { return Ok(Removal::Absent) };
-        let users =
-            sqlx::query(RUNS_THAT_USE).bind(name).bind(i64::from(version)).fetch_all(&mut *tx).await?;
+        let Some(row) = row else { return Ok(Removal::Absent) };
+        let (image, manifest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let standing = ring::standing(&mut tx, image).await?;
+        let users = ring::users(&mut tx, name, version, &standing).await?;
         if !users.is_empty() {
-            return Ok(Removal::InUse(users.iter().map(run_line).collect::<Result<_, _>>()?));
+            return Ok(Removal::InUse(users));
         }
-        sqlx::query(
-            "DELETE FROM image_version WHERE version = $2 AND image = (SELECT id FROM image WHERE name = $1)",
-        )
-        .bind(name)
-        .bind(i64::from(version))
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query("DELETE FROM image_version WHERE image = $1 AND version = $2")
+            .bind(image)
+            .bind(i64::from(version))
+            .execute(&mut *tx)
+            .await?;
+        let event = NewEvent {
+            image,
+            at_ms: now_ms,
+            by,
+            kind: ImageEventKind::Deleted,
+            ring: None,
+            from: Some(version),
+            to: None,
+            detail: why,
+        };
+        ring::tell(&mut tx, &event).await?;
+        if standing.rings.draft == Some(version) {
+            let newest = standing.versions.iter().copied().filter(|other| *other != version).max();
+            ring::point(&mut tx, image, Ring::Draft, newest).await?;
+            let kind = ImageEventKind::MovedOn;
+            let (ring, detail) = (Some(Ring::Draft), "");
+            ring::tell(&mut tx, &NewEvent { kind, ring, to: newest, detail, ..event }).await?;
+        }
         let others: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM image_version WHERE manifest = $1")
             .bind(&manifest)
             .fetch_one(&mut *tx)
@@ -187,18 +236,4 @@ impl Db {
         let orphan = if others == 0 { Some(parsed("manifest digest", &manifest)?) } else { None };
         Ok(Removal::Removed { orphan })
     }
-
-    async fn version_used_by(&self, name: &str, version: u32) -> Result<Vec<String>, DbError> {
-        let rows =
-            sqlx::query(RUNS_THAT_USE).bind(name).bind(i64::from(version)).fetch_all(&self.read).await?;
-        rows.iter().map(run_line).collect()
-    }
-}
-
-const RUNS_THAT_USE: &str = "SELECT r.id, r.sequence FROM run r JOIN run_image p ON p.run = r.id
-     WHERE r.outcome IS NULL AND p.image = $1 AND p.version = $2 ORDER BY r.id";
-
-fn run_line(row: &sqlx::sqlite::SqliteRow) -> Result<String, DbError> {
-    let (run, sequence): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(format!("run {run} of sequence {sequence}"))
 }

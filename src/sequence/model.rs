@@ -11,6 +11,7 @@ use super::condition::If;
 use super::name::VariableName;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
+use crate::value::{Pick, Ring};
 
 /// A task sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,19 +269,48 @@ impl VolumeFormat {
 
 /// Writes an image to a partition, verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ApplyImageFields", into = "ApplyImageFields")]
 pub struct ApplyImage {
     /// Name of the image in the library.
     pub image: Template,
-    /// A certain version; none: the newest when the run starts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u32>,
+    /// Which version of it, decided when the run starts.
+    pub pick: Pick,
     /// A certain partition of the image; none: its main volume.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_partition: Option<u32>,
     /// Where to.
-    #[serde(default, skip_serializing_if = "Destination::is_next")]
     pub destination: Destination,
+}
+
+/// An [`ApplyImage`] as it is written.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyImageFields {
+    image: Template,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ring: Option<Ring>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_partition: Option<u32>,
+    #[serde(default, skip_serializing_if = "Destination::is_next")]
+    destination: Destination,
+}
+
+impl TryFrom<ApplyImageFields> for ApplyImage {
+    type Error = &'static str;
+
+    fn try_from(fields: ApplyImageFields) -> Result<ApplyImage, &'static str> {
+        let ApplyImageFields { image, version, ring, source_partition, destination } = fields;
+        let both = "an image has a `version` or a `ring`, not both; without them, it is what production points to, else the newest version";
+        Ok(ApplyImage { image, pick: Pick::new(version, ring).ok_or(both)?, source_partition, destination })
+    }
+}
+
+impl From<ApplyImage> for ApplyImageFields {
+    fn from(apply: ApplyImage) -> ApplyImageFields {
+        let ApplyImage { image, pick, source_partition, destination } = apply;
+        ApplyImageFields { image, version: pick.version(), ring: pick.ring(), source_partition, destination }
+    }
 }
 
 /// Where an image goes.
@@ -518,6 +548,15 @@ impl Sequence {
     pub fn nested(&self) -> impl Iterator<Item = (Place, &str)> {
         self.walk().filter_map(|(place, step)| match &step.kind {
             Kind::RunSequence(run) => Some((place, run.sequence.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Which versions of the image `name` its steps ask for. A step whose image depends on the Mac counts where it may be
+    /// that image.
+    pub fn picks(&self, name: &str) -> impl Iterator<Item = Pick> {
+        self.enabled().filter_map(move |(_, step)| match &step.kind {
+            Kind::ApplyImage(apply) if apply.image.may_be(name) => Some(apply.pick),
             _ => None,
         })
     }

@@ -136,6 +136,7 @@ fn types() -> Map<String, Value> {
                 json!({
                     "image": reference("text"),
                     "version": count(),
+                    "ring": {"enum": ["draft", "test", "production"]},
                     "source_partition": count(),
                     "destination": {"oneOf": [place, in_variable]},
                 }),

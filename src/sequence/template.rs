@@ -70,6 +70,26 @@ impl Template {
         })
     }
 
+    /// Whether some values of its variables make it this text.
+    pub fn may_be(&self, text: &str) -> bool {
+        fn rest(pieces: &[Piece], text: &str) -> bool {
+            match pieces {
+                [] => text.is_empty(),
+                [Piece::Variable(_)] => true,
+                [Piece::Text(plain), after @ ..] => {
+                    text.strip_prefix(plain.as_str()).is_some_and(|left| rest(after, left))
+                }
+                // The first place where the next plain text stands is as good as any later one, unless it is the last piece.
+                [Piece::Variable(_), Piece::Text(plain)] => text.ends_with(plain.as_str()),
+                [Piece::Variable(_), Piece::Text(plain), after @ ..] => {
+                    text.find(plain.as_str()).is_some_and(|at| rest(after, &text[at + plain.len()..]))
+                }
+                [Piece::Variable(_), after @ ..] => rest(after, text),
+            }
+        }
+        rest(&self.pieces, text)
+    }
+
     /// The text that it stands for, when it uses no variable.
     pub fn literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {
@@ -153,6 +173,31 @@ mod tests {
         let names: Vec<_> = template.variables().map(VariableName::as_str).collect();
         assert_eq!(names, ["A", "b", "c"]);
         assert_eq!("100%% sure".parse::<Template>().unwrap().literal(), Some("100% sure"));
+    }
+
+    #[test]
+    fn a_text_is_possible_when_some_values_make_it() {
+        let may = |template: &str, text: &str| template.parse::<Template>().unwrap().may_be(text);
+        for (template, text) in [
+            ("lab", "lab"),
+            ("%A%", "lab"),
+            ("lab-%A%", "lab-"),
+            ("%A%b%B%b", "abab"),
+            ("%A%%B%x", "x"),
+            ("a%A%a", "aa"),
+        ] {
+            assert!(may(template, text), "{template} {text}");
+        }
+        for (template, text) in [
+            ("lab", "lab2"),
+            ("lab-%A%", "lab"),
+            ("%A%x", "xy"),
+            ("a%A%a", "a"),
+            ("%A%b%B%b", "ab"),
+            ("", "a"),
+        ] {
+            assert!(!may(template, text), "{template} {text}");
+        }
     }
 
     #[test]

@@ -342,6 +342,7 @@ mod tests {
         WaitForTechnician,
     };
     use crate::sequence::quantity::PartitionSize;
+    use crate::value::{Pick, Ring};
 
     const EVERYTHING: &str = r#"
 name: Lab Macs
@@ -436,6 +437,8 @@ steps:
             ),
             ("name: x\nsteps:\n  - restart: {now: true}\n", "line 3", "now"),
             ("name: x\nsteps:\n  - execute_script: {phase: dos, script: x}\n", "line 3", "dos"),
+            ("name: x\nsteps:\n  - apply_image: {image: a, ring: prod}\n", "line 3", "prod"),
+            ("name: x\nsteps:\n  - apply_image: {image: a, version: 1, ring: test}\n", "line 3", "not both"),
             (
                 "name: x\nsteps:\n  - apply_image: {image: a, destination: {disk: 0}}\n",
                 "line 3",
@@ -517,13 +520,17 @@ steps:
                 let value = value.replace('%', "%%").parse().unwrap();
                 Kind::SetVariables(vec![SetVariable { name: "Some_Name".parse().unwrap(), value, secret }])
             }),
-            (any::<Option<u32>>(), any::<Option<(u32, u32)>>()).prop_map(|(version, place)| {
-                let destination = place.map_or(Destination::NextFormatted, |(disk, partition)| {
-                    Destination::Partition { disk, partition }
-                });
-                let image = "lab %Model%".parse().unwrap();
-                Kind::ApplyImage(ApplyImage { image, version, source_partition: version, destination })
-            }),
+            (any::<(Option<u32>, bool)>(), any::<Option<(u32, u32)>>()).prop_map(
+                |((number, ring), place)| {
+                    let destination = place.map_or(Destination::NextFormatted, |(disk, partition)| {
+                        Destination::Partition { disk, partition }
+                    });
+                    let image = "lab %Model%".parse().unwrap();
+                    let pick =
+                        if ring { Pick::Ring(Ring::Test) } else { number.map_or(Pick::Usual, Pick::Version) };
+                    Kind::ApplyImage(ApplyImage { image, pick, source_partition: number, destination })
+                }
+            ),
             (any::<u32>(), any::<u64>()).prop_map(|(disk, bytes)| {
                 let partition = Partition {
                     name: "Macintosh HD".parse().unwrap(),

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::holds::Holds;
 use super::jobs::Jobs;
 use super::library::Library;
 use super::nbi::Shelf;
@@ -43,6 +44,8 @@ pub struct Appliance {
     pub runs: Runs,
     /// Imports and other long work.
     pub jobs: Jobs,
+    /// Image versions that the appliance itself works with.
+    pub holds: Holds,
     /// Records of clients.
     pub timeline: Timeline,
     /// TFTP transfers that run.
@@ -68,4 +71,14 @@ pub enum Origin {
     Socket,
     /// HTTPS with a token.
     Network,
+}
+
+impl Origin {
+    /// Who asks, as far as that can be told: one token and one socket for all administrators.
+    pub fn by(self) -> &'static str {
+        match self {
+            Origin::Socket => "an administrator on the appliance",
+            Origin::Network => "an administrator over the network",
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +16,13 @@ use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
-use crate::api::admin::{ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
+use super::retention;
+use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
 use crate::api::runner::Problem;
-use crate::db::{NewVersion, StoredVersion};
+use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
-use crate::image::manifest::Region;
+use crate::image::manifest::{Manifest, Region};
 use crate::image::source::Source;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
@@ -63,18 +63,38 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
         ByteSize(imported.new_bytes)
     );
     tracing::info!(image = request.name, version, "imported {message}");
+    retention::after_import(app, &request.name).await;
     Ok(Made { message, version: Some(version) })
+}
+
+/// An image with everything that needs its versions.
+pub async fn image(app: &App, name: &str) -> Result<Option<Image>, DbError> {
+    let mut image = app.db.image(name).await?;
+    image.iter_mut().for_each(|image| app.holds.add_users(image));
+    Ok(image)
+}
+
+/// Deletes a version that nothing needs. Its manifest goes with the next sweep.
+pub async fn remove(app: &App, name: &str, version: u32, by: &str, why: &str) -> Result<Removal, DbError> {
+    let _going = match app.holds.go(name, version) {
+        Ok(going) => going,
+        Err(users) => return Ok(Removal::InUse(users)),
+    };
+    app.db.remove_version(name, version, by, why, now_ms()).await
 }
 
 /// Reads every chunk of a version.
 pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Made, Problem> {
+    let _hold = app.holds.hold(&version.image, version.version, "a verification").ok_or_else(|| Problem {
+        error: format!("{} {} is being deleted", version.image, version.version),
+        next_step: String::new(),
+    })?;
     let (library, digest, done) = (app.library.clone(), version.manifest, Arc::new(AtomicU64::new(0)));
     work.phase("reading", 0);
     let (counted, blocking) = (done.clone(), work.clone());
     let reading = spawn_blocking(move || {
         let (_, manifest) = library.manifest(digest)?;
-        let distinct: HashSet<&Digest> = manifest.digests().collect();
-        blocking.set_total(distinct.len() as u64 * CHUNK);
+        blocking.set_total(distinct_chunks(&manifest) * CHUNK);
         library.verify(digest, &counted)
     });
     let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
@@ -194,7 +214,6 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
 fn facts(imported: &Imported, source: String) -> ImageVersion {
     let manifest = &imported.manifest;
     let main = manifest.main().map(|region| region.start);
-    let distinct: HashSet<&Digest> = manifest.digests().collect();
     let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
     ImageVersion {
         version: 0,
@@ -204,12 +223,22 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         source,
         format: imported.format.to_string(),
         imported_ms: now_ms(),
-        chunks: distinct.len() as u64,
+        chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
+        uploader: String::new(),
+        note: String::new(),
+        rings: Vec::new(),
         used_by: Vec::new(),
     }
+}
+
+fn distinct_chunks(manifest: &Manifest) -> u64 {
+    let mut digests: Vec<&Digest> = manifest.digests().collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests.len() as u64
 }
 
 fn partition(region: &Region, main: Option<u64>) -> ImagePartition {

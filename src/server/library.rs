@@ -12,8 +12,11 @@ use std::sync::atomic::AtomicU64;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
+use crate::image::chunk::Packed;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
-use crate::image::manifest::{BadKey, Locations, Manifest, ManifestKey, NoImage, PartitionFacts, Region};
+use crate::image::manifest::{
+    BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
+};
 use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
 use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
@@ -315,7 +318,7 @@ impl Library {
 }
 
 /// Size that is assumed of a stream until its end.
-const STREAM: u64 = 1 << 52;
+const STREAM: u64 = MAX_IMAGE;
 
 /// An import that leaves room on the disk.
 struct Roomy<'a> {
@@ -331,15 +334,15 @@ impl Keeper for Roomy<'_> {
         self.import.holds(digest)
     }
 
-    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), ImportError> {
+    fn keep(&self, packed: &Packed) -> Result<(), ImportError> {
         // Where this cannot be asked, the write says whether there is room.
         if let Ok(disk) = nix::sys::statvfs::statvfs(self.folder) {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-            if free < self.keep.saturating_add(frame.len() as u64) {
+            if free < self.keep.saturating_add(packed.frame.len() as u64) {
                 return Err(ImportError::Room { free, keep: self.keep });
             }
         }
-        Ok(self.import.keep(digest, raw, frame)?)
+        Ok(self.import.keep(packed)?)
     }
 }
 

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod data;
 pub mod gate;
+pub mod holds;
 pub mod http;
 pub mod images;
 pub mod jobs;
@@ -31,6 +32,8 @@ pub mod nested;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
+pub mod retention;
+pub mod rings;
 pub mod runs;
 pub mod secrets;
 pub mod timeline;
@@ -190,6 +193,7 @@ impl Server {
             library,
             shelf,
             jobs: Jobs::default(),
+            holds: holds::Holds::default(),
             timeline,
             transfers,
             ca_fingerprint: authority.fingerprint(),
@@ -219,6 +223,7 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
+        services.spawn(daily_retention(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -358,6 +363,11 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+async fn daily_retention(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    retention::daily(app, stop).await;
     Ok(())
 }
 

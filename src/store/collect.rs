@@ -1,16 +1,15 @@
 //! Garbage: chunks that no manifest names.
 //!
 //! Owns: finding them (a plan, as data), dropping packs without living chunks, moving the living ones out of packs that are
-//! mostly garbage. Must not know: which manifests are wanted; all that are in the store are.
+//! mostly garbage. A frame of which a chunk lives stays whole until its pack is rewritten. Must not know: which manifests are wanted; all that are in the store are.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use crate::image::chunk::Frame;
-use crate::image::manifest::{Location, Untrusted};
-use crate::image::restore::{Frames, Place};
+use crate::image::chunk::{Frame, Opener, Packed, Packer, Verified, chunk_count, chunk_length};
+use crate::image::manifest::Untrusted;
 use crate::store::files::Lock;
-use crate::store::index::Index;
+use crate::store::index::{Found, Index};
 use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
 use crate::store::{GetError, ManifestError, Store, StoreError, files};
 use crate::value::Digest;
@@ -96,44 +95,79 @@ impl<'s> Collection<'s> {
         Ok(bytes)
     }
 
-    /// Moves the living chunks of `packs`, each checked on its way.
+    /// Moves the living chunks of `packs`, each checked on its way. A frame whose chunks all live is moved as it is, the living
+    /// chunks of others are packed anew.
     fn rewrite(&self, packs: &[Digest], roots: &HashSet<Digest>) -> Result<Vec<ClosedPack>, StoreError> {
         let packs: HashSet<Digest> = packs.iter().copied().collect();
-        let mut living: Vec<(Digest, Digest, Location)> = {
-            let index = self.store.index();
-            let placed = index.chunks().filter(|(digest, _)| roots.contains(digest));
-            placed
-                .map(|(digest, place)| (index.packs[place.pack as usize].digest, *digest, *place))
-                .filter(|(pack, ..)| packs.contains(pack))
-                .collect()
-        };
-        living.sort_by_key(|(_, _, place)| (place.pack, place.offset));
-        let folder = self.store.folder.join("packs");
-        let (mut writer, mut closed) = (None::<PackWriter>, Vec::new());
-        for (pack, digest, place) in living {
-            let frame = self.checked_frame(pack, digest, place)?;
-            let open = match &mut writer {
-                Some(open) => open,
-                none => none.insert(PackWriter::create(self.store.incoming())?),
-            };
-            open.append(digest, place.raw, &frame)?;
-            if let Some(full) = writer.take_if(|open| open.length() >= PACK_SIZE) {
-                closed.push(full.close(&folder)?);
+        let index = self.store.index();
+        let placed = index.chunks().filter(|(digest, at)| packs.contains(&at.pack) && roots.contains(digest));
+        let mut living: Vec<(Digest, Found)> = placed.collect();
+        drop(index);
+        living.sort_unstable_by_key(|(_, at)| at.slot);
+        let mut moving = Moving::new(self.store)?;
+        let (mut opener, mut frame) = (Opener::default(), Vec::new());
+        for chunks in living.chunk_by(|(_, one), (_, other)| one.slot.frame() == other.slot.frame()) {
+            let Some((first, Found { pack, place, .. })) = chunks.first().copied() else { continue };
+            let read = self.store.read_frame(pack, place, &mut frame);
+            read.map_err(|source| StoreError::Move(GetError::Read { digest: first, source }))?;
+            let damaged = |source| StoreError::Move(GetError::Damaged { pack, source });
+            let mut contents = opener.open(Frame(&frame)).map_err(damaged)?;
+            let whole = chunks.len() as u32 == chunk_count(place.raw);
+            for (digest, at) in chunks {
+                let chunk = contents.chunk(at.slot.chunk(), *digest).map_err(damaged)?;
+                if !whole {
+                    moving.add(&chunk)?;
+                }
+            }
+            if whole {
+                let chunks = chunks.iter().map(|(digest, _)| *digest).collect();
+                moving.append(&Packed { chunks, raw: place.raw, frame: frame.clone() })?;
             }
         }
-        if let Some(last) = writer {
-            closed.push(last.close(&folder)?);
-        }
-        Ok(closed)
+        moving.finish()
+    }
+}
+
+/// Packs that living chunks are moved to.
+struct Moving<'s> {
+    store: &'s Store,
+    packer: Packer,
+    writer: Option<PackWriter>,
+    closed: Vec<ClosedPack>,
+}
+
+impl<'s> Moving<'s> {
+    fn new(store: &'s Store) -> Result<Moving<'s>, StoreError> {
+        let packer = Packer::new().map_err(StoreError::at("compressing for", &store.folder))?;
+        Ok(Moving { store, packer, writer: None, closed: Vec::new() })
     }
 
-    fn checked_frame(&self, pack: Digest, digest: Digest, place: Location) -> Result<Vec<u8>, StoreError> {
-        let mut frame = vec![0; place.length as usize];
-        let read = |error| GetError::Read { digest, source: std::io::Error::other(error) };
-        let from = Place { pack, offset: place.offset, fresh: false };
-        self.store.fetch(from, &mut frame).map_err(|error| StoreError::Move(read(error)))?;
-        Frame(&frame).open(digest).map_err(|source| StoreError::Move(GetError::Damaged { pack, source }))?;
-        Ok(frame)
+    fn add(&mut self, chunk: &Verified<'_>) -> Result<(), StoreError> {
+        let packed = self.packer.add(chunk).map_err(StoreError::at("compressing for", &self.store.folder))?;
+        packed.map_or(Ok(()), |packed| self.append(&packed))
+    }
+
+    fn append(&mut self, packed: &Packed) -> Result<(), StoreError> {
+        let open = match &mut self.writer {
+            Some(open) => open,
+            none => none.insert(PackWriter::create(self.store.incoming())?),
+        };
+        open.append(packed)?;
+        if let Some(full) = self.writer.take_if(|open| open.length() >= PACK_SIZE) {
+            self.closed.push(full.close(&self.store.folder.join("packs"))?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<ClosedPack>, StoreError> {
+        let rest = self.packer.finish().map_err(StoreError::at("compressing for", &self.store.folder))?;
+        if let Some(packed) = rest {
+            self.append(&packed)?;
+        }
+        if let Some(last) = self.writer.take() {
+            self.closed.push(last.close(&self.store.folder.join("packs"))?);
+        }
+        Ok(self.closed)
     }
 }
 
@@ -160,8 +194,11 @@ impl Store {
     fn garbage_of(&self, roots: &HashSet<Digest>) -> CollectionPlan {
         let index = self.index();
         let mut living: HashMap<u32, u64> = HashMap::new();
-        for (_, place) in index.chunks().filter(|(digest, _)| roots.contains(digest)) {
-            *living.entry(place.pack).or_default() += u64::from(place.length);
+        for (_, Found { place, slot, .. }) in index.chunks().filter(|(digest, _)| roots.contains(digest)) {
+            // Its share of the frame: about what it needs in another one.
+            let raw = u64::from(chunk_length(place.raw, slot.chunk()));
+            let share = (raw * u64::from(place.length)).div_ceil(place.raw.into());
+            *living.entry(place.pack).or_default() += share;
         }
         let mut plan = CollectionPlan::default();
         for (number, pack) in (0..).zip(&index.packs) {

@@ -22,6 +22,10 @@ pub enum StoreError {
     /// Another process writes this store.
     #[error("the library in {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// The packs have another format.
+    #[error("{} was written by an older version of Rootstock: move the whole library folder away, start again, and import \
+        the images again", .0.display())]
+    Older(PathBuf),
     /// Opened for reading only.
     #[error("the library in {} was opened for reading only", .0.display())]
     ReadOnly(PathBuf),

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::image::chunk::Packed;
 use crate::image::ingest::Keeper;
 use crate::image::manifest::{Manifest, SignedManifest};
 use crate::store::files::Lock;
@@ -73,7 +74,7 @@ impl<'s> Import<'s> {
         if let Some(pack) = open.pack.take() {
             let closed = pack.close(&self.store.folder.join("packs"))?;
             open.closed.push(closed.digest);
-            self.store.index_mut().add(&closed);
+            self.store.index_mut().add(closed);
         }
         open.pending.clear();
         Ok(())
@@ -87,15 +88,15 @@ impl Keeper for Import<'_> {
         self.store.holds(digest) || self.open().pending.contains(digest)
     }
 
-    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), StoreError> {
+    fn keep(&self, packed: &Packed) -> Result<(), StoreError> {
         let mut open = self.open();
         let pack = match &mut open.pack {
             Some(pack) => pack,
             none => none.insert(PackWriter::create(self.store.incoming())?),
         };
-        pack.append(digest, raw, frame)?;
+        pack.append(packed)?;
         let full = pack.length() >= PACK_SIZE;
-        open.pending.insert(digest);
+        open.pending.extend(&packed.chunks);
         if full { self.close(&mut open) } else { Ok(()) }
     }
 }

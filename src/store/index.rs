@@ -1,13 +1,19 @@
 //! Which chunk lies where, in memory: read from the tables of all packs when the store is opened.
 //!
 //! Owns: the map and the list of packs. Must not know: locks, writing.
+//!
+//! A library of 300 GB has five million chunks, so bytes count. A chunk costs 32 for its name (in the exactly sized list of
+//! its pack), 6 for its share of a frame (24 for four), and 5 to 12 for its place in the hash table, which holds
+//! slots only and looks names up in the lists: about 50 in all.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
+use hashbrown::HashTable;
+
+use crate::image::chunk::{Slot, chunk_count, chunk_length};
 use crate::image::manifest::{Location, Locations, Manifest};
-use crate::store::pack::{ClosedPack, read_table};
+use crate::store::pack::{BadPack, ClosedPack, read_table};
 use crate::store::{GetError, StoreError, files};
 use crate::value::Digest;
 
@@ -15,17 +21,45 @@ use crate::value::Digest;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub packs: Vec<PackInfo>,
-    chunks: HashMap<Digest, Location>,
+    frames: Vec<FrameInfo>,
+    /// By the first bytes of the chunk's digest.
+    slots: HashTable<Slot>,
+    /// Bytes of the chunks in `slots`.
+    raw: u64,
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
 /// A pack.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct PackInfo {
     pub digest: Digest,
     pub length: u64,
     /// Bytes that are no frames.
     pub overhead: u64,
+    /// Chunks of all its frames.
+    chunks: Box<[Digest]>,
+}
+
+/// A frame.
+#[derive(Clone, Copy, Debug)]
+struct FrameInfo {
+    offset: u64,
+    pack: u32,
+    length: u32,
+    raw: u32,
+    /// Its first chunk in [`PackInfo::chunks`].
+    first: u32,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// Name of the pack.
+    pub pack: Digest,
+    /// Its frame; `pack` is the number in [`Index::packs`].
+    pub place: Location,
+    /// Which chunk of the frame.
+    pub slot: Slot,
 }
 
 /// How much is stored.
@@ -53,7 +87,8 @@ impl Index {
             let digest = name.strip_suffix(".pack").and_then(|stem| stem.parse().ok());
             let table = digest.map(|digest| read_table(&path, digest));
             match table {
-                Some(Ok(pack)) => index.add(&pack),
+                Some(Ok(pack)) => index.add(pack),
+                Some(Err(BadPack::Older)) => return Err(StoreError::Older(path)),
                 Some(Err(error)) => {
                     tracing::error!(
                         "pack {} is not used: {error}; its images must be imported again",
@@ -68,49 +103,85 @@ impl Index {
     }
 
     /// Adds a closed pack. Chunks that are known already keep their place.
-    pub fn add(&mut self, pack: &ClosedPack) {
-        let number = self.packs.len() as u32;
-        let frames: u64 = pack.entries.iter().map(|entry| u64::from(entry.length)).sum();
-        let overhead = pack.length.saturating_sub(frames);
-        self.packs.push(PackInfo { digest: pack.digest, length: pack.length, overhead });
-        for entry in &pack.entries {
-            let place = Location { pack: number, offset: entry.offset, length: entry.length, raw: entry.raw };
-            if let Entry::Vacant(vacant) = self.chunks.entry(entry.digest) {
-                vacant.insert(place);
+    pub fn add(&mut self, closed: ClosedPack) {
+        let pack = self.packs.len() as u32;
+        let frames: u64 = closed.entries.iter().map(|entry| u64::from(entry.length)).sum();
+        self.packs.push(PackInfo {
+            digest: closed.digest,
+            length: closed.length,
+            overhead: closed.length.saturating_sub(frames),
+            chunks: closed.chunks.into_boxed_slice(),
+        });
+        let mut first = 0;
+        for entry in closed.entries {
+            let (offset, length, raw) = (entry.offset, entry.length, entry.raw);
+            let number = self.frames.len() as u32;
+            self.frames.push(FrameInfo { offset, pack, length, raw, first });
+            for chunk in 0..chunk_count(raw) {
+                match Slot::new(number, chunk) {
+                    Some(slot) => self.insert(slot),
+                    None => tracing::error!("the library has more frames than this program can count"),
+                }
             }
+            first += chunk_count(raw);
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) {
+        let Index { packs, frames, slots, raw, .. } = self;
+        let Some(digest) = name(packs, frames, slot) else { return };
+        if slots.find(hash(&digest), |known| name(packs, frames, *known) == Some(digest)).is_none() {
+            let rehash = |slot: &Slot| name(packs, frames, *slot).map_or(0, |digest| hash(&digest));
+            slots.insert_unique(hash(&digest), slot, rehash);
+            *raw += u64::from(chunk_length(frames[slot.frame() as usize].raw, slot.chunk()));
         }
     }
 
     /// Forgets a chunk, so that the next import stores it again.
     pub fn forget(&mut self, digest: &Digest) {
-        self.chunks.remove(digest);
+        let Index { packs, frames, slots, raw, .. } = self;
+        let known = slots.find_entry(hash(digest), |slot| name(packs, frames, *slot) == Some(*digest));
+        if let Ok(entry) = known {
+            let (slot, _) = entry.remove();
+            *raw -= u64::from(chunk_length(frames[slot.frame() as usize].raw, slot.chunk()));
+        }
     }
 
-    /// Pack and place of a chunk.
-    pub fn find(&self, digest: &Digest) -> Option<(Digest, Location)> {
-        let place = self.chunks.get(digest)?;
-        Some((self.packs.get(place.pack as usize)?.digest, *place))
+    /// Where a chunk is.
+    pub fn find(&self, digest: &Digest) -> Option<Found> {
+        let same = |slot: &Slot| name(&self.packs, &self.frames, *slot) == Some(*digest);
+        self.slots.find(hash(digest), same).and_then(|slot| self.at(*slot))
     }
 
-    /// All chunks with their places; the number is that of the pack in [`Index::packs`].
-    pub fn chunks(&self) -> impl Iterator<Item = (&Digest, &Location)> {
-        self.chunks.iter()
+    fn at(&self, slot: Slot) -> Option<Found> {
+        let FrameInfo { offset, pack, length, raw, .. } = *self.frames.get(slot.frame() as usize)?;
+        let place = Location { pack, offset, length, raw };
+        Some(Found { pack: self.packs.get(pack as usize)?.digest, place, slot })
+    }
+
+    /// All chunks with their places.
+    pub fn chunks(&self) -> impl Iterator<Item = (Digest, Found)> {
+        self.slots.iter().filter_map(|slot| Some((name(&self.packs, &self.frames, *slot)?, self.at(*slot)?)))
     }
 
     /// The table for a manifest.
     pub fn locations(&self, manifest: &Manifest) -> Result<Locations, GetError> {
-        let mut numbers: HashMap<u32, u32> = HashMap::new();
-        let (mut packs, mut entries) = (Vec::new(), Vec::new());
+        let (mut pack_numbers, mut frame_numbers) = (HashMap::new(), HashMap::new());
+        let (mut packs, mut frames, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         for digest in manifest.digests() {
-            let place = self.chunks.get(digest).ok_or(GetError::Missing(*digest))?;
-            let pack = *numbers.entry(place.pack).or_insert_with(|| {
-                packs.push(self.packs[place.pack as usize].digest);
-                packs.len() as u32 - 1
+            let Found { pack, place, slot } = self.find(digest).ok_or(GetError::Missing(*digest))?;
+            let frame = *frame_numbers.entry(slot.frame()).or_insert_with(|| {
+                let number = *pack_numbers.entry(place.pack).or_insert_with(|| {
+                    packs.push(pack);
+                    packs.len() as u32 - 1
+                });
+                frames.push(Location { pack: number, ..place });
+                frames.len() as u32 - 1
             });
-            entries.push(Location { pack, ..*place });
+            cells.extend(Slot::new(frame, slot.chunk()));
         }
         // What `read_table` and `append` let in is within the bounds of a table of locations.
-        Locations::new(packs, entries).map_err(|source| GetError::Read {
+        Locations::new(packs, frames, cells).map_err(|source| GetError::Read {
             digest: Digest::from_bytes([0; 32]),
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, source),
         })
@@ -121,8 +192,19 @@ impl Index {
         Usage {
             packs: self.packs.len() as u64,
             bytes: self.packs.iter().map(|pack| pack.length).sum(),
-            chunks: self.chunks.len() as u64,
-            raw_bytes: self.chunks.values().map(|place| u64::from(place.raw)).sum(),
+            chunks: self.slots.len() as u64,
+            raw_bytes: self.raw,
         }
     }
+}
+
+/// A digest is as good as random, so its first bytes are a hash.
+fn hash(digest: &Digest) -> u64 {
+    digest.as_bytes().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
+/// The chunk in a slot.
+fn name(packs: &[PackInfo], frames: &[FrameInfo], slot: Slot) -> Option<Digest> {
+    let frame = frames.get(slot.frame() as usize)?;
+    packs.get(frame.pack as usize)?.chunks.get((frame.first + slot.chunk()) as usize).copied()
 }

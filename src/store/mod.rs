@@ -36,7 +36,7 @@ use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 
 use crate::image::chunk::{Frame, Verified};
-use crate::image::manifest::{Locations, MAX_SIGNED, Manifest, SignedManifest};
+use crate::image::manifest::{Location, Locations, MAX_SIGNED, Manifest, SignedManifest};
 use crate::image::restore::{FetchError, Frames, Place};
 use crate::value::Digest;
 
@@ -48,7 +48,7 @@ pub use reader::StoredImage;
 pub use verify::{Damage, Verification};
 
 use files::Lock;
-use index::Index;
+use index::{Found, Index};
 
 /// The store in one folder.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Store {
     /// Opens the store in `folder` for reading and writing, makes it if there is none, and removes what a crash left.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::Io`].
+    /// [`StoreError::InUse`] when another process has it; [`StoreError::Older`]; [`StoreError::Io`].
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         for part in ["packs", "manifests", "incoming"] {
             let path = folder.join(part);
@@ -159,13 +159,18 @@ impl Store {
     ///
     /// # Errors
     /// See [`GetError`].
-    pub fn get(&self, digest: Digest) -> Result<Verified, GetError> {
-        let (pack, place) = self.index().find(&digest).ok_or(GetError::Missing(digest))?;
-        let read = |source| GetError::Read { digest, source };
-        let mut frame = vec![0; place.length as usize];
-        let file = File::open(self.pack_path(&pack)).map_err(read)?;
-        file.read_exact_at(&mut frame, place.offset).map_err(read)?;
-        Frame(&frame).open(digest).map_err(|source| GetError::Damaged { pack, source })
+    pub fn get(&self, digest: Digest) -> Result<Verified<'static>, GetError> {
+        let Found { pack, place, slot } = self.index().find(&digest).ok_or(GetError::Missing(digest))?;
+        let mut frame = Vec::new();
+        self.read_frame(pack, place, &mut frame).map_err(|source| GetError::Read { digest, source })?;
+        let chunk = Frame(&frame).open(slot.chunk(), digest);
+        chunk.map_err(|source| GetError::Damaged { pack, source })
+    }
+
+    /// Reads a frame into `frame`, whatever was in there.
+    fn read_frame(&self, pack: Digest, place: Location, frame: &mut Vec<u8>) -> io::Result<()> {
+        frame.resize(place.length as usize, 0);
+        File::open(self.pack_path(&pack))?.read_exact_at(frame, place.offset)
     }
 
     /// Where the chunks of a manifest lie.

@@ -12,6 +12,7 @@ mod image_source_cli;
 mod image_source_damage;
 mod image_source_encrypted;
 mod image_source_partclone;
+mod image_volume;
 mod media;
 mod nbi;
 mod nbi_dmg;

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Retention;
 use crate::api::runner::Progress;
-use crate::value::Digest;
+use crate::value::{Digest, Ring, Rings};
 
 /// One image in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +12,11 @@ use crate::value::Digest;
 pub struct ImageSummary {
     /// Name.
     pub name: String,
-    /// The newest version: what sequences that name no version get.
+    /// The newest version.
     pub version: u32,
+    /// Where its rings point. A sequence that names neither version nor ring gets what production points to, else the newest.
+    #[serde(default)]
+    pub rings: Rings,
     /// Number of versions kept.
     pub versions: u32,
     /// Bytes of the newest version when it is decoded.
@@ -27,6 +31,12 @@ pub struct ImageSummary {
 pub struct Image {
     /// Name.
     pub name: String,
+    /// Where its rings point.
+    #[serde(default)]
+    pub rings: Rings,
+    /// Rules of its own for which versions are kept; none: those of the settings.
+    #[serde(default)]
+    pub retention: Option<Retention>,
     /// Newest first.
     pub versions: Vec<ImageVersion>,
 }
@@ -58,7 +68,17 @@ pub struct ImageVersion {
     pub partition_scheme: String,
     /// Its partitions; a bare volume is one without a number.
     pub partitions: Vec<ImagePartition>,
-    /// What needs this version: runs and deployed sequences, one line each. Empty: it may be deleted.
+    /// Who put it into the library, as far as that is known; may be empty.
+    #[serde(default)]
+    pub uploader: String,
+    /// What people wrote about it; may be empty.
+    #[serde(default)]
+    pub note: String,
+    /// Rings that point to it.
+    #[serde(default)]
+    pub rings: Vec<Ring>,
+    /// What needs this version: the rings test and production, runs, deployed sequences, work of the appliance, one line each.
+    /// Empty: it may be deleted.
     pub used_by: Vec<String>,
 }
 
@@ -114,7 +134,7 @@ pub struct ImportImage {
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VerifyImage {
-    /// Which; none: the newest.
+    /// Which; none: what production points to, else the newest.
     #[serde(default)]
     pub version: Option<u32>,
 }

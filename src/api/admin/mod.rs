@@ -11,6 +11,12 @@
 //! | `POST /api/v1/images` | [`ImportImage`] | 202 [`Job`] |
 //! | `GET /api/v1/images/{name}` | | [`Image`], every version, newest first |
 //! | `POST /api/v1/images/{name}/verify` | [`VerifyImage`] | 202 [`Job`] |
+//! | `GET /api/v1/images/{name}/rings` | | [`ImageRings`] |
+//! | `POST /api/v1/images/{name}/promote` | [`PromoteImage`] | [`ImageRings`]; 409 when there is nothing to promote |
+//! | `POST /api/v1/images/{name}/rollback` | [`RollBackImage`] | [`ImageRings`]; 409 when the ring had nothing before |
+//! | `PUT /api/v1/images/{name}/versions/{version}/note` | [`NoteImage`] | [`Image`] |
+//! | `PUT /api/v1/images/{name}/retention` | [`SetRetention`] | [`RetentionPlan`]: what will go; nothing has gone yet |
+//! | `POST /api/v1/library/retention` | [`ApplyRetention`] | `[`[`RetentionPlan`]`]` |
 //! | `DELETE /api/v1/images/{name}/versions/{version}` | | [`Deleted`]; 409 while something needs it |
 //! | `GET /api/v1/jobs` | | `[`[`Job`]`]`, newest first |
 //! | `GET /api/v1/jobs/{job}` `?after=N&wait=S` | | [`Job`] |
@@ -67,6 +73,7 @@ mod device;
 mod lease;
 mod library;
 mod nbi;
+mod ring;
 mod run;
 mod sequence;
 mod transfer;
@@ -80,6 +87,10 @@ pub use library::{
     JobState, Library, VerifyImage,
 };
 pub use nbi::{ImportNbi, Nbi, NbiBootFile, NbiFacts, NbiFile, NbiOverrides, NbiState, NbiSummary};
+pub use ring::{
+    ApplyRetention, ImageEvent, ImageEventKind, ImageRings, NoteImage, PromoteImage, Retention,
+    RetentionLine, RetentionPlan, RollBackImage, SetRetention,
+};
 pub use run::{AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,

@@ -9,7 +9,7 @@ use super::version::ImageName;
 use crate::api::admin::Library;
 use crate::cli::connection::Appliance;
 use crate::cli::output::{say, say_json, segment};
-use crate::value::ByteSize;
+use crate::value::{ByteSize, Pick};
 
 /// `rootstock image delete`
 #[derive(Args, Debug)]
@@ -21,7 +21,7 @@ pub struct Delete {
 
 /// Deletes.
 pub fn run(verb: Delete, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    let ImageName { name, version: Some(version) } = verb.image else {
+    let ImageName { name, pick: Pick::Version(version) } = verb.image else {
         bail!("say which version: {0}@1, …; rootstock image show {0} lists them", verb.image.name);
     };
     appliance.client.delete(&format!("/api/v1/images/{}/versions/{version}", segment(&name)))?;

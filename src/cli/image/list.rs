@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::ring::number;
 use crate::api::admin::ImageSummary;
 use crate::cli::connection::Appliance;
 use crate::cli::output::{Table, say_json, stamp};
@@ -20,12 +21,16 @@ pub fn run(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         say_json(&images)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["NAME", "NEWEST", "VERSIONS", "SIZE", "IMPORTED"]);
+    let mut table =
+        Table::new(["NAME", "NEWEST", "VERSIONS", "DRAFT", "TEST", "PRODUCTION", "SIZE", "IMPORTED"]);
     for image in &images {
         table.row([
             image.name.clone(),
             image.version.to_string(),
             image.versions.to_string(),
+            number(image.rings.draft),
+            number(image.rings.test),
+            number(image.rings.production),
             ByteSize(image.size).to_string(),
             stamp(image.imported_ms),
         ]);

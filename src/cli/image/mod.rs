@@ -8,6 +8,8 @@ mod import;
 mod inspect;
 mod list;
 mod restore;
+mod retention;
+mod ring;
 mod show;
 mod verify;
 mod version;
@@ -54,7 +56,35 @@ Every chunk is checked before it is written; all that the image holds is read ba
 that was interrupted does not boot. Run again, it goes on where it was.\n\
 Exit code: 0 restored and read back · 1 not: the target does not boot, unless the error says that nothing was written.")]
     Restore(Online<restore::Restore>),
-    /// Remove one version of an image; not while a run or a deployed sequence needs it
+    /// Put a version into the next ring: draft, test, production
+    #[command(after_help = "\
+A new version is in draft. Sequences that name neither version nor ring get what production points to; as long as it points nowhere, \
+the newest version. To restore an old version, promote it: lab-mac@2 --to production. Runs that go on keep their version.\n\
+  rootstock image promote lab-mac                    the draft goes to test, the next time to production\n\
+  rootstock image promote lab-mac@2 --to production\n\
+Exit code: 0 the ring points there · 1 nothing was moved, and why.")]
+    Promote(Online<ring::Promote>),
+    /// Put the version that a ring had before back into it
+    #[command(after_help = "Again, it goes back one version further. Runs that go on keep their version.")]
+    Rollback(Online<ring::Rollback>),
+    /// Where the rings of an image point, and who moved them when
+    Rings(Online<ring::Rings>),
+    /// Change the note of a version; nothing else of a version ever changes
+    Note(Online<ring::Note>),
+    /// Which old versions go by themselves; without rules none does
+    #[command(after_help = "\
+A version goes when every rule that is given lets it go. The newest version never goes, nor one that a ring points to, a run is \
+applying, or a deployed sequence needs.\n\
+  rootstock image retention                          what would go now, of all images\n\
+  rootstock image retention lab-mac --keep 5 --days 90\n\
+Exit code: 0 done · 1 not, and why.")]
+    Retention(Online<retention::Retention>),
+    /// Remove one version of an image; not while anything needs it
+    #[command(after_help = "\
+Refused, with the names of who needs it, while a run that goes on applies it, the ring test or production points to it, a deployed \
+sequence names it or would be left without any version, or the appliance itself works with it. Draft moves on to the newest \
+version that is left.\n\
+Exit code: 0 deleted · 1 nothing was deleted, and why.")]
     Delete(Online<delete::Delete>),
     /// Give back the room that deleted images took
     #[command(after_help = "\
@@ -78,6 +108,11 @@ impl Command {
             Command::Show(verb) => verb.run(before, show::run),
             Command::Verify(verb) => verb.run(before, verify::run),
             Command::Restore(verb) => verb.run(before, restore::run),
+            Command::Promote(verb) => verb.run(before, ring::promote),
+            Command::Rollback(verb) => verb.run(before, ring::rollback),
+            Command::Rings(verb) => verb.run(before, ring::rings),
+            Command::Note(verb) => verb.run(before, ring::note),
+            Command::Retention(verb) => verb.run(before, retention::run),
             Command::Delete(verb) => verb.run(before, delete::run),
             Command::Collect(verb) => verb.run(before, collect::run),
         }

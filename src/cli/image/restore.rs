@@ -14,10 +14,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::version::ImageName;
-use crate::api::admin::{Image, ImageVersion, Library};
+use crate::api::admin::Library;
 use crate::api::runner::Progress as Shown;
 use crate::cli::connection::Appliance;
-use crate::cli::output::{say, say_json, segment};
+use crate::cli::output::{say, say_json};
 use crate::cli::progress::Meter;
 use crate::device::Device;
 use crate::image::manifest::{Manifest, ManifestKey};
@@ -29,7 +29,7 @@ use crate::value::{ByteSize, Digest};
 /// `rootstock image restore`
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// Name of the image, or name@version [default: its newest version]
+    /// Name of the image, name@version or name@ring [default: what production points to, else the newest version]
     image: ImageName,
     /// File or block device to write. A block device, or a file that has content, is overwritten from its first
     /// byte on; a file that is not there is made
@@ -51,7 +51,7 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     if !appliance.local {
         bail!("image restore writes from the library's own disk: run it on the appliance");
     }
-    let (name, version) = find(&verb.image, appliance)?;
+    let (name, version) = verb.image.find(appliance)?;
     let library: Library = appliance.client.get("/api/v1/library")?;
     let folder = library
         .store
@@ -63,7 +63,8 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
     // No garbage is collected while the lock lives, so no chunk moves.
     let _reading = store.reading()?;
-    let plan = plan(&store, key, version.manifest, selection)?;
+    let manifest = manifest(&store, key, version.manifest)?;
+    let plan = Plan::new(&manifest, store.locations(&manifest)?, selection)?;
     if verb.dry_run {
         tell_plan(&plan, &verb.to, appliance.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -77,29 +78,12 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn find(wanted: &ImageName, appliance: &Appliance) -> anyhow::Result<(String, ImageVersion)> {
-    let image: Image = appliance.client.get(&format!("/api/v1/images/{}", segment(&wanted.name)))?;
-    let mut versions = image.versions.into_iter();
-    let found = match wanted.version {
-        None => versions.next(),
-        Some(number) => versions.find(|version| version.version == number),
-    };
-    let found = found.with_context(|| match wanted.version {
-        Some(number) => {
-            format!("image {} has no version {number}: see rootstock image show {}", wanted.name, wanted.name)
-        }
-        None => format!("image {} has no version", wanted.name),
-    })?;
-    Ok((image.name, found))
-}
-
-/// The plan for a manifest of the library, signature checked.
+/// A manifest of the library, signature checked.
 ///
 /// # Errors
-/// The manifest is missing or not signed with `key`, a chunk of it is missing, the image has no such part.
-pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Selection) -> anyhow::Result<Plan> {
-    let manifest: Manifest = store.manifest(manifest)?.verify(manifest, &[key])?;
-    Ok(Plan::new(&manifest, &store.locations(&manifest)?, selection)?)
+/// It is missing or not signed with `key`.
+pub fn manifest(store: &Store, key: ManifestKey, manifest: Digest) -> anyhow::Result<Manifest> {
+    Ok(store.manifest(manifest)?.verify(manifest, &[key])?)
 }
 
 /// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
@@ -108,7 +92,7 @@ pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Select
 /// The target cannot be used or fails; a chunk is damaged. See `image::restore`.
 pub fn restore_local(
     store: &Store,
-    plan: Plan,
+    plan: Plan<'_>,
     to: &Path,
     show: &mut dyn FnMut(&Shown),
 ) -> anyhow::Result<(Restored, Duration)> {
@@ -161,7 +145,7 @@ fn shown(snapshot: &Snapshot, elapsed: Duration) -> Shown {
     }
 }
 
-fn tell_plan(plan: &Plan, to: &Path, json: bool) -> anyhow::Result<()> {
+fn tell_plan(plan: &Plan<'_>, to: &Path, json: bool) -> anyhow::Result<()> {
     let sum = |spans: &mut dyn Iterator<Item = u64>| spans.sum::<u64>();
     let zero = sum(&mut plan.zero.iter().map(|run| run.span.length));
     let free = sum(&mut plan.free.iter().map(|span| span.length));

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::api::admin::{Image, ImagePartition, ImageVersion};
 use crate::cli::connection::Appliance;
-use crate::cli::output::{Table, say, say_json, segment, stamp};
+use crate::cli::output::{Table, printable, say, say_json, segment, stamp};
 use crate::value::ByteSize;
 
 /// `rootstock image show`
@@ -43,6 +43,16 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
     say(format!("SHA-256   {}", version.sha256))?;
     say(format!("manifest  {}", version.manifest))?;
     say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;
+    if !version.uploader.is_empty() {
+        say(format!("by        {}", printable(&version.uploader)))?;
+    }
+    if !version.rings.is_empty() {
+        let rings: Vec<String> = version.rings.iter().map(ToString::to_string).collect();
+        say(format!("rings     {}", rings.join(", ")))?;
+    }
+    for (place, line) in version.note.lines().enumerate() {
+        say(format!("{} {}", if place == 0 { "note     " } else { "         " }, printable(line)))?;
+    }
     for user in &version.used_by {
         say(format!("needed by {user}"))?;
     }

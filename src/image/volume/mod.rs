@@ -6,9 +6,11 @@
 //! | APFS container | `NXSB` at 32 | `apfs` |
 //! | FAT16, FAT32, exFAT | boot sector | `fat`, `exfat` |
 //!
-//! Owns: facts for people and checks. They are hints: a damaged file system gives fewer facts, not an error.
+//! Owns: facts for people and checks, and which bytes are in use (`allocation`). Facts are hints: a damaged file system
+//! gives fewer facts, not an error. What is called free is not: where anything is odd, all bytes count as used.
 //! Must not know: files in the volume, partitions, restores. Needs no password: encrypted APFS still says its size.
 
+mod allocation;
 mod apfs;
 mod exfat;
 mod fat;
@@ -17,6 +19,8 @@ mod hfs;
 use std::fmt;
 use std::io::{self, Read, Seek};
 
+pub use self::allocation::{Allocation, AllocationRun, Distrust};
+use crate::image::chunk::Span;
 use crate::image::field::Window;
 
 /// A kind of file system.
@@ -87,6 +91,38 @@ pub fn read(reader: &mut (impl Read + Seek), start: u64, size: u64) -> io::Resul
         }
     }
     Ok(Facts::unknown(size))
+}
+
+/// Which of the `length` bytes from `start` on are in use by the file system in them, in runs that cover all of them in
+/// order; offsets are those of `reader`. None where that is not known, or not to be believed: then all of them are.
+///
+/// # Errors
+/// The bytes cannot be read.
+pub fn allocation(
+    reader: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> io::Result<Option<Allocation>> {
+    Ok(judged_allocation(reader, start, length)?.ok())
+}
+
+/// The same, with the reason where there is no answer.
+///
+/// # Errors
+/// The bytes cannot be read.
+pub fn judged_allocation(
+    reader: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> io::Result<Result<Allocation, Distrust>> {
+    let region = Span { offset: start, length: length.min(u64::MAX / 2 - start.min(u64::MAX / 2)) };
+    let mut window = Window::new(reader, start, region.length);
+    for probe in [hfs::allocation, apfs::allocation] {
+        if let Some(known) = probe(&mut window, region)? {
+            return Ok(known);
+        }
+    }
+    Ok(Err(Distrust::Unknown))
 }
 
 /// Clear bits among the first `count` of a map, low bit first. Bits that are not there count as set.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Checking, Code};
 use crate::sequence::model::{ApplyImage, Destination, FormatDisk, Partition, VolumeFormat};
 use crate::sequence::quantity::PartitionSize;
+use crate::value::Pick;
 
 impl Checking<'_> {
     pub(super) fn format(&mut self, path: &str, format: &FormatDisk) {
@@ -100,11 +101,16 @@ impl Checking<'_> {
             return;
         }
         let Some(images) = &self.around.images else { return };
-        let message = match (images.get(name), apply.version) {
+        let message = match (images.get(name), apply.pick) {
             (None, _) => format!("the library has no image `{name}`: import it, or correct the name"),
-            (Some(versions), Some(version)) if !versions.contains(&version) => {
-                let has: Vec<String> = versions.iter().map(u32::to_string).collect();
+            (Some(image), Pick::Version(version)) if !image.versions.contains(&version) => {
+                let has: Vec<String> = image.versions.iter().map(u32::to_string).collect();
                 format!("the image `{name}` has no version {version}: it has {}", has.join(", "))
+            }
+            (Some(image), Pick::Ring(ring)) if image.rings.get(ring).is_none() => {
+                format!(
+                    "the image `{name}` has no version in {ring}: put one there, rootstock image promote {name} --to {ring}"
+                )
             }
             _ => return,
         };

@@ -15,6 +15,7 @@ use super::model::{Group, Kind, Node, Place, RunSequence, Section, Sequence, Ste
 use super::name::VariableName;
 use super::program::{MOST_STEPS, Others};
 use super::uses;
+use crate::value::Rings;
 
 pub use text::LONGEST_SCRIPT;
 
@@ -24,14 +25,23 @@ const DEEPEST: usize = 16;
 /// What a sequence may refer to.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Images of the library with their versions; none: not known here, images are not checked.
-    pub images: Option<BTreeMap<String, BTreeSet<u32>>>,
+    /// Images of the library; none: not known here, images are not checked.
+    pub images: Option<BTreeMap<String, KnownImage>>,
     /// Variables that collections and devices define.
     pub variables: BTreeSet<VariableName>,
     /// Those of them that are secret.
     pub secrets: BTreeSet<VariableName>,
     /// Sequences that steps may run; none: not known here, what they define is not known either.
     pub others: Option<Others>,
+}
+
+/// What may be asked of an image of the library.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownImage {
+    /// Its versions.
+    pub versions: BTreeSet<u32>,
+    /// Where its rings point.
+    pub rings: Rings,
 }
 
 /// One thing that is wrong.
@@ -437,11 +447,20 @@ mod tests {
 
     #[test]
     fn an_image_that_the_library_does_not_hold_is_found_when_the_library_is_known() {
-        let images = BTreeMap::from([("lab".to_owned(), BTreeSet::from([1, 3]))]);
+        let lab = KnownImage {
+            versions: BTreeSet::from([1, 3]),
+            rings: Rings { test: Some(1), ..Rings::default() },
+        };
+        let images = BTreeMap::from([("lab".to_owned(), lab)]);
         let around = Surroundings { images: Some(images), ..Surroundings::default() };
-        for (image, found) in
-            [("lab", false), ("lab, version: 3", false), ("lab, version: 2", true), ("Lab", true)]
-        {
+        for (image, found) in [
+            ("lab", false),
+            ("lab, version: 3", false),
+            ("lab, version: 2", true),
+            ("Lab", true),
+            ("lab, ring: test", false),
+            ("lab, ring: production", true),
+        ] {
             let steps = format!("{FORMAT}  - apply_image: {{image: {image}}}\n");
             assert_eq!(codes(&steps), []);
             let want: &[_] = if found { &[("unknown-image".to_owned(), "steps[1]".to_owned())] } else { &[] };

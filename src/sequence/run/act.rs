@@ -193,9 +193,9 @@ impl Filling<'_> {
 
     fn apply(&self, apply: &ApplyImage) -> Result<Act, CannotBegin> {
         let name = self.text("the image's name", &apply.image)?;
-        let pinned = self.images.iter().find(|image| image.name == name && image.asked == apply.version);
+        let pinned = self.images.iter().find(|image| image.is_for(&name, apply.pick));
         let Some(pinned) = pinned else {
-            let image = apply.version.map_or(name.clone(), |version| format!("{name} {version}"));
+            let image = format!("{name} {}", apply.pick).trim_end().to_owned();
             return Err(CannotBegin::Image { image });
         };
         let target = match &apply.destination {

@@ -11,7 +11,7 @@ use crate::sequence::model::Sequence;
 use crate::sequence::name::VariableName;
 use crate::sequence::program::Others;
 use crate::sequence::variable::{BootMethod, Facts, Scope, Value};
-use crate::value::Digest;
+use crate::value::{Digest, Pick, Ring};
 
 /// Everything that a run is pinned to when it starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,12 +39,22 @@ pub struct Start {
 pub struct PinnedImage {
     /// Name in the library.
     pub name: String,
-    /// The version that the step asks for; none: the newest.
+    /// The version that the step asks for.
     pub asked: Option<u32>,
+    /// The ring that the step asks for; neither: production, else the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Ring>,
     /// The version that was found.
     pub version: u32,
     /// Digest of its signed manifest.
     pub manifest: Digest,
+}
+
+impl PinnedImage {
+    /// Whether this is what a step asks for.
+    pub fn is_for(&self, name: &str, pick: Pick) -> bool {
+        self.name == name && self.asked == pick.version() && self.ring == pick.ring()
+    }
 }
 
 /// An event and when it happened.

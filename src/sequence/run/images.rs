@@ -10,6 +10,7 @@ use crate::sequence::program::{Body, Program};
 use crate::sequence::template::Template;
 use crate::sequence::uses;
 use crate::sequence::variable::{Facts, Scope, Variables};
+use crate::value::Pick;
 
 /// An image that a sequence needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct WantedImage {
     pub step: String,
     /// Name in the library.
     pub name: String,
-    /// A certain version; none: the newest.
-    pub version: Option<u32>,
+    /// Which version of it.
+    pub pick: Pick,
     /// The step is done on this Mac for certain. Else a condition or a failure decides while the run goes on: the run is
     /// pinned to the image if the library has it.
     pub certain: bool,
@@ -95,7 +96,7 @@ impl Looking<'_> {
                 Ok(value) if self.is_known(&apply.image) => self.wanted.push(WantedImage {
                     step: name.to_owned(),
                     name: value.text,
-                    version: apply.version,
+                    pick: apply.pick,
                     certain,
                 }),
                 Ok(_) if certain => {

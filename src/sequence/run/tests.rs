@@ -25,7 +25,8 @@ fn manifest() -> Digest {
 
 fn start(yaml: &str) -> Run {
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
-    let pinned = PinnedImage { name: "lab".into(), asked: None, version: 3, manifest: manifest() };
+    let pinned =
+        PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
     let (collection, device, others) = Default::default();
     Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others }, 0).unwrap().0
@@ -346,7 +347,8 @@ fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
 fn a_run_is_what_its_record_says_after_every_event() {
     let yaml = SPINE.replace("  - restart:", "  - set_variables: [{name: A, value: '%HD%'}]\n  - {retry: {count: 1}, continue_on_error: true, execute_script: {script: '#!/bin/sh'}}\n  - restart:");
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
-    let pinned = PinnedImage { name: "lab".into(), asked: None, version: 3, manifest: manifest() };
+    let pinned =
+        PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(&yaml).unwrap();
     let (collection, device, others) = Default::default();
     let start = Start { sequence, facts, collection, device, images: vec![pinned], others };
@@ -412,7 +414,8 @@ steps:
         let program = Program::of(&Sequence::from_yaml(yaml).unwrap(), &Default::default()).unwrap();
         images_wanted(&program, &facts, &Default::default(), &Default::default())
     };
-    let names: Vec<_> = wanted(yaml).unwrap().into_iter().map(|image| (image.name, image.version)).collect();
+    let names: Vec<_> =
+        wanted(yaml).unwrap().into_iter().map(|image| (image.name, image.pick.version())).collect();
     assert_eq!(names, [("lab-C02".to_owned(), Some(2)), ("tools".to_owned(), None)]);
     assert_eq!(wanted(&yaml.replace("%Kind%", "%Nobody%")).unwrap_err().0, "Apply Image");
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::rule::within;
+use crate::api::admin::Retention;
 use crate::value::ByteSize;
 
 /// `[library]` as written.
@@ -16,6 +17,10 @@ pub struct LibraryFragment {
     pub workers: Option<u32>,
     /// Free space that an import leaves on the disk of the library.
     pub keep_free: Option<String>,
+    /// The newest so many versions of each image are kept.
+    pub keep_versions: Option<u32>,
+    /// Versions younger than so many days are kept.
+    pub keep_days: Option<u32>,
 }
 
 /// `[library]` in force.
@@ -25,6 +30,8 @@ pub struct Library {
     pub workers: Option<usize>,
     /// Bytes that an import leaves free on the library's disk.
     pub keep_free: u64,
+    /// Which versions are kept of images that have no rules of their own.
+    pub retention: Retention,
 }
 
 impl LibraryFragment {
@@ -33,6 +40,8 @@ impl LibraryFragment {
         LibraryFragment {
             workers: self.workers.or(earlier.workers),
             keep_free: self.keep_free.or(earlier.keep_free),
+            keep_versions: self.keep_versions.or(earlier.keep_versions),
+            keep_days: self.keep_days.or(earlier.keep_days),
         }
     }
 
@@ -47,7 +56,13 @@ impl LibraryFragment {
         };
         let workers =
             self.workers.map(|n| within("library.workers", n, 1, 256, "1 to 256 threads")).transpose()?;
-        Ok(Library { workers: workers.map(|n| n as usize), keep_free })
+        let versions = |n| within("library.keep-versions", n, 1, 100_000, "1 to 100000 versions");
+        let days = |n| within("library.keep-days", n, 1, 36_500, "1 to 36500 days");
+        let retention = Retention {
+            keep_versions: self.keep_versions.map(versions).transpose()?,
+            keep_days: self.keep_days.map(days).transpose()?,
+        };
+        Ok(Library { workers: workers.map(|n| n as usize), keep_free, retention })
     }
 }
 
@@ -58,6 +73,14 @@ impl fmt::Display for Library {
             Some(workers) => writeln!(f, "workers = {workers}")?,
             None => writeln!(f, "# workers: one a core")?,
         }
-        writeln!(f, "keep-free = \"{}B\"", self.keep_free)
+        writeln!(f, "keep-free = \"{}B\"", self.keep_free)?;
+        match self.retention.keep_versions {
+            Some(count) => writeln!(f, "keep-versions = {count}")?,
+            None => writeln!(f, "# keep-versions: old versions are not deleted for their number")?,
+        }
+        match self.retention.keep_days {
+            Some(days) => writeln!(f, "keep-days = {days}"),
+            None => writeln!(f, "# keep-days: old versions are not deleted for their age"),
+        }
     }
 }

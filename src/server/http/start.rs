@@ -15,7 +15,7 @@ use crate::server::offer::{Mac, Offered, offers};
 use crate::server::secrets::CannotUnseal;
 use crate::server::variables::VariablesError;
 use crate::server::{nested, token, variables, wire};
-use crate::value::{Digest, Secret};
+use crate::value::{Digest, Pick, Secret};
 
 /// Starts a run of a deployment on the session's device, or answers with the one that it started before.
 pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTicket, Refusal> {
@@ -130,24 +130,33 @@ async fn pin(
     })?;
     let mut pins: Vec<(PinnedImage, StoredVersion)> = Vec::new();
     for image in wanted {
-        let found = app.db.version(&image.name, image.version).await?;
+        let found = app.db.version(&image.name, image.pick).await?;
         if found.is_none() && !image.certain {
             continue;
         }
         let found = found.ok_or_else(|| {
-            let asked = image.version.map_or(String::new(), |version| format!(" version {version}"));
+            let name = &image.name;
+            let (asked, next) = match image.pick {
+                Pick::Ring(ring) => (
+                    format!(" in ring {ring}, where it has no version"),
+                    format!("put one there: rootstock image promote {name:?} --to {ring}"),
+                ),
+                pick => (
+                    pick.version().map_or(String::new(), |version| format!(" version {version}"))
+                        + ", which is not in the library",
+                    format!("import it: rootstock image import FILE --name {name:?}"),
+                ),
+            };
             Refusal::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                format!(
-                    "step `{}` applies the image {}{asked}, which is not in the library",
-                    image.step, image.name
-                ),
-                format!("import it: rootstock image import FILE --name {:?}", image.name),
+                format!("step `{}` applies the image {name}{asked}", image.step),
+                next,
             )
         })?;
         let pin = PinnedImage {
             name: image.name,
-            asked: image.version,
+            asked: image.pick.version(),
+            ring: image.pick.ring(),
             version: found.version,
             manifest: found.manifest,
         };

@@ -145,13 +145,27 @@ pub fn image_file(folder: &TempDir, bytes: usize) -> PathBuf {
         state ^= state << 17;
         word.copy_from_slice(&state.to_le_bytes());
     }
+    mbr(&mut disk, bytes);
+    let path = folder.path().join("lab.img");
+    fs::write(&path, disk).unwrap();
+    path
+}
+
+/// A disk image with an MBR and one HFS partition of a MiB that differs from number to number.
+pub fn numbered_image(folder: &TempDir, number: u8) -> PathBuf {
+    let mut disk = vec![number; 2 << 20];
+    disk[..1 << 20].fill(0);
+    mbr(&mut disk, 1 << 20);
+    let path = folder.path().join(format!("{number}.img"));
+    fs::write(&path, disk).unwrap();
+    path
+}
+
+fn mbr(disk: &mut [u8], bytes: usize) {
     disk[450] = 0xaf;
     disk[454..458].copy_from_slice(&2048_u32.to_le_bytes());
     disk[458..462].copy_from_slice(&u32::try_from(bytes / 512).unwrap().to_le_bytes());
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-    let path = folder.path().join("lab.img");
-    fs::write(&path, disk).unwrap();
-    path
 }
 
 fn key_pair() -> Ed25519KeyPair {
@@ -304,11 +318,12 @@ impl Work<'_> {
 
     /// Fetches every chunk by range: they are what the manifest names.
     pub fn check_chunks(&self, image: &Manifest, locations: &Locations) {
-        for (digest, place) in image.digests().zip(locations.entries()) {
+        for (digest, slot) in image.digests().zip(locations.cells()) {
+            let place = locations.frames()[slot.frame() as usize];
             let pack = locations.packs()[place.pack as usize];
             let range = place.offset..place.offset + u64::from(place.length);
             let frame = self.client().bytes(&format!("/runner/v1/packs/{pack}"), range).unwrap();
-            Frame(&frame).open(*digest).unwrap();
+            Frame(&frame).open(slot.chunk(), *digest).unwrap();
         }
     }
 

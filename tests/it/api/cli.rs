@@ -6,7 +6,7 @@ use rootstock::api::runner::*;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use super::appliance::{Appliance, MAC, Mac, Work};
+use super::appliance::{Appliance, MAC, Mac, Work, numbered_image};
 
 /// Exit code and standard output.
 fn rootstock(appliance: &Appliance, words: &[&str]) -> (i32, String) {
@@ -110,4 +110,49 @@ fn column(text: &str, name: &str) -> usize {
         text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}in:\n{text}"));
     let after = line.find("  ").unwrap();
     after + line[after..].find(|c: char| c != ' ').unwrap()
+}
+
+#[test]
+fn rings_notes_and_rules_are_shown_and_changed_by_name_at_version_or_ring() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    for number in [1, 2] {
+        appliance.import("lab", &numbered_image(&folder, number));
+    }
+    says(
+        &appliance,
+        &["image", "promote", "lab@1", "--to", "production"],
+        &["lab: draft 2, test -, production 1"],
+    );
+    says(&appliance, &["image", "promote", "lab"], &["lab: draft 2, test 2, production 1"]);
+    says(&appliance, &["image", "promote", "lab@test"], &["lab: draft 2, test 2, production 2"]);
+    says(&appliance, &["image", "rollback", "lab"], &["production 1"]);
+    says(&appliance, &["image", "rings", "lab"], &["rolled back", "an administrator on the appliance"]);
+    assert_eq!(json(&appliance, &["image", "list"])[0]["rings"]["test"], 2);
+    says(&appliance, &["image", "list"], &["DRAFT", "PRODUCTION"]);
+    says(&appliance, &["image", "note", "lab@production", "for room 1"], &["the note of lab@1 is changed"]);
+    says(
+        &appliance,
+        &["image", "show", "lab"],
+        &["note      for room 1", "rings     draft, test", "needed by ring production"],
+    );
+    says(&appliance, &["image", "verify", "lab@production"], &["lab 1 is whole"]);
+    says(&appliance, &["image", "verify", "lab"], &["lab 1 is whole"]);
+    let target = folder.path().join("disk").display().to_string();
+    says(&appliance, &["image", "restore", "lab@draft", "--to", &target], &["lab@2 to"]);
+    assert_eq!(std::fs::read(&target).unwrap()[1 << 20..], vec![2; 1 << 20]);
+    says(
+        &appliance,
+        &["image", "retention", "lab", "--keep", "1"],
+        &["the newest 1 versions are kept", "needed by ring production"],
+    );
+    says(
+        &appliance,
+        &["image", "retention", "lab", "--default", "--now"],
+        &["all versions are kept (by the settings)"],
+    );
+    let (code, text) = rootstock(&appliance, &["image", "delete", "lab@1"]);
+    assert!(code == 1 && text.contains("lab 1 is in use: ring production"), "{text}");
+    let (code, text) = rootstock(&appliance, &["image", "promote", "lab@1"]);
+    assert!(code == 1 && text.contains("no ring comes after"), "{text}");
 }

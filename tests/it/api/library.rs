@@ -17,7 +17,7 @@ fn an_image_is_imported_once_shown_verified_and_its_second_version_adds_nothing(
     let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
     let [newest, oldest] = image.versions.as_slice() else { panic!("{image:?}") };
     assert_eq!((newest.version, newest.added, oldest.version), (2, 0, 1));
-    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 6, "mbr"));
+    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 81, "mbr"));
     assert!(newest.partitions[0].main && newest.partitions[0].size == 5 << 20, "{newest:?}");
     let job = appliance.admin().post("/api/v1/images/lab/verify", &admin::VerifyImage { version: Some(1) });
     let verified = appliance.ended(job.unwrap());
@@ -80,8 +80,12 @@ fn a_version_that_a_run_needs_is_not_deleted_and_a_deleted_one_gives_its_room_ba
     let (status, problem) = refused(admin.delete("/api/v1/images/lab/versions/1"));
     assert!(status == 409 && problem.error.contains("run 1 of sequence Lab Mac"), "{problem:?}");
     let used = &json(&admin, "/api/v1/images/lab")["versions"][0]["used_by"];
-    assert_eq!(*used, serde_json::json!(["run 1 of sequence Lab Mac"]));
+    assert_eq!(used[0], "run 1 of sequence Lab Mac");
     let _: admin::Run = admin.post(&format!("/api/v1/runs/{}/cancel", work.ticket.run), &()).unwrap();
+    let (status, problem) = refused(admin.delete("/api/v1/images/lab/versions/1"));
+    let last = "sequence Lab Mac, deployment 1 to Unknown Macs";
+    assert!(status == 409 && problem.error.contains(last), "it would be left without any: {problem:?}");
+    admin.delete("/api/v1/deployments/1").unwrap();
     admin.delete("/api/v1/images/lab/versions/1").unwrap();
     assert_eq!(refused(admin.delete("/api/v1/images/lab/versions/1")).0, 404);
     let library: admin::Library = admin.get("/api/v1/library").unwrap();

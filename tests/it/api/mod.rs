@@ -7,5 +7,6 @@ mod cli;
 mod daemon;
 mod library;
 mod openapi;
+mod ring;
 mod run;
 mod verdict;

@@ -2,14 +2,14 @@
 
 use std::path::Path as FilePath;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json as Answer};
 
 use crate::api::admin::{Deleted, Image, ImageSummary, ImportImage, Job, JobKind, VerifyImage};
 use crate::api::runner::Problem;
 use crate::db::Removal;
-use crate::server::app::App;
+use crate::server::app::{App, Origin};
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path};
 use crate::server::images;
@@ -50,7 +50,7 @@ pub async fn import(
     (status = 404, body = Problem),
 ))]
 pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Answer<Image>, Refusal> {
-    app.db.image(&name).await?.map(Answer).ok_or_else(|| absent(&name, None))
+    images::image(&app, &name).await?.map(Answer).ok_or_else(|| absent(&name, None))
 }
 
 /// Read every chunk of a version and compare it with the manifest.
@@ -77,13 +77,15 @@ pub async fn verify(
     responses((status = 200, body = Deleted), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn delete(
     State(app): State<App>,
+    Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<Answer<Deleted>, Refusal> {
-    match app.db.remove_version(&name, version).await? {
+    match images::remove(&app, &name, version, origin.by(), "").await? {
         Removal::Absent => Err(absent(&name, Some(version))),
         Removal::InUse(users) => Err(Refusal::conflict(
             format!("{name} {version} is in use: {}", users.join("; ")),
-            "wait for them to end, or cancel them: rootstock run cancel RUN",
+            "wait for runs to end, or cancel them: rootstock run cancel RUN; move rings: rootstock image promote; change or take back \
+             deployed sequences",
         )),
         Removal::Removed { orphan } => {
             tracing::info!(image = name, version, "{name} {version} was deleted");
@@ -92,7 +94,7 @@ pub async fn delete(
     }
 }
 
-fn absent(name: &str, version: Option<u32>) -> Refusal {
+pub(super) fn absent(name: &str, version: Option<u32>) -> Refusal {
     let version = version.map_or(String::new(), |version| format!(" version {version}"));
     Refusal::absent(format!("there is no image {name}{version}"), "list them: rootstock image list")
 }

@@ -7,6 +7,7 @@ mod image;
 mod job;
 mod lease;
 mod nbi;
+mod ring;
 mod run;
 mod sequence;
 mod status;
@@ -48,6 +49,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(image::show))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
+        .routes(routes!(ring::show))
+        .routes(routes!(ring::promote))
+        .routes(routes!(ring::rollback))
+        .routes(routes!(ring::note))
+        .routes(routes!(ring::set_retention))
+        .routes(routes!(ring::apply_retention))
         .routes(routes!(job::list))
         .routes(routes!(job::show, job::cancel))
         .routes(routes!(sequence::list, sequence::save))

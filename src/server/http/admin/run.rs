@@ -20,6 +20,7 @@ use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
 use crate::server::runs::RunError;
 use crate::server::wire;
+use crate::value::Pick;
 
 /// Events in one answer.
 const MOST_EVENTS: u32 = 1000;
@@ -118,7 +119,7 @@ pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
 pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
     let images = app.runs.watch(run, 0, Duration::ZERO, |run, _| run.images().to_vec()).await?;
     for image in images {
-        let found = app.db.version(&image.name, Some(image.version)).await?;
+        let found = app.db.version(&image.name, Pick::Version(image.version)).await?;
         if found.is_none_or(|found| found.manifest != image.manifest) {
             return Err(Refusal::conflict(
                 format!("run {run} cannot go on: {} {} was deleted from the library", image.name, image.version),

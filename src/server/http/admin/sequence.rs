@@ -12,7 +12,7 @@ use crate::api::admin::{
 };
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
-use crate::sequence::check::{self, Surroundings};
+use crate::sequence::check::{self, KnownImage, Surroundings};
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
@@ -194,9 +194,12 @@ fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
 }
 
 async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
-    let mut images: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    let mut images: BTreeMap<String, KnownImage> = BTreeMap::new();
     for (name, version) in app.db.version_numbers().await? {
-        images.entry(name).or_default().insert(version);
+        images.entry(name).or_default().versions.insert(version);
+    }
+    for (name, rings) in app.db.all_rings().await? {
+        images.entry(name).and_modify(|image| image.rings = rings);
     }
     let names = app.db.variable_names().await?;
     let secrets = names.iter().filter(|(_, secret)| *secret).map(|(name, _)| name.clone()).collect();
