@@ -197,8 +197,9 @@ fn check_time(work: &Work<'_>) -> Result<(), Failure> {
 }
 
 fn execute(work: &Work<'_>, script: Script<'_>, success_codes: &[i32]) -> Result<Done, Failed> {
-    let of_variables =
-        |error: std::io::Error| failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.");
+    let of_variables = |error: std::io::Error| {
+        failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
+    };
     let variables = Folder::make(work.state, script.environment).map_err(of_variables)?;
     let script = Script { tool: &variables.environment(), ..script };
     let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())

@@ -164,7 +164,9 @@ fn work(folder: Option<&Path>, words: &[OsString], out: &mut impl Write) -> Resu
     let folder = folder.ok_or("this works inside a script of a task sequence only")?;
     let failed = |error: io::Error| format!("the variables in {}: {error}", folder.display());
     match words.split_first() {
-        Some((verb, names)) if verb == "--get" && !names.is_empty() => get(folder, names, out).map_err(failed),
+        Some((verb, names)) if verb == "--get" && !names.is_empty() => {
+            get(folder, names, out).map_err(failed)
+        }
         Some((verb, settings)) if verb == "--set" && !settings.is_empty() => set(folder, settings),
         _ => Err("say --get NAME… or --set NAME=VALUE…".to_owned()),
     }
@@ -259,7 +261,8 @@ mod tests {
 
     fn folder(given: &[(&str, &str)]) -> (tempfile::TempDir, Folder) {
         let state = tempfile::tempdir().unwrap();
-        let given: Vec<_> = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let given: Vec<_> =
+            given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = Folder::make(state.path(), &given).unwrap();
         (state, folder)
     }
@@ -298,11 +301,22 @@ mod tests {
     #[test]
     fn what_cannot_be_set_is_refused_and_nothing_of_the_call_is_taken() {
         let (_state, folder) = folder(&[]);
-        for words in [&["--set", "ok=1", "SerialNumber=x"][..], &["--set", "1a=x"], &["--set", "a"], &["--set"], &["--get"], &["x"]] {
+        for words in [
+            &["--set", "ok=1", "SerialNumber=x"][..],
+            &["--set", "1a=x"],
+            &["--set", "a"],
+            &["--set"],
+            &["--get"],
+            &["x"],
+        ] {
             assert!(say(&folder, words).0.is_err(), "{words:?}");
         }
         assert_eq!(folder.set().unwrap(), []);
-        assert!(work(None, &["--get".into(), "a".into()], &mut Vec::new()).unwrap_err().contains("inside a script"));
+        assert!(
+            work(None, &["--get".into(), "a".into()], &mut Vec::new())
+                .unwrap_err()
+                .contains("inside a script")
+        );
     }
 
     /// What a shell makes of the assignments, through `eval` with and without quotes.
@@ -319,8 +333,16 @@ mod tests {
     #[test]
     fn any_bytes_survive_every_shell_with_and_without_quotes() {
         let all: Vec<u8> = (1..=255).collect();
-        let values: [&[u8]; 8] =
-            [&all, b"", b"\n\n", b"a  b\t*?[a-z]\\ $HOME `id` \"'\n", b"-n", b"\xc3", b"\xc3\n", b"~ 12\\012"];
+        let values: [&[u8]; 8] = [
+            &all,
+            b"",
+            b"\n\n",
+            b"a  b\t*?[a-z]\\ $HOME `id` \"'\n",
+            b"-n",
+            b"\xc3",
+            b"\xc3\n",
+            b"~ 12\\012",
+        ];
         for shell in [&["sh"][..], &["bash"], &["busybox", "sh"]] {
             for value in values {
                 let text = [assignment("a", value), assignment("b", value)].concat();

@@ -532,9 +532,11 @@ impl Sequence {
     }
 
     fn steps_where(&self, wanted: fn(&Visited<'_>) -> bool) -> impl Iterator<Item = (Place, &Step)> {
-        self.nodes().into_iter().filter(move |visited| wanted(visited)).filter_map(|visited| match visited.node {
-            Node::Step(step) => Some((visited.place, step)),
-            Node::Group(_) => None,
+        self.nodes().into_iter().filter(move |visited| wanted(visited)).filter_map(|visited| {
+            match visited.node {
+                Node::Step(step) => Some((visited.place, step)),
+                Node::Group(_) => None,
+            }
         })
     }
 
@@ -573,7 +575,9 @@ pub fn erased_by<'a>(kinds: impl Iterator<Item = &'a Kind>) -> Vec<u32> {
     let disks: BTreeSet<u32> = kinds
         .filter_map(|kind| match kind {
             Kind::FormatDisk(format) => Some(format.disk),
-            Kind::ApplyImage(ApplyImage { destination: Destination::Partition { disk, .. }, .. }) => Some(*disk),
+            Kind::ApplyImage(ApplyImage { destination: Destination::Partition { disk, .. }, .. }) => {
+                Some(*disk)
+            }
             _ => None,
         })
         .collect();

@@ -84,7 +84,9 @@ pub enum CannotNest {
         chain: Vec<String>,
     },
     /// More than anybody needs.
-    #[error("{place}: sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps and as many groups in all")]
+    #[error(
+        "{place}: sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps and as many groups in all"
+    )]
     TooMuch {
         /// The step.
         place: Place,
@@ -237,7 +239,13 @@ impl<'a> Building<'a> {
         entries.map(|(index, node)| self.node(node, place(index), parent, left_out)).collect()
     }
 
-    fn node(&mut self, node: &'a Node, place: Place, parent: usize, left_out: bool) -> Result<usize, CannotNest> {
+    fn node(
+        &mut self,
+        node: &'a Node,
+        place: Place,
+        parent: usize,
+        left_out: bool,
+    ) -> Result<usize, CannotNest> {
         let left_out = left_out || node.disabled();
         let (continue_on_error, condition) = match node {
             Node::Step(step) => (step.continue_on_error, step.condition.clone()),
@@ -279,7 +287,8 @@ impl<'a> Building<'a> {
                 let mut sections: [Vec<usize>; 3] = Default::default();
                 for section in Section::ALL {
                     let inside = |index| place.inside(section, index);
-                    sections[section as usize] = self.list(group.section(section), inside, number, left_out)?;
+                    sections[section as usize] =
+                        self.list(group.section(section), inside, number, left_out)?;
                 }
                 sections
             }
@@ -351,10 +360,15 @@ mod tests {
 
     #[test]
     fn circles_absent_and_disabled_sequences_are_refused_with_the_step() {
-        let call = |name: &str, to: &str| format!("name: {name}\nsteps: [{{run_sequence: {{sequence: {to}}}}}]\n");
-        let error = |texts: &[&str]| Program::of(&sequence(&call("A", "B")), &others(texts)).unwrap_err().to_string();
+        let call =
+            |name: &str, to: &str| format!("name: {name}\nsteps: [{{run_sequence: {{sequence: {to}}}}}]\n");
+        let error =
+            |texts: &[&str]| Program::of(&sequence(&call("A", "B")), &others(texts)).unwrap_err().to_string();
         let circle = error(&[&call("B", "C"), &call("C", "B")]);
-        assert!(circle.contains("B → C → B") && circle.starts_with("steps[0].run_sequence.steps[0]"), "{circle}");
+        assert!(
+            circle.contains("B → C → B") && circle.starts_with("steps[0].run_sequence.steps[0]"),
+            "{circle}"
+        );
         assert!(error(&[&call("B", "A")]).contains("A → B → A"));
         assert!(error(&[]).contains("`B`, which does not exist"));
         assert!(error(&["name: B\ndisabled: true\nsteps: []\n"]).contains("disabled"));
@@ -364,7 +378,8 @@ mod tests {
 
     #[test]
     fn a_few_lines_that_stand_for_more_steps_than_memory_holds_are_refused() {
-        let ten = |to: &str| (0..10).map(|_| format!("  - run_sequence: {{sequence: {to}}}\n")).collect::<String>();
+        let ten =
+            |to: &str| (0..10).map(|_| format!("  - run_sequence: {{sequence: {to}}}\n")).collect::<String>();
         let texts: Vec<String> = (0..12)
             .map(|level| match level {
                 0 => "name: L0\nsteps: [{restart: }, {restart: }]\n".to_owned(),

@@ -98,7 +98,10 @@ fn step() -> Value {
     properties.insert("timeout".into(), json!({"$ref": "#/$defs/duration"}));
     properties.insert(
         "retry".into(),
-        object(json!({"count": {"type": "integer", "minimum": 0}, "delay": {"$ref": "#/$defs/duration"}}), &["count"]),
+        object(
+            json!({"count": {"type": "integer", "minimum": 0}, "delay": {"$ref": "#/$defs/duration"}}),
+            &["count"],
+        ),
     );
     let types = types();
     let one: Vec<Value> = types.keys().map(|key| json!({"required": [key]})).collect();
@@ -114,7 +117,8 @@ fn object(properties: Value, required: &[&str]) -> Value {
 fn types() -> Map<String, Value> {
     let count = || json!({"type": "integer", "minimum": 0});
     let reference = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
-    let format = json!({"enum": ["apfs", "hfs+", "hfs+ journaled", "hfs+ case-sensitive", "exfat", "fat32", "raw"]});
+    let format =
+        json!({"enum": ["apfs", "hfs+", "hfs+ journaled", "hfs+ case-sensitive", "exfat", "fat32", "raw"]});
     let partition = object(
         json!({"name": reference("text"), "format": format, "size": reference("size"), "variable": reference("variable")}),
         &["name", "format", "size"],
@@ -128,7 +132,10 @@ fn types() -> Map<String, Value> {
     let types = [
         (
             "format_disk",
-            object(json!({"disk": count(), "partitions": {"type": "array", "items": partition}}), &["partitions"]),
+            object(
+                json!({"disk": count(), "partitions": {"type": "array", "items": partition}}),
+                &["partitions"],
+            ),
         ),
         (
             "apply_image",
@@ -194,7 +201,8 @@ mod tests {
     fn the_schema_has_every_key_that_the_reader_has_and_no_other() {
         let schema = schema();
         let keys = |pointer: &str| -> Vec<String> {
-            let mut keys: Vec<String> = schema.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect();
+            let mut keys: Vec<String> =
+                schema.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect();
             keys.sort();
             keys
         };

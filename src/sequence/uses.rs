@@ -10,9 +10,11 @@ use super::template::Template;
 /// Every text of a step that may use variables, with what it is called.
 pub fn texts(kind: &Kind) -> Vec<(String, &Template)> {
     match kind {
-        Kind::FormatDisk(format) => {
-            format.partitions.iter().map(|partition| ("the partition's name".to_owned(), &partition.name)).collect()
-        }
+        Kind::FormatDisk(format) => format
+            .partitions
+            .iter()
+            .map(|partition| ("the partition's name".to_owned(), &partition.name))
+            .collect(),
         Kind::ApplyImage(apply) => vec![("the image's name".to_owned(), &apply.image)],
         Kind::SetVariables(set) => {
             set.iter().map(|one| (format!("the value of {}", one.name), &one.value)).collect()
@@ -95,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_script_reads_what_it_names_with_a_dollar_sign_or_gets() {
-        let script = "#!/bin/sh\necho \"$Room-${Host}\"\neval `\"$PMM_TS_VARIABLE_UTIL\" --get Desk Chair`\n# Floor\n";
+        let script =
+            "#!/bin/sh\necho \"$Room-${Host}\"\neval `\"$PMM_TS_VARIABLE_UTIL\" --get Desk Chair`\n# Floor\n";
         for (variable, read) in [
             ("Room", true),
             ("Host", true),
@@ -111,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_script_sets_what_stands_behind_set() {
-        let script = "#!/bin/sh\n\"$U\" --set Room=\"a b\" \\\n  Host='x' \"Quoted=$y\"\n\"$U\" --get a\nOther=3\n";
+        let script =
+            "#!/bin/sh\n\"$U\" --set Room=\"a b\" \\\n  Host='x' \"Quoted=$y\"\n\"$U\" --get a\nOther=3\n";
         assert_eq!(script_sets(script), [name("Room"), name("Host"), name("Quoted")]);
     }
 }

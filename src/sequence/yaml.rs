@@ -338,8 +338,8 @@ mod tests {
     use super::*;
     use crate::sequence::condition::{Clause, Operator, Quantity, Test};
     use crate::sequence::model::{
-        ApplyImage, Destination, ExecuteScript, FormatDisk, Partition, Phase, RunSequence, SetVariable, VolumeFormat,
-        WaitForTechnician,
+        ApplyImage, Destination, ExecuteScript, FormatDisk, Partition, Phase, RunSequence, SetVariable,
+        VolumeFormat, WaitForTechnician,
     };
     use crate::sequence::quantity::PartitionSize;
     use crate::value::{Pick, Ring};
@@ -402,7 +402,10 @@ steps:
         let names: Vec<_> = sequence.walk().map(|(_, step)| step.name.as_str()).collect();
         assert_eq!(names[..5], ["Wipe", "Put the image on it", "Set Variables", "Notes", "Run Sequence"]);
         let places: Vec<_> = sequence.nodes().iter().map(|visited| visited.place.to_string()).collect();
-        assert_eq!(places[4..8], ["steps[4]", "steps[4].group[0]", "steps[4].group[1]", "steps[4].group[1].group[0]"]);
+        assert_eq!(
+            places[4..8],
+            ["steps[4]", "steps[4].group[0]", "steps[4].group[1]", "steps[4].group[1].group[0]"]
+        );
         assert_eq!(places[8..], ["steps[4].catch[0]", "steps[4].finally[0]", "steps[5]"]);
         let text = sequence.to_yaml().unwrap();
         assert_eq!(Sequence::from_yaml(&text).unwrap(), sequence, "{text}");
@@ -503,7 +506,16 @@ steps:
             ("[ -~]{0,10}", any::<bool>(), prop::option::of(condition()), list(), list(), list()).prop_map(
                 |(name, disabled, condition, steps, catch, finally)| {
                     let (description, continue_on_error) = (String::new(), !disabled);
-                    Node::Group(Group { name, description, disabled, continue_on_error, condition, steps, catch, finally })
+                    Node::Group(Group {
+                        name,
+                        description,
+                        disabled,
+                        continue_on_error,
+                        condition,
+                        steps,
+                        catch,
+                        finally,
+                    })
                 },
             )
         })

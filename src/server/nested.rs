@@ -97,9 +97,11 @@ fn change_secrets(
                 let Kind::SetVariables(set) = &mut step.kind else { continue };
                 for one in set.iter_mut().filter(|one| one.secret && one.value.literal() != Some("")) {
                     // A value that only names other variables holds nothing secret itself.
-                    let names_only = one.value.pieces().iter().all(|piece| {
-                        matches!(piece, crate::sequence::template::Piece::Variable(_))
-                    });
+                    let names_only = one
+                        .value
+                        .pieces()
+                        .iter()
+                        .all(|piece| matches!(piece, crate::sequence::template::Piece::Variable(_)));
                     if names_only {
                         continue;
                     }

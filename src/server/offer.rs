@@ -90,7 +90,12 @@ pub struct Offered {
 ///
 /// A Required deployment that ended well on the Mac before is offered as Available: it never starts by itself twice, else a
 /// Mac that boots from the network would be imaged at every start.
-pub fn offers(deployments: Vec<DeploymentRow>, others: &Others, mac: &Mac<'_>, countdown: u32) -> Vec<Offered> {
+pub fn offers(
+    deployments: Vec<DeploymentRow>,
+    others: &Others,
+    mac: &Mac<'_>,
+    countdown: u32,
+) -> Vec<Offered> {
     let mut offers: Vec<Offered> =
         deployments.into_iter().filter_map(|row| offered(row, others, mac, countdown)).collect();
     offers.sort_by_key(|offered| (offered.offer.purpose != Purpose::Required, offered.offer.deployment));

@@ -257,7 +257,12 @@ impl Runs {
     }
 
     /// A person gives values to empty variables.
-    pub async fn answer(&self, id: i64, by: &str, values: Vec<(VariableName, String)>) -> Result<(), RunError> {
+    pub async fn answer(
+        &self,
+        id: i64,
+        by: &str,
+        values: Vec<(VariableName, String)>,
+    ) -> Result<(), RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
         let values = values.into_iter().map(|(name, text)| (name, Value::plain(text))).collect();
@@ -280,7 +285,8 @@ impl Runs {
         if !is_sealed(body) {
             return serde_json::from_str(body).map_err(unreadable);
         }
-        let text = self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
+        let text =
+            self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
         serde_json::from_str(&text).map_err(unreadable)
     }
 
@@ -428,9 +434,11 @@ impl Runs {
             message: after.masked(after.message().unwrap_or_default()),
         });
         let reopens = matches!(event, Event::Resumed { .. });
-        let body = self
-            .body(&Recorded { at_ms: now, event })
-            .map_err(|source| RunError::Unreadable { run: held.id, number: machine.last + 1, source })?;
+        let body = self.body(&Recorded { at_ms: now, event }).map_err(|source| RunError::Unreadable {
+            run: held.id,
+            number: machine.last + 1,
+            source,
+        })?;
         let append = Append {
             events: vec![EventBody::State(body)],
             first: machine.last + 1,

@@ -47,7 +47,9 @@ pub enum KeyError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotUnseal {
     /// Sealed with another key.
-    #[error("a secret was sealed with the key {sealed}, this appliance has {own}: put its keys/secrets.key back, or set the secret anew")]
+    #[error(
+        "a secret was sealed with the key {sealed}, this appliance has {own}: put its keys/secrets.key back, or set the secret anew"
+    )]
     OtherKey {
         /// Its key.
         sealed: String,
@@ -101,8 +103,7 @@ impl SecretKey {
         nonce.iter_mut().zip(signing.sign().as_ref()).for_each(|(to, from)| *to = *from);
         let mut bytes = text.as_bytes().to_vec();
         let aad = Aad::from(context.as_bytes());
-        let sealed =
-            self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut bytes);
+        let sealed = self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut bytes);
         // Only a text of 64 GiB cannot be sealed; nothing here comes near.
         if sealed.is_err() {
             bytes.clear();
@@ -176,7 +177,10 @@ mod tests {
         for at in [sealed.len() - 1, sealed.len() - 40] {
             let mut bytes = sealed.clone().into_bytes();
             bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(key.unseal("variable", &String::from_utf8(bytes).unwrap()), Err(CannotUnseal::Damaged));
+            assert_eq!(
+                key.unseal("variable", &String::from_utf8(bytes).unwrap()),
+                Err(CannotUnseal::Damaged)
+            );
         }
         for text in ["", "sealed.v1.", "sealed.v1.x.", &sealed[..30]] {
             assert!(key.unseal("variable", text).is_err(), "{text}");

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn an_address_that_was_never_seen_is_an_unknown_macs() {
-        let something = |rows: &[DeploymentRow]| Table::of(rows, &Others::new(), Vec::new()).something_for(MAC);
+        let something =
+            |rows: &[DeploymentRow]| Table::of(rows, &Others::new(), Vec::new()).something_for(MAC);
         assert!(something(&[to("Unknown Macs", "")]) && something(&[to("All Macs", "")]));
         assert!(!something(&[]) && !something(&[to("Mars", "")]));
         assert!(!something(&[to("All Macs", "disabled: true\n")]), "a disabled sequence is not offered");
@@ -174,7 +175,10 @@ mod tests {
                 "{standing:?}"
             );
         }
-        assert!(Table::of(&[], &Others::new(), vec![standing(true, false, true)]).something_for(MAC), "its run goes on");
+        assert!(
+            Table::of(&[], &Others::new(), vec![standing(true, false, true)]).something_for(MAC),
+            "its run goes on"
+        );
     }
 
     #[tokio::test]

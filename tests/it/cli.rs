@@ -127,6 +127,9 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             state: StepState::Succeeded,
             started_ms: Some(0),
             ended_ms: Some(2000),
+            place: "steps[0]".into(),
+            groups: vec![],
+            why: None,
         }],
         message: outcome.map(|_| "how it went".into()),
         failure: failed.then(|| Failure {
@@ -135,6 +138,8 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             next_step: "use a larger disk".into(),
             exit_code: None,
         }),
+        question: None,
+        can_resume: failed,
         images: vec!["lab-mac 3".into()],
         receipts: vec![],
     }

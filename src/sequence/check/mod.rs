@@ -245,7 +245,11 @@ impl<'a> Checking<'a> {
     fn group(&mut self, place: &Place, group: &'a Group, way: Way) {
         self.name(place.as_str(), "the group", &group.name);
         if group.steps.is_empty() {
-            self.add(place.as_str(), Code::EmptyGroup, "the group has no steps: add one, or remove it".to_owned());
+            self.add(
+                place.as_str(),
+                Code::EmptyGroup,
+                "the group has no steps: add one, or remove it".to_owned(),
+            );
         }
         for section in Section::ALL {
             let perhaps = way.perhaps || section == Section::Catch;
@@ -257,7 +261,8 @@ impl<'a> Checking<'a> {
         let path = place.as_str();
         self.steps += 1;
         if self.steps == MOST_STEPS + 1 {
-            let message = format!("the sequence and those that it runs have more than {MOST_STEPS} steps: split it");
+            let message =
+                format!("the sequence and those that it runs have more than {MOST_STEPS} steps: split it");
             self.add(path, Code::TooManySteps, message);
         }
         self.name(path, "the step", &step.name);
@@ -312,11 +317,14 @@ impl<'a> Checking<'a> {
             return self.add(path, Code::UnknownSequence, message);
         };
         if other.disabled {
-            let message = format!("the sequence `{name}` is disabled, so it starts nowhere: enable it, or disable this step");
+            let message = format!(
+                "the sequence `{name}` is disabled, so it starts nowhere: enable it, or disable this step"
+            );
             return self.add(path, Code::DisabledSequence, message);
         }
         if self.chain.len() >= DEEPEST || self.steps > MOST_STEPS {
-            let message = format!("sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps in all");
+            let message =
+                format!("sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps in all");
             return self.add(path, Code::TooManySteps, message);
         }
         self.chain.push(name);
@@ -542,7 +550,11 @@ mod tests {
 
     #[test]
     fn images_for_one_partition_under_different_conditions_are_no_finding() {
-        let apply = |like: &str| format!("  - {{if: {{all: [{{variable: Model, like: '{like}'}}]}}, apply_image: {{image: lab}}}}\n");
+        let apply = |like: &str| {
+            format!(
+                "  - {{if: {{all: [{{variable: Model, like: '{like}'}}]}}, apply_image: {{image: lab}}}}\n"
+            )
+        };
         assert_eq!(codes(&format!("{FORMAT}{}{}", apply("iMac*"), apply("MacBook*"))), []);
     }
 
@@ -561,19 +573,39 @@ mod tests {
         for (inner, code, path) in [
             ("name: Other\nsteps: []\n", "unknown-sequence", "steps[0]"),
             ("name: Inner\ndisabled: true\nsteps: []\n", "disabled-sequence", "steps[0]"),
-            ("name: Inner\nsteps: [{run_sequence: {sequence: x}}]\n", "sequence-circle", "steps[0].run_sequence.steps[0]"),
-            ("name: Inner\nsteps: [{execute_script: {script: x}}]\n", "script-without-shebang", "steps[0].run_sequence.steps[0]"),
+            (
+                "name: Inner\nsteps: [{run_sequence: {sequence: x}}]\n",
+                "sequence-circle",
+                "steps[0].run_sequence.steps[0]",
+            ),
+            (
+                "name: Inner\nsteps: [{execute_script: {script: x}}]\n",
+                "script-without-shebang",
+                "steps[0].run_sequence.steps[0]",
+            ),
         ] {
             assert_eq!(codes_in(call, &others(inner)), [(code.to_owned(), path.to_owned())], "{inner}");
         }
-        assert_eq!(codes(&format!("{call}  - set_variables: [{{name: B, value: '%A%'}}]\n")), [], "not known here");
+        assert_eq!(
+            codes(&format!("{call}  - set_variables: [{{name: B, value: '%A%'}}]\n")),
+            [],
+            "not known here"
+        );
         finds("  - {retry: {count: 1}, run_sequence: {sequence: y}}\n", "option-without-effect", "steps[0]");
     }
 
     #[test]
     fn secrets_in_plain_fields_are_found() {
-        finds("  - set_variables: [{name: PmmOSDJoinPassword, value: hunter2}]\n", "secret-in-plain-field", "steps[0]");
-        for fine in ["{name: AdminPassword, value: x, secret: true}", "{name: AdminPassword, value: ''}", "{name: Room, value: x}"] {
+        finds(
+            "  - set_variables: [{name: PmmOSDJoinPassword, value: hunter2}]\n",
+            "secret-in-plain-field",
+            "steps[0]",
+        );
+        for fine in [
+            "{name: AdminPassword, value: x, secret: true}",
+            "{name: AdminPassword, value: ''}",
+            "{name: Room, value: x}",
+        ] {
             assert_eq!(codes(&format!("  - set_variables: [{fine}]\n")), [], "{fine}");
         }
         let told = "  - set_variables: [{name: Key, value: x, secret: true}, {name: Copy, value: '%Key%'}]\n  - wait_for_technician: {message: 'type %Copy%'}\n";

@@ -46,7 +46,8 @@ impl Checking<'_> {
     /// What stands here can be seen by whoever looks at the Mac or at the run.
     fn no_secret(&mut self, path: &str, field: &str, text: &Template) {
         if let Some(name) = text.variables().find(|name| self.secret.contains(name)) {
-            let message = format!("{field} shows the value of %{name}%, which is secret: use another variable");
+            let message =
+                format!("{field} shows the value of %{name}%, which is secret: use another variable");
             self.add(path, Code::SecretInPlainField, message);
         }
     }
@@ -60,7 +61,9 @@ impl Checking<'_> {
             return;
         }
         let (code, message) = if self.anywhere.contains(name) {
-            let message = format!("{field} uses %{name}%, which only a later step sets: move that step before this one");
+            let message = format!(
+                "{field} uses %{name}%, which only a later step sets: move that step before this one"
+            );
             (Code::VariableUsedBeforeSet, message)
         } else {
             let message = format!(

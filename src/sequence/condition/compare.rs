@@ -65,7 +65,9 @@ pub fn pattern(text: &str) -> Result<Regex, BadPattern> {
     RegexBuilder::new(text).case_insensitive(true).size_limit(LARGEST_PATTERN).build().map_err(|error| {
         let why = match error {
             regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-            other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            other => {
+                other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            }
         };
         BadPattern { pattern: text.chars().take(80).collect(), why }
     })

@@ -50,7 +50,9 @@ impl<'de> Deserialize<'de> for If {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<If, D::Error> {
         match Clause::deserialize(deserializer)? {
             Clause::If(nested) => Ok(nested),
-            Clause::Test(_) => Err(D::Error::custom("a condition begins with `all`, `any` or `none`: put the test into one")),
+            Clause::Test(_) => {
+                Err(D::Error::custom("a condition begins with `all`, `any` or `none`: put the test into one"))
+            }
         }
     }
 }
@@ -108,7 +110,9 @@ impl<'de> Visitor<'de> for ClauseVisitor {
                 variable = Some(map.next_value()?);
             } else {
                 if let Some((first, ..)) = &test {
-                    return Err(A::Error::custom(format!("a test has one operator: this one has `{first}` and `{key}`")));
+                    return Err(A::Error::custom(format!(
+                        "a test has one operator: this one has `{first}` and `{key}`"
+                    )));
                 }
                 test = Some(operator(key, &mut map)?);
             }
@@ -118,9 +122,9 @@ impl<'de> Visitor<'de> for ClauseVisitor {
             (None, Some(variable), Some((_, operator, value))) => {
                 Ok(Clause::Test(Test { variable, operator, value }))
             }
-            (None, Some(variable), None) => {
-                Err(A::Error::custom(format!("the test of {variable} has no operator: add one, like `exists: true`")))
-            }
+            (None, Some(variable), None) => Err(A::Error::custom(format!(
+                "the test of {variable} has no operator: add one, like `exists: true`"
+            ))),
             (None, None, Some((key, ..))) => {
                 Err(A::Error::custom(format!("`{key}` without `variable`: name the variable that is tested")))
             }
@@ -130,7 +134,10 @@ impl<'de> Visitor<'de> for ClauseVisitor {
     }
 }
 
-fn operator<'de, A: MapAccess<'de>>(key: String, map: &mut A) -> Result<(String, Operator, Template), A::Error> {
+fn operator<'de, A: MapAccess<'de>>(
+    key: String,
+    map: &mut A,
+) -> Result<(String, Operator, Template), A::Error> {
     let empty = || "".parse::<Template>().map_err(A::Error::custom);
     if key == "exists" {
         let operator = if map.next_value()? { Operator::Exists } else { Operator::NotExists };
@@ -147,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_condition_is_written_and_read_back_as_the_same() {
-        let text = "any: [{variable: A, exists: false}, {all: [{variable: B, greater_or_equal: 8}, {none: []}]}]";
+        let text =
+            "any: [{variable: A, exists: false}, {all: [{variable: B, greater_or_equal: 8}, {none: []}]}]";
         let condition: If = serde_saphyr::from_str(text).unwrap();
         let written = serde_saphyr::to_string(&condition).unwrap();
         assert_eq!(serde_saphyr::from_str::<If>(&written).unwrap(), condition, "{written}");

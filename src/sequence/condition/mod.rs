@@ -178,7 +178,8 @@ impl Test {
 
     fn verdict(&self, variables: &Variables) -> Verdict {
         let found = variables.get(&self.variable);
-        let exists = found.as_ref().is_some_and(|value| !self.variable.is_read_only() || !value.text.is_empty());
+        let exists =
+            found.as_ref().is_some_and(|value| !self.variable.is_read_only() || !value.text.is_empty());
         let value = found.unwrap_or_default();
         let expected = match variables.expand(&self.value) {
             Ok(expected) => expected,
@@ -210,7 +211,12 @@ impl Test {
         let words = if holds { so } else { not_so };
         let because = match self.operator {
             Operator::Exists | Operator::NotExists => format!("{} {words}", self.variable),
-            _ => format!("{} is `{}`, {words} `{}`", self.variable, short(value.shown()), short(expected.shown())),
+            _ => format!(
+                "{} is `{}`, {words} `{}`",
+                self.variable,
+                short(value.shown()),
+                short(expected.shown())
+            ),
         };
         Verdict { holds, because: vec![because] }
     }

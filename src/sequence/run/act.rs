@@ -127,7 +127,9 @@ pub enum CannotBegin {
     #[error("a partition of {0}% of the free space cannot be made")]
     Percent(u32),
     /// The image is named by a variable whose value only the run will know.
-    #[error("the image's name uses %{0}%, which gets its value during the run: which image is needed must be known before")]
+    #[error(
+        "the image's name uses %{0}%, which gets its value during the run: which image is needed must be known before"
+    )]
     OpenImage(VariableName),
 }
 

@@ -197,6 +197,10 @@ impl Run {
         let failed: Vec<_> =
             of(StepState::Failed).map(|(step, _)| format!("`{}`", self.step(step).name)).collect();
         let done = format!("{} of {} steps done", of(StepState::Succeeded).count(), self.steps.len());
-        if failed.is_empty() { done } else { format!("{done}; failed and passed over: {}", failed.join(", ")) }
+        if failed.is_empty() {
+            done
+        } else {
+            format!("{done}; failed and passed over: {}", failed.join(", "))
+        }
     }
 }

@@ -39,7 +39,8 @@ pub fn images_wanted(
     let (collection, device) = (collection.clone(), device.clone());
     let variables = Variables { facts: facts.clone(), collection, device, ..Variables::default() };
     // What is empty is asked for during the run.
-    let empty = variables.all().into_iter().filter(|(name, value)| value.text.is_empty() && !name.is_read_only());
+    let empty =
+        variables.all().into_iter().filter(|(name, value)| value.text.is_empty() && !name.is_read_only());
     let open = empty.map(|(name, _)| name).collect();
     let mut looking = Looking { program, variables, open, wanted: Vec::new() };
     looking.section(0, Section::Steps, true)?;
@@ -55,7 +56,12 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    fn section(&mut self, group: usize, section: Section, certain: bool) -> Result<(), (String, CannotBegin)> {
+    fn section(
+        &mut self,
+        group: usize,
+        section: Section,
+        certain: bool,
+    ) -> Result<(), (String, CannotBegin)> {
         let program = self.program;
         for item in program.children(group, section) {
             let entry = program.item(*item);

@@ -378,10 +378,14 @@ impl Run {
                 run.state = State::Waiting { step, since_ms: at_ms };
                 Ok(run)
             }
-            (State::Waiting { step, .. }, Event::Confirmed { step: place, .. }) if is_at(Some(step), *place) => {
+            (State::Waiting { step, .. }, Event::Confirmed { step: place, .. })
+                if is_at(Some(step), *place) =>
+            {
                 Ok(run.ended_well(step, 0, at_ms))
             }
-            (State::Waiting { step, .. }, Event::WaitedTooLong { step: place }) if is_at(Some(step), *place) => {
+            (State::Waiting { step, .. }, Event::WaitedTooLong { step: place })
+                if is_at(Some(step), *place) =>
+            {
                 let failure = run.waited_too_long(step);
                 Ok(run.failed_or_retried(step, &failure, at_ms))
             }
@@ -404,9 +408,10 @@ impl Run {
             {
                 Ok(run.failed_or_retried(step, failure, at_ms))
             }
-            (_, Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. }) => {
-                Err(OutOfOrder::NotAssigned { number: *number, last: run.last_number })
-            }
+            (
+                _,
+                Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. },
+            ) => Err(OutOfOrder::NotAssigned { number: *number, last: run.last_number }),
             (_, Event::Reconnected { boot }) => {
                 run.variables.facts.boot = *boot;
                 Ok(run.reconnected(at_ms))
@@ -425,10 +430,12 @@ impl Run {
     /// changes nothing, need not be recorded.
     pub fn is_repeated(&self, event: &Event) -> bool {
         match event {
-            Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. } => match &self.state {
-                State::Acting { assignment, .. } => *number != 0 && *number < assignment.number,
-                _ => (1..=self.last_number).contains(number),
-            },
+            Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. } => {
+                match &self.state {
+                    State::Acting { assignment, .. } => *number != 0 && *number < assignment.number,
+                    _ => (1..=self.last_number).contains(number),
+                }
+            }
             Event::Reconnected { .. } => self.outcome().is_some(),
             _ => false,
         }

@@ -67,13 +67,20 @@ impl Run {
             return Vec::new();
         }
         let all = self.variables.all().into_iter();
-        all.filter(|(name, value)| value.text.is_empty() && !name.is_read_only() && !self.answered.contains(name))
-            .map(|(name, value)| (name, value.secret))
-            .collect()
+        all.filter(|(name, value)| {
+            value.text.is_empty() && !name.is_read_only() && !self.answered.contains(name)
+        })
+        .map(|(name, value)| (name, value.secret))
+        .collect()
     }
 
     /// Adds what this step and those after it use, unless a step between sets it, or what is known now leaves the step out.
-    fn used_ahead(&self, from: usize, empty: &[(VariableName, bool)], wanted: &mut BTreeSet<(VariableName, bool)>) {
+    fn used_ahead(
+        &self,
+        from: usize,
+        empty: &[(VariableName, bool)],
+        wanted: &mut BTreeSet<(VariableName, bool)>,
+    ) {
         let mut set: BTreeSet<VariableName> = BTreeSet::new();
         for step in from..self.steps.len() {
             if step != from && !self.is_likely(step) {
@@ -92,7 +99,8 @@ impl Run {
     fn is_likely(&self, step: usize) -> bool {
         let mut item = self.program.step_item(step);
         loop {
-            let holds = item.condition.as_ref().is_none_or(|condition| condition.verdict(&self.variables).holds);
+            let holds =
+                item.condition.as_ref().is_none_or(|condition| condition.verdict(&self.variables).holds);
             if item.left_out || !holds {
                 return false;
             }
@@ -106,7 +114,11 @@ impl Run {
     }
 
     /// Answers as they are recorded: a variable that was defined as a secret has a secret value.
-    pub fn secret_where_asked(&self, mut values: Vec<(VariableName, Value)>, now_ms: i64) -> Vec<(VariableName, Value)> {
+    pub fn secret_where_asked(
+        &self,
+        mut values: Vec<(VariableName, Value)>,
+        now_ms: i64,
+    ) -> Vec<(VariableName, Value)> {
         if let Decision::Ask(Question::Values(asked)) = self.next(now_ms) {
             for (name, value) in &mut values {
                 value.secret |= asked.iter().any(|(one, secret)| one == name && *secret);

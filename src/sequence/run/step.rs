@@ -114,8 +114,12 @@ impl Run {
     pub(super) fn resumed(mut self, at_ms: i64) -> Result<Run, OutOfOrder> {
         let failed = match &self.state {
             State::Ended { outcome: Outcome::Failed, failed: Some(failed), .. } => failed.clone(),
-            State::Ended { message, .. } => return Err(OutOfOrder::CannotResume { message: message.clone() }),
-            _ => return Err(OutOfOrder::CannotResume { message: format!("it is at {}", self.where_it_is()) }),
+            State::Ended { message, .. } => {
+                return Err(OutOfOrder::CannotResume { message: message.clone() });
+            }
+            _ => {
+                return Err(OutOfOrder::CannotResume { message: format!("it is at {}", self.where_it_is()) });
+            }
         };
         self.frames = failed.at.clone();
         (self.ended_ms, self.counted_from_ms) = (None, at_ms);

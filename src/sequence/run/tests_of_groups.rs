@@ -72,7 +72,8 @@ fn states(run: &Run) -> Vec<(String, StepState)> {
 #[test]
 fn section_1_groups_are_worked_through_in_order() {
     let (a, b, c, d) = (script("a"), script("b"), script("c"), script("d"));
-    let steps = format!("{a}, {{name: G, group: [{b}, {{name: H, group: [{c}]}}]}}, {{name: E, group: []}}, {d}");
+    let steps =
+        format!("{a}, {{name: G, group: [{b}, {{name: H, group: [{c}]}}]}}, {{name: E, group: []}}, {d}");
     let (run, acted) = work(begin(&steps));
     assert_eq!(names(&acted), "a b c d");
     assert_eq!(run.outcome(), Some(Outcome::Succeeded));
@@ -122,7 +123,8 @@ fn section_3_a_skipped_step_changes_none_of_the_last_variables() {
 #[test]
 fn section_4_a_failed_step_fails_its_group_and_the_run_goes_on_after_a_group_that_may_fail() {
     let (bad, b, c) = (script("'!bad'"), script("b"), script("c"));
-    let steps = format!("{{name: G, continue_on_error: true, group: [{{name: H, group: [{bad}, {b}]}}, {b}]}}, {c}");
+    let steps =
+        format!("{{name: G, continue_on_error: true, group: [{{name: H, group: [{bad}, {b}]}}, {b}]}}, {c}");
     let (run, acted) = work(begin(&steps));
     assert_eq!(names(&acted), "!bad c");
     assert_eq!(run.outcome(), Some(Outcome::Succeeded));
@@ -161,7 +163,10 @@ fn beyond_the_guide_catch_mends_a_failure_and_finally_is_done_either_way() {
     let (run, _) = work(begin(&group(&bad, &script("'!worse'"))));
     assert!(run.message().unwrap().contains("!worse"), "what kept the failure from being mended");
     let both = group(&bad, "").replace(&d, &script("'!last'"));
-    assert!(work(begin(&both)).0.message().unwrap().contains("!bad"), "a finally does not hide what was before it");
+    assert!(
+        work(begin(&both)).0.message().unwrap().contains("!bad"),
+        "a finally does not hide what was before it"
+    );
     let (run, _) = work(begin(&group(&format!("{bad}, {b}"), &c)));
     assert_eq!(states(&run)[1], ("b".to_owned(), StepState::Skipped));
 }
@@ -233,7 +238,11 @@ fn section_2_a_sequence_that_another_runs_is_one_with_it() {
 
 #[test]
 fn section_3_what_a_script_sets_is_there_for_the_next_step_and_a_secret_stays_one() {
-    let steps = format!("{{set_variables: [{{name: Key, value: x, secret: true}}]}}, {}, {}", script("a"), script("b"));
+    let steps = format!(
+        "{{set_variables: [{{name: Key, value: x, secret: true}}]}}, {}, {}",
+        script("a"),
+        script("b")
+    );
     let mut run = begin(&steps);
     for _ in 0..2 {
         let Decision::Record(event) = run.next(0) else { panic!() };
@@ -247,7 +256,10 @@ fn section_3_what_a_script_sets_is_there_for_the_next_step_and_a_secret_stays_on
     let run = run.apply(&event, 0).unwrap();
     let (run, _) = work(run);
     let value = |name: &str| run.variables().get(&name.parse().unwrap()).unwrap().into_owned();
-    assert_eq!((value("room").text, value("Key").text, value("SerialNumber").text), ("12".into(), "hunter2".into(), String::new()));
+    assert_eq!(
+        (value("room").text, value("Key").text, value("SerialNumber").text),
+        ("12".into(), "hunter2".into(), String::new())
+    );
     let late = Event::ValuesSet { number: 1, values: Vec::new() };
     assert!(run.is_repeated(&late));
 }
@@ -260,7 +272,10 @@ fn asked(run: &Run) -> Vec<String> {
 }
 
 fn answer(run: Run, name: &str, text: &str) -> Result<Run, OutOfOrder> {
-    run.apply(&Event::Answered { by: "t".into(), values: vec![(name.parse().unwrap(), Value::plain(text))] }, 0)
+    run.apply(
+        &Event::Answered { by: "t".into(), values: vec![(name.parse().unwrap(), Value::plain(text))] },
+        0,
+    )
 }
 
 #[test]
@@ -280,14 +295,18 @@ steps:
     assert_eq!((acted.len(), asked(&run)), (0, vec!["Later".to_owned(), "Room".to_owned()]));
     assert!(matches!(answer(run.clone(), "Desk", "1"), Err(OutOfOrder::NotAsked(_))));
     let run = answer(answer(run, "ROOM", "12").unwrap(), "later", "").unwrap();
-    assert!(matches!(answer(run.clone(), "Room", "13"), Err(OutOfOrder::NotAsked(_))), "the first answer wins");
+    assert!(
+        matches!(answer(run.clone(), "Room", "13"), Err(OutOfOrder::NotAsked(_))),
+        "the first answer wins"
+    );
     let Decision::Record(event) = run.next(0) else { panic!() };
     assert_eq!(event.kind(), "assigned");
 }
 
 #[test]
 fn section_3_without_anything_to_destroy_a_variable_is_asked_for_when_it_is_reached() {
-    let yaml = format!("name: x\nsteps: [{}, {{set_variables: [{{name: A, value: '%Room%'}}]}}]\n", script("a"));
+    let yaml =
+        format!("name: x\nsteps: [{}, {{set_variables: [{{name: A, value: '%Room%'}}]}}]\n", script("a"));
     let (run, acted) = work(begin_with(&yaml, &[("Room", "")], &[]));
     assert_eq!((names(&acted).as_str(), asked(&run)), ("a", vec!["Room".to_owned()]));
     let (run, _) = work(answer(run, "Room", "12").unwrap());
@@ -296,7 +315,10 @@ fn section_3_without_anything_to_destroy_a_variable_is_asked_for_when_it_is_reac
 
 #[test]
 fn beyond_the_guide_a_run_waits_for_a_technician_and_no_longer_than_the_step_may() {
-    let steps = format!("{{name: W, timeout: 1 min, wait_for_technician: {{message: 'Plug %Model% in', button: Done}}}}, {}", script("a"));
+    let steps = format!(
+        "{{name: W, timeout: 1 min, wait_for_technician: {{message: 'Plug %Model% in', button: Done}}}}, {}",
+        script("a")
+    );
     let (run, _) = work(begin(&steps));
     let want = Question::Confirm { step: 1, message: "Plug iMac14,2 in".into(), button: "Done".into() };
     assert_eq!(run.question(2000), Some(want));
@@ -329,10 +351,12 @@ steps:
         let device = device.iter().map(|name| (name.parse().unwrap(), Value::default())).collect();
         images_wanted(&program, &facts, &Scope::new(), &device)
     };
-    let names: Vec<_> = wanted(yaml, &[]).unwrap().into_iter().map(|image| (image.name, image.certain)).collect();
+    let names: Vec<_> =
+        wanted(yaml, &[]).unwrap().into_iter().map(|image| (image.name, image.certain)).collect();
     let want = [("lab-desk", true), ("extra", false), ("main", true), ("rescue", false)];
     assert_eq!(names, want.map(|(name, certain)| (name.to_owned(), certain)));
-    let (step, error) = wanted("name: x\nsteps: [{apply_image: {image: '%Which%'}}]\n", &["Which"]).unwrap_err();
+    let (step, error) =
+        wanted("name: x\nsteps: [{apply_image: {image: '%Which%'}}]\n", &["Which"]).unwrap_err();
     assert!(step == "Apply Image" && error.to_string().contains("%Which%"), "{error}");
 }
 
@@ -432,7 +456,8 @@ fn list_succeeds(nodes: &[crate::sequence::model::Node]) -> bool {
     nodes.iter().all(|node| match node {
         crate::sequence::model::Node::Step(step) => step.continue_on_error || !step.name.starts_with('!'),
         crate::sequence::model::Node::Group(group) => {
-            let mended = list_succeeds(&group.steps) || !group.catch.is_empty() && list_succeeds(&group.catch);
+            let mended =
+                list_succeeds(&group.steps) || !group.catch.is_empty() && list_succeeds(&group.catch);
             let well = list_succeeds(&group.finally) && mended;
             group.continue_on_error || group.condition.is_some() || well
         }
@@ -443,14 +468,21 @@ fn list_succeeds(nodes: &[crate::sequence::model::Node]) -> bool {
 /// server before and after it.
 #[test]
 fn section_8_every_step_index_of_a_sequence_of_thirty_steps_survives_a_reconnect() {
-    let mut steps = String::from("  - format_disk: {partitions: [{name: HD, format: apfs, size: 100%, variable: HD}]}\n");
+    let mut steps =
+        String::from("  - format_disk: {partitions: [{name: HD, format: apfs, size: 100%, variable: HD}]}\n");
     for index in 1..30 {
         steps += &match index % 5 {
-            0 => format!("  - {{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}\n"),
+            0 => format!(
+                "  - {{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}\n"
+            ),
             1 => "  - restart:\n".to_owned(),
             2 => format!("  - set_variables: [{{name: V{index}, value: '%HD%'}}]\n"),
-            3 => format!("  - {{name: G, group: [{{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}]}}\n"),
-            _ => format!("  - {{if: {{all: [{{variable: HD, exists: true}}]}}, group: [{{restart: }}], finally: []}}\n"),
+            3 => format!(
+                "  - {{name: G, group: [{{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}]}}\n"
+            ),
+            _ => format!(
+                "  - {{if: {{all: [{{variable: HD, exists: true}}]}}, group: [{{restart: }}], finally: []}}\n"
+            ),
         };
     }
     let yaml = format!("name: x\nsteps:\n{steps}");
@@ -458,7 +490,11 @@ fn section_8_every_step_index_of_a_sequence_of_thirty_steps_survives_a_reconnect
     assert_eq!(reference.0.len(), 30);
     for index in 0..30 {
         let (states, outcome, variables) = thirty(&yaml, Some(index));
-        assert_eq!((&states, outcome, &variables), (&reference.0, reference.1, &reference.2), "at step {index}");
+        assert_eq!(
+            (&states, outcome, &variables),
+            (&reference.0, reference.1, &reference.2),
+            "at step {index}"
+        );
     }
 }
 
@@ -474,7 +510,10 @@ fn thirty(yaml: &str, reconnect_at: Option<u32>) -> Outcomes {
             _ if at == reconnect_at && at.is_some() && !done => {
                 done = true;
                 let rows = serde_json::to_string(&record).unwrap();
-                assert_eq!(Run::replay(serde_json::from_str::<Vec<Recorded>>(&rows).unwrap()).as_ref(), Ok(&run));
+                assert_eq!(
+                    Run::replay(serde_json::from_str::<Vec<Recorded>>(&rows).unwrap()).as_ref(),
+                    Ok(&run)
+                );
                 Event::Reconnected { boot: BootMethod::Netboot }
             }
             Decision::Record(event) => event,

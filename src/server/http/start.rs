@@ -166,14 +166,19 @@ async fn pin(
 }
 
 fn cannot_open(error: &CannotUnseal) -> Refusal {
-    Refusal::conflict(format!("a secret of the sequence cannot be used: {error}"), "apply the sequence again with its secrets")
+    Refusal::conflict(
+        format!("a secret of the sequence cannot be used: {error}"),
+        "apply the sequence again with its secrets",
+    )
 }
 
 impl From<VariablesError> for Refusal {
     fn from(error: VariablesError) -> Refusal {
         match error {
             VariablesError::Db(error) => error.into(),
-            VariablesError::Sealed { .. } => Refusal::conflict(chain(&error), "set it anew: rootstock variable set"),
+            VariablesError::Sealed { .. } => {
+                Refusal::conflict(chain(&error), "set it anew: rootstock variable set")
+            }
         }
     }
 }

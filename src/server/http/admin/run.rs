@@ -122,7 +122,10 @@ pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
         let found = app.db.version(&image.name, Pick::Version(image.version)).await?;
         if found.is_none_or(|found| found.manifest != image.manifest) {
             return Err(Refusal::conflict(
-                format!("run {run} cannot go on: {} {} was deleted from the library", image.name, image.version),
+                format!(
+                    "run {run} cannot go on: {} {} was deleted from the library",
+                    image.name, image.version
+                ),
                 "start the sequence again",
             ));
         }
@@ -145,11 +148,23 @@ pub async fn answer(
     let mut values = Vec::with_capacity(answers.values.len());
     for (name, value) in answers.values {
         if value.len() > LONGEST {
-            return Err(Refusal::wrong(format!("the value of {name} has more than {LONGEST} bytes"), "shorten it"));
+            return Err(Refusal::wrong(
+                format!("the value of {name} has more than {LONGEST} bytes"),
+                "shorten it",
+            ));
         }
-        values.push((name.parse::<VariableName>().map_err(|error| Refusal::wrong(error.to_string(), ""))?, value));
+        values.push((
+            name.parse::<VariableName>().map_err(|error| Refusal::wrong(error.to_string(), ""))?,
+            value,
+        ));
     }
-    moved(&app, run, app.runs.answer(run, "an administrator", values).await, "see what it asks: rootstock run show").await
+    moved(
+        &app,
+        run,
+        app.runs.answer(run, "an administrator", values).await,
+        "see what it asks: rootstock run show",
+    )
+    .await
 }
 
 /// A Wait for technician step ends, and the run goes on.
@@ -159,10 +174,16 @@ pub async fn answer(
     (status = 409, body = Problem, description = "No step waits"),
 ))]
 pub async fn confirm(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    moved(&app, run, app.runs.confirm(run, "an administrator").await, "see where it is: rootstock run show").await
+    moved(&app, run, app.runs.confirm(run, "an administrator").await, "see where it is: rootstock run show")
+        .await
 }
 
-async fn moved(app: &App, run: i64, result: Result<(), RunError>, next: &str) -> Result<Answer<Run>, Refusal> {
+async fn moved(
+    app: &App,
+    run: i64,
+    result: Result<(), RunError>,
+    next: &str,
+) -> Result<Answer<Run>, Refusal> {
     result.map_err(|error| match error {
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), next),
         other => other.into(),
@@ -195,7 +216,19 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
         .await?;
     let summary = app.db.run(id).await?.ok_or(RunError::Absent(id))?.summary;
     let receipts = app.db.receipts(id).await?;
-    Ok(Run { summary, change, progress, at, step_list, message, failure, question, can_resume, images, receipts })
+    Ok(Run {
+        summary,
+        change,
+        progress,
+        at,
+        step_list,
+        message,
+        failure,
+        question,
+        can_resume,
+        images,
+        receipts,
+    })
 }
 
 fn step_of_run(run: &sequence::run::Run, index: usize, step: &Step, record: &StepRecord) -> RunStep {

@@ -1,6 +1,6 @@
 //! Task sequences, collections and deployments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -44,7 +44,10 @@ pub async fn save(
         return Err(Refusal::wrong(error, "correct the file and apply it again"));
     }
     let yaml = nested::sealed(&text.yaml, &sequence, &app.secrets).map_err(|error| {
-        Refusal::wrong(format!("`{}` was not saved: {error}", sequence.name), "write the secret's value into the file")
+        Refusal::wrong(
+            format!("`{}` was not saved: {error}", sequence.name),
+            "write the secret's value into the file",
+        )
     })?;
     let saved = app.db.save_sequence(&sequence.name, &yaml, now_ms()).await?;
     if !saved.unchanged {
@@ -112,7 +115,8 @@ pub async fn show(
 pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
     let mut users = Vec::new();
     for row in app.db.sequences().await? {
-        let runs = model::Sequence::from_yaml(&row.yaml).is_ok_and(|other| other.nested().any(|(_, one)| one == name));
+        let runs = model::Sequence::from_yaml(&row.yaml)
+            .is_ok_and(|other| other.nested().any(|(_, one)| one == name));
         if runs && row.name != name {
             users.push(format!("the sequence {} runs it", row.name));
         }

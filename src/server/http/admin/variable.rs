@@ -22,7 +22,10 @@ const MOST: i64 = 1000;
     (status = 200, body = Vec<Variable>),
     (status = 404, body = Problem),
 ))]
-pub async fn of_device(State(app): State<App>, Path(device): Path<i64>) -> Result<Answer<Vec<Variable>>, Refusal> {
+pub async fn of_device(
+    State(app): State<App>,
+    Path(device): Path<i64>,
+) -> Result<Answer<Vec<Variable>>, Refusal> {
     list(&app, device_owner(&app, device).await?).await
 }
 
@@ -89,7 +92,9 @@ pub async fn unset_of_collection(
 async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
     match app.db.device(device).await? {
         Some(_) => Ok(Owner::Device(device)),
-        None => Err(Refusal::absent(format!("there is no device {device}"), "list them: rootstock device list")),
+        None => {
+            Err(Refusal::absent(format!("there is no device {device}"), "list them: rootstock device list"))
+        }
     }
 }
 
@@ -110,7 +115,10 @@ async fn list(app: &App, owner: Owner) -> Result<Answer<Vec<Variable>>, Refusal>
 async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Result<Answer<Variable>, Refusal> {
     let name: VariableName = name.parse().map_err(|error| Refusal::wrong(format!("{error}"), ""))?;
     if name.is_read_only() {
-        return Err(Refusal::wrong(format!("{name} is a fact of the Mac and cannot be set"), "take another name"));
+        return Err(Refusal::wrong(
+            format!("{name} is a fact of the Mac and cannot be set"),
+            "take another name",
+        ));
     }
     if value.value.len() > LONGEST {
         return Err(Refusal::wrong(
