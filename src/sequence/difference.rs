@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::model::{Kind, Node, Place, Section, Sequence};
+use super::model::{Kind, Node, Section, Sequence};
+use super::tree::Place;
 use super::variable::MASK;
 
 /// One difference.

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::condition::If;
-use super::model::{Kind, Node, Place, Section, Sequence, Step};
+use super::model::{Kind, Node, Section, Sequence, Step};
+use super::tree::Place;
 
 /// Sequences by name that steps may run.
 pub type Others = BTreeMap<String, Sequence>;
@@ -216,7 +217,7 @@ impl Program {
 
     /// Numbers of the disks on which something is lost, whichever sequence does it.
     pub fn erases(&self) -> Vec<u32> {
-        super::model::erased_by(self.enabled().map(|step| &step.kind))
+        super::tree::erased_by(self.enabled().map(|step| &step.kind))
     }
 }
 

@@ -91,6 +91,8 @@ pub fn seconds_for(act: &Act, bytes: u64) -> u64 {
     match act {
         Act::FormatDisk { .. } => 15,
         Act::ApplyImage { .. } => 5 + bytes / 100_000_000 + bytes / 400_000_000,
+        // How much is in use on the disk is not known here.
+        Act::CaptureImage { .. } => 600,
         Act::ExecuteScript { .. } => 10,
         Act::Restart => 90,
     }
@@ -247,6 +249,9 @@ fn well_done(act: &Act) -> ActionResult {
         }
         Act::ExecuteScript { success_codes, .. } => {
             ActionResult { exit_code: success_codes.first().copied(), ..ActionResult::default() }
+        }
+        Act::CaptureImage { image, .. } => {
+            ActionResult { captured: Some(format!("{image} 1")), ..ActionResult::default() }
         }
         Act::Restart => ActionResult::default(),
     }

@@ -124,6 +124,7 @@ fn types() -> Map<String, Value> {
         &["name", "format", "size"],
     );
     let place = object(json!({"disk": count(), "partition": count()}), &["disk", "partition"]);
+    let source = object(json!({"disk": count(), "partition": count()}), &["disk"]);
     let in_variable = object(json!({"variable": reference("variable")}), &["variable"]);
     let set = object(
         json!({"name": reference("variable"), "value": reference("value"), "secret": {"type": "boolean"}}),
@@ -146,6 +147,17 @@ fn types() -> Map<String, Value> {
                     "ring": {"enum": ["draft", "test", "production"]},
                     "source_partition": count(),
                     "destination": {"oneOf": [place, in_variable]},
+                }),
+                &["image"],
+            ),
+        ),
+        (
+            "capture_image",
+            object(
+                json!({
+                    "image": reference("text"),
+                    "note": reference("text"),
+                    "source": {"oneOf": [{"const": "macos"}, source]},
                 }),
                 &["image"],
             ),

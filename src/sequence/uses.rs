@@ -16,6 +16,10 @@ pub fn texts(kind: &Kind) -> Vec<(String, &Template)> {
             .map(|partition| ("the partition's name".to_owned(), &partition.name))
             .collect(),
         Kind::ApplyImage(apply) => vec![("the image's name".to_owned(), &apply.image)],
+        Kind::CaptureImage(capture) => {
+            let note = capture.note.iter().map(|note| ("the note".to_owned(), note));
+            std::iter::once(("the image's name".to_owned(), &capture.image)).chain(note).collect()
+        }
         Kind::SetVariables(set) => {
             set.iter().map(|one| (format!("the value of {}", one.name), &one.value)).collect()
         }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `format_disk` | Format and Partition Disk |
 //! | `apply_image` | Apply Image |
+//! | `capture_image` | Capture Image |
 //! | `set_variables` | Set Variables |
 //! | `execute_script` | Execute Script |
 //! | `restart` | Restart |
@@ -93,9 +94,10 @@ pub const COMMON: [&str; 5] = ["name", "description", "disabled", "continue_on_e
 pub const OF_STEPS: [&str; 2] = ["timeout", "retry"];
 
 /// Keys of a step that are its type.
-pub const TYPES: [&str; 7] = [
+pub const TYPES: [&str; 8] = [
     "format_disk",
     "apply_image",
+    "capture_image",
     "set_variables",
     "execute_script",
     "restart",
@@ -168,6 +170,7 @@ impl Serialize for Step {
         match &self.kind {
             Kind::FormatDisk(format) => map.serialize_entry("format_disk", format)?,
             Kind::ApplyImage(apply) => map.serialize_entry("apply_image", apply)?,
+            Kind::CaptureImage(capture) => map.serialize_entry("capture_image", capture)?,
             Kind::SetVariables(variables) => map.serialize_entry("set_variables", variables)?,
             Kind::ExecuteScript(script) => map.serialize_entry("execute_script", script)?,
             Kind::Restart => map.serialize_entry("restart", &Nothing {})?,
@@ -274,6 +277,7 @@ impl Reading {
         let kind = match key {
             "format_disk" => Kind::FormatDisk(map.next_value()?),
             "apply_image" => Kind::ApplyImage(map.next_value()?),
+            "capture_image" => Kind::CaptureImage(map.next_value()?),
             "set_variables" => Kind::SetVariables(map.next_value()?),
             "execute_script" => Kind::ExecuteScript(map.next_value()?),
             "restart" => map.next_value::<Option<Nothing>>().map(|_| Kind::Restart)?,
@@ -366,6 +370,13 @@ steps:
       image: lab-%Model%
       version: 3
       destination: {variable: SystemDisk}
+  - name: Keep it
+    capture_image:
+      image: lab-%Model%
+      note: after the summer
+      source: {disk: 1, partition: 2}
+  - capture_image: {image: whole, source: {disk: 0}}
+  - capture_image: {image: mac}
   - set_variables:
       - {name: OSDComputerName, value: "mac-%SerialNumber%"}
       - {name: Token, value: x, secret: true}
@@ -400,13 +411,14 @@ steps:
     fn a_file_with_every_step_type_is_read_and_written_without_loss() {
         let sequence = Sequence::from_yaml(EVERYTHING).unwrap();
         let names: Vec<_> = sequence.walk().map(|(_, step)| step.name.as_str()).collect();
-        assert_eq!(names[..5], ["Wipe", "Put the image on it", "Set Variables", "Notes", "Run Sequence"]);
+        assert_eq!(names[..3], ["Wipe", "Put the image on it", "Keep it"]);
+        assert_eq!(names[3..7], ["Capture Image", "Capture Image", "Set Variables", "Notes"]);
         let places: Vec<_> = sequence.nodes().iter().map(|visited| visited.place.to_string()).collect();
         assert_eq!(
-            places[4..8],
-            ["steps[4]", "steps[4].group[0]", "steps[4].group[1]", "steps[4].group[1].group[0]"]
+            places[7..11],
+            ["steps[7]", "steps[7].group[0]", "steps[7].group[1]", "steps[7].group[1].group[0]"]
         );
-        assert_eq!(places[8..], ["steps[4].catch[0]", "steps[4].finally[0]", "steps[5]"]);
+        assert_eq!(places[11..], ["steps[7].catch[0]", "steps[7].finally[0]", "steps[8]"]);
         let text = sequence.to_yaml().unwrap();
         assert_eq!(Sequence::from_yaml(&text).unwrap(), sequence, "{text}");
     }
@@ -439,6 +451,8 @@ steps:
                 "`1a` is no variable name",
             ),
             ("name: x\nsteps:\n  - restart: {now: true}\n", "line 3", "now"),
+            ("name: x\nsteps:\n  - capture_image: {image: a, source: tape}\n", "line 3", "`macos`"),
+            ("name: x\nsteps:\n  - capture_image: {image: a, source: {partition: 2}}\n", "line 3", "`disk`"),
             ("name: x\nsteps:\n  - execute_script: {phase: dos, script: x}\n", "line 3", "dos"),
             ("name: x\nsteps:\n  - apply_image: {image: a, ring: prod}\n", "line 3", "prod"),
             ("name: x\nsteps:\n  - apply_image: {image: a, version: 1, ring: test}\n", "line 3", "not both"),

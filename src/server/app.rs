@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::captures::Captures;
 use super::config::Config;
 use super::holds::Holds;
 use super::jobs::Jobs;
@@ -42,6 +43,8 @@ pub struct Appliance {
     pub secrets: Arc<SecretKey>,
     /// Runs at work.
     pub runs: Runs,
+    /// Captures that are held.
+    pub captures: Captures,
     /// Imports and other long work.
     pub jobs: Jobs,
     /// Image versions that the appliance itself works with.

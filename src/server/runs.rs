@@ -4,6 +4,8 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+mod people;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -18,9 +20,9 @@ use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
 use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged};
 use crate::sequence::name::VariableName;
+use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
 use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
-use crate::sequence::variable::Value;
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
@@ -242,41 +244,15 @@ impl Runs {
         Ok(())
     }
 
-    /// A person stops the run.
-    pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
+    /// Image and note, when action `number` is a capture and at work.
+    pub async fn capture(&self, id: i64, number: u32) -> Result<Option<(String, String)>, RunError> {
         let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await
-    }
-
-    /// A person lets a failed run go on with the step that failed.
-    pub async fn resume(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        self.record(&held, &mut machine, Event::Resumed { by: by.to_owned() }, None).await
-    }
-
-    /// A person gives values to empty variables.
-    pub async fn answer(
-        &self,
-        id: i64,
-        by: &str,
-        values: Vec<(VariableName, String)>,
-    ) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        let values = values.into_iter().map(|(name, text)| (name, Value::plain(text))).collect();
-        // The engine makes those secret that are.
-        let values = machine.run.secret_where_asked(values, now_ms());
-        self.record(&held, &mut machine, Event::Answered { by: by.to_owned(), values }, None).await
-    }
-
-    /// A person says that the run may go on after the step that waits.
-    pub async fn confirm(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        let step = machine.run.step_number();
-        self.record(&held, &mut machine, Event::Confirmed { step, by: by.to_owned() }, None).await
+        let machine = held.machine.lock().await;
+        let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
+        Ok(assignment.and_then(|assignment| match &assignment.act {
+            Act::CaptureImage { image, note, .. } => Some((image.clone(), note.clone())),
+            _ => None,
+        }))
     }
 
     /// A recorded event, opened where it is sealed.
@@ -342,7 +318,10 @@ impl Runs {
             tracing::warn!(run = held.id, %error, "run {}: the receipt of action {number} is not believed: {error}", held.id);
         }
         let manifest = checked.and_then(Result::ok).map(|receipt| receipt.manifest);
-        let event = Event::Done { number, result: wire::result(done, manifest) };
+        // What a capture made is what the library says, not what the runner says.
+        let captured = self.db.run_capture(held.id, number).await?.and_then(|capture| capture.made);
+        let captured = captured.map(|made| format!("{} {}", made.image, made.version));
+        let event = Event::Done { number, result: wire::result(done, manifest, captured) };
         let receipt =
             signed.filter(|_| manifest.is_some()).map(|signed| (number, signed, machine.receipt_key.clone()));
         self.record(held, machine, event, receipt).await

@@ -30,6 +30,36 @@ fn every_worked_example_reads_checks_and_survives_writing() {
     }
 }
 
+/// Another program's validator judges: what we read, our schema admits, and what we refuse to read, it does not.
+#[test]
+fn the_published_schema_admits_every_example_and_no_misspelt_one() {
+    let schema = serde_json::to_string(&rootstock::sequence::schema::schema()).unwrap();
+    let program = "import json, sys, yaml, jsonschema
+schema = json.loads(sys.argv[1])
+jsonschema.Draft202012Validator.check_schema(schema)
+for text in sys.argv[2:]:
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(yaml.safe_load(text)))
+    print('wrong' if errors else 'right', *[error.message[:200] for error in errors[:1]])";
+    let mut texts: Vec<String> = examples().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let right = texts.len();
+    for wrong in [
+        "name: x\nsteps: [{restrat: }]\n",
+        "name: x\nsteps: [{restart: , timeout: 90}]\n",
+        "name: x\nsteps: [{group: [], restart: }]\n",
+        "name: x\nsteps: [{if: {variable: A, equals: b}, restart: }]\n",
+        "name: x\nsteps: [{if: {all: [{variable: A, equals: b, like: c}]}, restart: }]\n",
+    ] {
+        assert!(Sequence::from_yaml(wrong).is_err(), "{wrong}");
+        texts.push(wrong.to_owned());
+    }
+    let mut python = std::process::Command::new("python3");
+    let output = python.args(["-c", program, &schema]).args(&texts).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words: Vec<&str> = said.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let want: Vec<&str> = (0..texts.len()).map(|at| if at < right { "right" } else { "wrong" }).collect();
+    assert_eq!(words, want, "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_examples_are_of_both_kinds_and_say_what_they_erase() {
     let (lab, inventory) = (example("lab-mac.yaml"), example("inventory.yaml"));

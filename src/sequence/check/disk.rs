@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Checking, Code};
+use crate::sequence::capture::{CaptureImage, CaptureSource};
 use crate::sequence::model::{ApplyImage, Destination, FormatDisk, Partition, VolumeFormat};
 use crate::sequence::quantity::PartitionSize;
-use crate::value::Pick;
+use crate::value::{IMAGE_NAME_RULE, Pick, is_image_name};
 
 impl Checking<'_> {
     pub(super) fn format(&mut self, path: &str, format: &FormatDisk) {
@@ -151,5 +152,27 @@ impl Checking<'_> {
             }
         };
         self.add(path, Code::UndefinedDestination, message);
+    }
+
+    pub(super) fn capture(&mut self, path: &str, capture: &CaptureImage, disabled: bool) {
+        if let Some(name) = capture.image.literal().filter(|name| !is_image_name(name)) {
+            let shown: String = name.chars().take(64).collect();
+            self.add(path, Code::BadName, format!("an image cannot be called {shown:?}: {IMAGE_NAME_RULE}"));
+        }
+        if let CaptureSource::Partition { partition: 0, .. } = capture.source {
+            let message = "there is no partition 0: the first partition of a disk is 1".to_owned();
+            self.add(path, Code::NothingToCapture, message);
+        }
+        let disk = match capture.source {
+            CaptureSource::Macos => None,
+            CaptureSource::Disk { disk } | CaptureSource::Partition { disk, .. } => Some(disk),
+        };
+        let formatted = disk.filter(|disk| self.formatted.contains_key(disk));
+        if let Some(disk) = formatted.filter(|_| !disabled && self.applied.is_none()) {
+            let message = format!(
+                "disk {disk} was formatted by an earlier step, and nothing was put on it: capture it in a sequence of its own"
+            );
+            self.add(path, Code::NothingToCapture, message);
+        }
     }
 }

@@ -11,9 +11,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Group, Kind, Node, Place, RunSequence, Section, Sequence, Step};
+use super::model::{Group, Kind, Node, RunSequence, Section, Sequence, Step};
 use super::name::VariableName;
 use super::program::{MOST_STEPS, Others};
+use super::tree::Place;
 use super::uses;
 use crate::value::Rings;
 
@@ -116,6 +117,8 @@ codes! {
     SecretInPlainField = "secret-in-plain-field",
     /// An image that the library does not hold.
     UnknownImage = "unknown-image",
+    /// A capture of a disk that was formatted before, or of a partition that cannot be.
+    NothingToCapture = "nothing-to-capture",
     /// A destination that nothing before the step defines.
     UndefinedDestination = "undefined-destination",
     /// A script whose first line does not say what runs it.
@@ -281,6 +284,7 @@ impl<'a> Checking<'a> {
                     self.applied.get_or_insert_with(|| step.name.clone());
                 }
             }
+            Kind::CaptureImage(capture) => self.capture(path, capture, way.left_out),
             Kind::SetVariables(variables) => self.set_variables(path, variables, way.left_out),
             Kind::ExecuteScript(script) => self.script(path, script),
             Kind::RunSequence(run) => self.run_sequence(place, step, run, way),
@@ -489,6 +493,22 @@ mod tests {
                 format!("{FORMAT}{}", apply(&format!(", destination: {{disk: 0, partition: {partition}}}")));
             finds(&steps, "undefined-destination", "steps[1]");
         }
+    }
+
+    #[test]
+    fn a_capture_has_a_name_that_an_image_can_have_and_something_to_take() {
+        let capture = |rest: &str| format!("  - capture_image: {{image: {rest}}}\n");
+        assert_eq!(codes(&capture("'lab %SerialNumber%'")), []);
+        assert_eq!(codes(&capture("a, source: {disk: 0, partition: 2}")), []);
+        finds(&capture("'a/b'"), "bad-name", "steps[0]");
+        finds(&capture("'%No%'"), "unknown-variable", "steps[0]");
+        finds(&capture("a, note: '%No%'"), "unknown-variable", "steps[0]");
+        finds(&capture("a, source: {disk: 0, partition: 0}"), "nothing-to-capture", "steps[0]");
+        let disk = capture("a, source: {disk: 0}");
+        finds(&format!("{FORMAT}{disk}"), "nothing-to-capture", "steps[1]");
+        let apply = "  - apply_image: {image: lab}\n";
+        assert_eq!(codes(&format!("{FORMAT}{apply}{disk}")), []);
+        finds(&format!("{disk}{FORMAT}"), "format-not-first", "steps[1]");
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
     }
     let acted: BTreeSet<u32> = done.acts.iter().map(|act| act.step).collect();
     let doing = (0..program.len()).filter(|index| acted.contains(&(*index as u32 + 1)));
-    let erases = crate::sequence::model::erased_by(doing.map(|index| &program.step(index).kind));
+    let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
     findings.sort_by_key(|finding| finding.severity);
     Ok(Plan {
         kind: if program.deploys_an_os() { "os-deployment" } else { "non-os" },

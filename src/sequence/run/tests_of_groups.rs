@@ -1,7 +1,5 @@
 //! Groups, conditions, failures, questions, resuming: the machine from outside.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::event::ActionResult;
@@ -462,77 +460,4 @@ fn list_succeeds(nodes: &[crate::sequence::model::Node]) -> bool {
             group.continue_on_error || group.condition.is_some() || well
         }
     })
-}
-
-/// Thirty steps of every kind that acts; at each index in turn the Mac is started anew in the middle of the action, and the
-/// server before and after it.
-#[test]
-fn section_8_every_step_index_of_a_sequence_of_thirty_steps_survives_a_reconnect() {
-    let mut steps =
-        String::from("  - format_disk: {partitions: [{name: HD, format: apfs, size: 100%, variable: HD}]}\n");
-    for index in 1..30 {
-        steps += &match index % 5 {
-            0 => format!(
-                "  - {{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}\n"
-            ),
-            1 => "  - restart:\n".to_owned(),
-            2 => format!("  - set_variables: [{{name: V{index}, value: '%HD%'}}]\n"),
-            3 => format!(
-                "  - {{name: G, group: [{{name: s{index}, retry: {{count: 1}}, execute_script: {{script: '#!/bin/sh'}}}}]}}\n"
-            ),
-            _ => format!(
-                "  - {{if: {{all: [{{variable: HD, exists: true}}]}}, group: [{{restart: }}], finally: []}}\n"
-            ),
-        };
-    }
-    let yaml = format!("name: x\nsteps:\n{steps}");
-    let reference = thirty(&yaml, None);
-    assert_eq!(reference.0.len(), 30);
-    for index in 0..30 {
-        let (states, outcome, variables) = thirty(&yaml, Some(index));
-        assert_eq!(
-            (&states, outcome, &variables),
-            (&reference.0, reference.1, &reference.2),
-            "at step {index}"
-        );
-    }
-}
-
-type Outcomes = (Vec<StepState>, Option<Outcome>, BTreeMap<String, String>);
-
-fn thirty(yaml: &str, reconnect_at: Option<u32>) -> Outcomes {
-    let mut run = begin_with(yaml, &[], &[]);
-    let mut record = vec![Recorded { at_ms: 0, event: Event::Started(Box::new(run.start.as_ref().clone())) }];
-    let mut done = false;
-    loop {
-        let at = run.assignment().map(|assignment| assignment.step - 1);
-        let event = match run.next(0) {
-            _ if at == reconnect_at && at.is_some() && !done => {
-                done = true;
-                let rows = serde_json::to_string(&record).unwrap();
-                assert_eq!(
-                    Run::replay(serde_json::from_str::<Vec<Recorded>>(&rows).unwrap()).as_ref(),
-                    Ok(&run)
-                );
-                Event::Reconnected { boot: BootMethod::Netboot }
-            }
-            Decision::Record(event) => event,
-            Decision::Act(assignment) => {
-                let nodes = match assignment.act {
-                    act::Act::FormatDisk { .. } => vec!["/dev/sda2".to_owned()],
-                    _ => Vec::new(),
-                };
-                let result = ActionResult { exit_code: Some(0), nodes, ..ActionResult::default() };
-                Event::Done { number: assignment.number, result }
-            }
-            _ => break,
-        };
-        run = run.apply(&event, 0).unwrap();
-        record.push(Recorded { at_ms: 0, event });
-    }
-    assert_eq!(Run::replay(record), Ok(run.clone()));
-    let states = run.steps().map(|(_, record)| record.state).collect();
-    let variables = run.variables().sequence.iter();
-    let variables = variables.map(|(name, value)| (name.as_str().to_owned(), value.text.clone())).collect();
-    (states, run.outcome(), variables)
 }

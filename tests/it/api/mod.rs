@@ -1,10 +1,11 @@
 //! The appliance from outside: runs, tokens, restarts, the library, the command line of the daemon.
 
 pub mod appliance;
+mod authoring;
 mod binding;
 mod bounds;
 mod cli;
-mod daemon;
+pub mod daemon;
 mod library;
 mod openapi;
 mod ring;
