@@ -277,7 +277,7 @@ mod tests {
                 "Moved G  steps[2] → steps[0]",
                 "Changed b timeout 1 s → 2 s",
                 "Moved c  steps[2].group[0] → steps[2]",
-                "Added new  → steps[3]",
+                "Added new   → steps[3]",
                 "Removed a  steps[0] → ",
             ]
         );

@@ -159,21 +159,3 @@ fn section_8_restarts_at_every_step_change_nothing() {
         assert_eq!((states(&done), done.outcome()), (states(&plain), plain.outcome()), "at step {step}");
     }
 }
-
-/// Prints its time; `./dev` measures in release builds: under 50 ms there.
-#[test]
-fn a_plan_of_a_thousand_nested_steps_is_quick() {
-    let inner: String = (0..100).map(|n| format!("  - {{name: s{n}, if: {{all: [{{variable: Model, like: 'iMac*'}}]}}, execute_script: {{script: '#!/bin/sh'}}}}\n")).collect();
-    let outer: String = (0..10)
-        .map(|n| format!("  - {{name: g{n}, group: [{{run_sequence: {{sequence: Inner}}}}]}}\n"))
-        .collect();
-    let inner = Sequence::from_yaml(&format!("name: Inner\nsteps:\n{inner}")).unwrap();
-    let outer = Sequence::from_yaml(&format!("name: Outer\nsteps:\n{outer}")).unwrap();
-    let input = Input { others: BTreeMap::from([("Inner".to_owned(), inner)]), ..input() };
-    #[expect(clippy::disallowed_methods, reason = "a measurement")]
-    let now = std::time::Instant::now;
-    let began = now();
-    let plan = plan(&outer, &input).unwrap();
-    println!("a plan of {} steps took {:?}", plan.steps.len(), now() - began);
-    assert_eq!((plan.steps.len(), plan.findings.len()), (1000, 0));
-}
