@@ -16,6 +16,7 @@ use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::secrets::SecretKey;
 use super::timeline::Timeline;
+use super::upload::Uploads;
 use crate::api::admin::Listener;
 use crate::db::Db;
 use crate::value::Digest;
@@ -41,6 +42,8 @@ pub struct Appliance {
     pub shelf: Shelf,
     /// Seals secrets.
     pub secrets: Arc<SecretKey>,
+    /// Files on their way in.
+    pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
     /// Captures that are held.

@@ -21,8 +21,9 @@ use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
 use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
 use crate::image::volume;
+use crate::input::{self, OpenError, Room};
 use crate::store::{GetError, Import, ManifestError, Store, StoreError, StoredImage, Verification};
-use crate::value::{ByteSize, Digest};
+use crate::value::{ByteSize, Digest, Secret};
 
 /// The library of one appliance.
 pub struct Library {
@@ -81,14 +82,8 @@ pub enum LibraryError {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Opening it.
-    #[error("opening {}", .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Its format, its content, its checksums.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -179,20 +174,45 @@ impl Library {
         &self.store
     }
 
+    /// Opens the image at `path`. What must be unpacked first goes beside the store; `go_on` is told how much that is, and says
+    /// whether to go on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn source(
+        &self,
+        path: &Path,
+        password: Option<&Secret>,
+        go_on: &dyn Fn(u64) -> bool,
+    ) -> Result<Source, ImportError> {
+        let room = Room { folder: self.store.folder(), keep_free: self.keep_free, go_on };
+        match input::open(path, password, Some(room)) {
+            Err(OpenError::Stopped) => Err(ImportError::Stopped),
+            opened => Ok(opened?.source),
+        }
+    }
+
     /// Takes in the image file at `path`. When this returns, the image survives a power cut.
     ///
     /// # Errors
     /// See [`ImportError`].
     pub fn import(&self, path: &Path, progress: &Progress) -> Result<Imported, ImportError> {
-        let open = || {
-            let file = File::open(path);
-            let file = file.map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
-            Ok::<Source, ImportError>(Source::open(file)?)
-        };
-        let mut source = open()?;
+        self.take(self.source(path, None, &|_| true)?, path, progress)
+    }
+
+    /// Takes in an image that was opened. `path` is for the log.
+    ///
+    /// # Errors
+    /// See [`ImportError`].
+    pub fn take(
+        &self,
+        mut source: Source,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<Imported, ImportError> {
         let (format, warnings) = (source.format(), source.warnings().to_vec());
         let layout = match source.size() {
-            Some(size) => Some(partition::read(&mut open()?.into_reader()?, size)?),
+            Some(size) => Some(partition::read(&mut source.reader()?, size)?),
             None => None,
         };
         let import = self.store.import()?;

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::file::{Image, Output, nameless};
+use super::password::Password;
 use crate::image::partition;
 use crate::image::source::{Checksums, DecodeError, Reader, Source, SourceError};
 use crate::image::volume::{self, Kind};
@@ -17,11 +18,10 @@ use crate::value::ByteSize;
 /// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
-    /// The image: .dmg, .sparseimage, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    /// The image: .dmg, .sparseimage, .sparsebundle, partclone or raw, compressed or split; recognised by its content
     file: PathBuf,
-    /// File with the password of an encrypted image; a newline at its end does not count
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: Password,
     /// Print one JSON object; sizes and starts are in bytes
     #[arg(long)]
     json: bool,
@@ -30,8 +30,11 @@ pub struct Inspect {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
-    /// `udif`, `sparseimage`, `raw`, `raw.gz`, `raw.xz`, `raw.zst`, `raw.bz2`.
+    /// `udif`, `sparseimage`, `sparsebundle`, `sparsebundle.tar`, `raw`, `partclone`, and the last two with `.gz`, `.xz`,
+    /// `.zst`, `.bz2`.
     format: String,
+    /// The files of one that was split, in order; else empty.
+    parts: Vec<String>,
     codecs: Vec<&'static str>,
     /// Whether the image file is encrypted. A FileVault volume in it is a warning.
     encrypted: bool,
@@ -75,8 +78,8 @@ struct Sums {
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let of_file = || self.file.display().to_string();
-        let (mut report, wrong) = look(&self.file, self.password_file.as_deref()).with_context(of_file)?;
-        if self.password_file.is_some() && !report.encrypted {
+        let (mut report, wrong) = look(&self.file, &self.password).with_context(of_file)?;
+        if self.password.is_given() && !report.encrypted {
             report.warnings.push("the image is not encrypted: the password was not used".to_owned());
         }
         if self.json {
@@ -92,10 +95,11 @@ impl Inspect {
 }
 
 /// Reads everything. A wrong checksum comes beside the report: the rest of it is what helps to understand why.
-fn look(path: &Path, password: Option<&Path>) -> anyhow::Result<(Report, Option<SourceError>)> {
+fn look(path: &Path, password: &Password) -> anyhow::Result<(Report, Option<SourceError>)> {
     let mut image = Image::open(path, password)?;
     let format = image.source.format().to_string();
     let codecs = image.source.codecs();
+    let parts: Vec<String> = image.parts.iter().map(|part| part.display().to_string()).collect();
     let warnings = image.source.warnings().to_vec();
     let encrypted = image.source.is_encrypted();
     let streamed = image.source.size().is_none();
@@ -118,6 +122,7 @@ fn look(path: &Path, password: Option<&Path>) -> anyhow::Result<(Report, Option<
     };
     let mut report = Report {
         format,
+        parts,
         codecs,
         encrypted,
         virtual_size: reader.size(),
@@ -139,7 +144,7 @@ fn reading(error: DecodeError<io::Error>) -> anyhow::Error {
 }
 
 /// Fills in partitions and volumes; an image without a table is one partition, number 0, from byte 0.
-fn read_layout(report: &mut Report, reader: &mut Reader) -> anyhow::Result<()> {
+fn read_layout(report: &mut Report, reader: &mut Reader<'_>) -> anyhow::Result<()> {
     let size = reader.size();
     let layout = partition::read(reader, size)?;
     report.partition_scheme = layout.scheme.to_string();
@@ -180,6 +185,9 @@ fn print(path: &Path, report: &Report) {
     println!("{}", path.display());
     let encrypted = if report.encrypted { ", encrypted" } else { "" };
     println!("  format      {} ({}){encrypted}", report.format, report.codecs.join(", "));
+    if let [first, .., last] = report.parts.as_slice() {
+        println!("  parts       {} from {first} to {last}", report.parts.len());
+    }
     println!("  size        {} ({} bytes)", ByteSize(report.virtual_size), report.virtual_size);
     println!("  checksums   {sums}");
     println!("  partitions  {}", report.partition_scheme);

@@ -39,7 +39,17 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
         ByteSize(version.size),
         stamp(version.imported_ms)
     ))?;
-    say(format!("from      {} ({})", version.source, version.format))?;
+    let sums = match version.had_checksums {
+        Some(true) => ", its checksums were right",
+        Some(false) => ", it had no checksums",
+        None => "",
+    };
+    say(format!("from      {} ({}{sums})", version.source, version.format))?;
+    for (what, text) in [("by        ", &version.uploader), ("note      ", &version.note)] {
+        if !text.is_empty() {
+            say(format!("{what}{}", printable(text)))?;
+        }
+    }
     say(format!("SHA-256   {}", version.sha256))?;
     say(format!("manifest  {}", version.manifest))?;
     say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;

@@ -1,7 +1,7 @@
 //! What a run would do on a certain Mac: every step with run or skip and why, resolved properties, what is asked, what is
 //! erased, bytes to move, a guess at the time, and findings, red where the run would not do what it should.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -157,13 +157,14 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
     };
     let everything_well = Mishaps { answer_anything: true, ..Mishaps::default() };
     let done = rehearse(start, &everything_well, watch, bytes)?;
+    let acts: BTreeMap<u32, &Act> = done.acts.iter().map(|act| (act.step, &act.act)).collect();
     let mut steps = Vec::new();
     for (index, (step, record)) in done.run.steps().enumerate() {
         let number = index as u32 + 1;
-        let act = done.acts.iter().find(|act| act.step == number);
-        let moved = act.map_or(0, |act| bytes(&act.act));
+        let act = acts.get(&number).copied();
+        let moved = act.map_or(0, &bytes);
         let mut properties = resolved.remove(&number).unwrap_or_default();
-        properties.extend(act.map(|act| of_act(&act.act)).unwrap_or_default());
+        properties.extend(act.map(of_act).unwrap_or_default());
         let (does, why) = match record.state {
             StepState::Succeeded | StepState::Running => ("run", String::new()),
             StepState::Skipped => ("skip", record.why.clone().unwrap_or_default()),
@@ -182,15 +183,14 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
             why: done.run.masked(&why),
             properties,
             bytes: moved,
-            seconds: act.map_or(0, |act| seconds_for(&act.act, moved)),
+            seconds: act.map_or(0, |act| seconds_for(act, moved)),
         });
     }
     if done.outcome() == Some(Outcome::Failed) {
         let message = done.run.masked(done.run.message().unwrap_or_default());
         findings.push(red("cannot-run", "", message));
     }
-    let acted: BTreeSet<u32> = done.acts.iter().map(|act| act.step).collect();
-    let doing = (0..program.len()).filter(|index| acted.contains(&(*index as u32 + 1)));
+    let doing = (0..program.len()).filter(|index| acts.contains_key(&(*index as u32 + 1)));
     let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
     findings.sort_by_key(|finding| finding.severity);
     Ok(Plan {
