@@ -82,7 +82,7 @@ pub fn difference(before: &Sequence, after: &Sequence) -> Vec<Change> {
         let same = |(other, known): &&(Key, Entry)| {
             other.2 == key.2 && known.name == entry.name && known.properties == entry.properties
         };
-        match gone.iter().position(|gone| same(gone)) {
+        match gone.iter().position(same) {
             Some(index) => changes.push(change(What::Moved, Some(gone.remove(index).1.place.clone()))),
             None => changes.push(change(What::Added, None)),
         }
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn the_same_sequence_written_in_another_way_does_not_differ() {
         let other = STEPS.replace("{name: a, restart: }", "{disabled: false, restart: {}, name: a}");
-        assert_eq!(changes(STEPS, &other), [String::new(); 0]);
+        assert!(changes(STEPS, &other).is_empty());
     }
 
     #[test]
@@ -289,6 +289,6 @@ mod tests {
             |value: &str| format!("  - set_variables: [{{name: Key, value: {value}, secret: true}}]\n");
         let told = changes(&step("hunter2"), &step("hunter3"));
         assert_eq!(told, ["Changed Set Variables set_variables[0].value •••••••• → ••••••••"]);
-        assert_eq!(changes(&step("hunter2"), &step("hunter2")), [String::new(); 0]);
+        assert!(changes(&step("hunter2"), &step("hunter2")).is_empty());
     }
 }

@@ -37,7 +37,6 @@ pub struct Sequence {
 
 /// One entry of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every entry is a step")]
 pub enum Node {
     /// Does something.
     Step(Step),

@@ -49,7 +49,6 @@ pub struct Item {
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every entry is a step")]
 pub enum Body {
     /// A step with its number from 0.
     Step(usize, Step),

@@ -225,12 +225,10 @@ fn a_condition_is_decided_once_a_retry_does_not_ask_it_again() {
 #[test]
 fn section_2_a_sequence_that_another_runs_is_one_with_it() {
     let inner = "name: Inner\nsteps: [{set_variables: [{name: A, value: '1'}]}, {name: in, execute_script: {script: '#!/bin/sh'}}]\n";
-    let outer = format!(
-        "name: x\nsteps: [{{name: Call, continue_on_error: true, run_sequence: {{sequence: Inner}}}}, {{name: out, if: {{all: [{{variable: A, equals: 1}}]}}, execute_script: {{script: '#!/bin/sh'}}}}]\n"
-    );
-    let (run, acted) = work(begin_with(&outer, &[], &[inner]));
+    let outer = "name: x\nsteps: [{name: Call, continue_on_error: true, run_sequence: {sequence: Inner}}, {name: out, if: {all: [{variable: A, equals: 1}]}, execute_script: {script: '#!/bin/sh'}}]\n";
+    let (run, acted) = work(begin_with(outer, &[], &[inner]));
     assert_eq!((names(&acted).as_str(), run.steps().count()), ("in out", 3));
-    let (run, acted) = work(begin_with(&outer, &[], &[&inner.replace("name: in", "name: '!in'")]));
+    let (run, acted) = work(begin_with(outer, &[], &[&inner.replace("name: in", "name: '!in'")]));
     assert_eq!((names(&acted).as_str(), run.outcome()), ("!in out", Some(Outcome::Succeeded)));
 }
 
