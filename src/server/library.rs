@@ -13,6 +13,7 @@ use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
 use crate::image::chunk::{Packed, chunk_length};
+use crate::image::doctor::Subject;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
 use crate::image::manifest::{
     BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
@@ -152,6 +153,12 @@ pub enum LookupError {
     /// A chunk of it is missing.
     #[error(transparent)]
     Chunk(#[from] GetError),
+    /// Its partition table.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Reading what is on it.
+    #[error("looking into the volumes of the image")]
+    Look(#[source] io::Error),
 }
 
 impl Library {
@@ -229,7 +236,7 @@ impl Library {
             }
         };
         let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
-        let odd = layout.into_iter().flat_map(|layout| layout.warnings);
+        let odd = layout.into_iter().flat_map(|layout| layout.warnings).map(|oddity| oddity.to_string());
         let warnings = warnings.into_iter().chain(odd).collect();
         Ok(Imported {
             digest,
@@ -366,6 +373,18 @@ impl Library {
             }))
         });
         volumes.collect()
+    }
+
+    /// What the image doctor needs to know of an image; `checksums` are those of the file that it came from,
+    /// if it came from one.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn subject(&self, digest: Digest, checksums: Option<Checksums>) -> Result<Subject, LookupError> {
+        let (_, manifest) = self.manifest(digest)?;
+        let mut image = StoredImage::new(&self.store, manifest.regions());
+        let layout = partition::read(&mut image, manifest.size())?;
+        Subject::gather(&mut image, manifest.size(), &layout, checksums).map_err(LookupError::Look)
     }
 
     /// A manifest, checked against this appliance's own key.

@@ -81,6 +81,7 @@
 
 mod binding;
 mod device;
+mod doctor;
 mod lease;
 mod library;
 mod nbi;
@@ -93,6 +94,7 @@ mod variable;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
