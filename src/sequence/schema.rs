@@ -145,6 +145,7 @@ fn types() -> Map<String, Value> {
                     "image": reference("text"),
                     "version": count(),
                     "ring": {"enum": ["draft", "test", "production"]},
+                    "free": {"enum": ["discard", "leave", "zero"]},
                     "source_partition": count(),
                     "destination": {"oneOf": [place, in_variable]},
                 }),
