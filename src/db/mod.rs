@@ -9,6 +9,7 @@
 
 mod binding;
 mod client;
+mod damage;
 mod device;
 mod image;
 mod lease;

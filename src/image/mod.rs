@@ -4,7 +4,7 @@
 //! * [`source`]: what an image file is: UDIF, compressed raw, raw; a reader of runs (data, zero, unallocated)
 //! * [`partition`]: GPT, APM, MBR: where the volumes are
 //! * [`volume`]: HFS+, APFS, FAT, exFAT: label, size, used bytes
-//! * [`chunk`]: the 1 MiB grid, the zstd frame, bytes whose digest was checked
+//! * [`chunk`]: the grid of 64 KiB cells, the zstd frame around several chunks, bytes whose digest was checked
 //! * [`manifest`]: what an image consists of, signed by the appliance; where its frames lie
 //! * [`ingest`]: from an image source to cells of a manifest, once through, in parallel
 //! * [`plan`]: what a restore must fetch and write, as data

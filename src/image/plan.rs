@@ -1,27 +1,29 @@
 //! What a restore must do to a target, as data: decided here, printed by `--dry-run`, done by `restore`.
 //!
-//! Owns: which cells go where, which of them make the target bootable and therefore come last, what is fetched
+//! Owns: which cells go where, which of them make the target bootable and therefore come last. `work` says what is fetched
 //! together. Must not know: how a target is written, how packs are read.
+//!
+//! Chunks are not copied out of the manifest: a plan costs four bytes a cell beside it, so that a Mac with little memory
+//! takes a large image.
+
+mod work;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::image::chunk::{CHUNK, Span};
-use crate::image::manifest::{Location, Locations, Manifest, Region, Run};
+pub use work::{Batch, Want, Work};
+
+use crate::image::chunk::{CHUNK, PIECE, Slot, Span};
+use crate::image::manifest::{Locations, Manifest, Region, Run};
 use crate::image::partition::Scheme;
 use crate::value::Digest;
 
 /// Firmware and boot loaders begin in the first MiB: boot sector, partition table, HFS+ volume header (TN1150),
 /// APFS container superblock. Every cell that begins here is written last.
-const HEAD: u64 = CHUNK;
+pub const HEAD: u64 = 1 << 20;
 /// The backup GPT at the end of a disk, from which firmware repairs a missing primary one (UEFI 5.3.2):
 /// 33 sectors of 512 bytes, or 5 of 4096.
 pub const BACKUP_GPT: u64 = 5 * 4096;
-/// Frames that lie together in a pack are fetched together up to this many bytes.
-const MAX_RANGE: u64 = 4 << 20;
-/// Bytes between two frames that are fetched and thrown away rather than asking twice.
-const MAX_SKIP: u64 = 64 << 10;
 
 /// Which part of an image goes to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +43,21 @@ pub struct DataCell {
     pub span: Span,
     /// The chunk.
     pub digest: Digest,
-    /// Where its frame lies.
-    pub place: Location,
-    /// Found on the target already.
-    pub present: bool,
+    /// Where it lies.
+    pub slot: Slot,
+}
+
+/// Neighbouring cells that must hold chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DataRun<'m> {
+    /// Where on the target.
+    span: Span,
+    /// The chunks.
+    digests: &'m [Digest],
+    /// Number of the first cell.
+    first: u32,
+    /// Its place in [`Locations::cells`].
+    place: usize,
 }
 
 /// Cells that must be zero.
@@ -62,26 +75,29 @@ pub struct EdgeCell {
     /// Where on the target.
     pub span: Span,
     /// The chunk; none for zeros.
-    pub chunk: Option<(Digest, Location)>,
+    pub chunk: Option<(Digest, Slot)>,
+    /// Cells of one step are made durable together, before the next step begins.
+    pub step: u32,
 }
 
 /// Everything that a restore does to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct Plan<'m> {
     /// Bytes that the target must have.
     pub size: u64,
-    /// Packs that places name.
-    pub packs: Vec<Digest>,
-    /// Written last, in this order: backup GPT, then the head from its end to the first sector.
+    /// Written last, in this order: backup GPT, then the head from its end to the first sector, which has a step of its own.
     pub edge: Vec<EdgeCell>,
-    /// All other chunks, by offset.
-    pub data: Vec<DataCell>,
     /// Zeros, by offset.
     pub zero: Vec<ZeroRun>,
     /// Stretches that the image says nothing about.
     pub free: Vec<Span>,
     /// Whether the old backup GPT at the end of a larger target must go.
     pub whole_disk: bool,
+    /// All other chunks, by offset.
+    runs: Vec<DataRun<'m>>,
+    /// Which of them were found on the target already.
+    present: Vec<bool>,
+    places: Locations,
 }
 
 /// Why there is no plan.
@@ -118,39 +134,15 @@ fn numbers(present: &[u32]) -> String {
     }
 }
 
-/// Frames that are fetched with one request: cells `cells` of [`Plan::data`] in the order of the pack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// The pack.
-    pub pack: Digest,
-    /// First byte in the pack.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-    /// Which of [`Work::order`].
-    pub cells: Range<usize>,
-}
-
-/// The fetches of a plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Numbers of data cells, each distinct chunk once.
-    pub order: Vec<u32>,
-    /// Requests, by offset on the target.
-    pub batches: Vec<Batch>,
-    /// Cells that hold the same chunk as one in `order`.
-    pub copies: HashMap<u32, Vec<u32>>,
-}
-
-impl Plan {
+impl<'m> Plan<'m> {
     /// What putting `selection` of an image onto an unknown target takes.
     ///
     /// # Errors
     /// When the image has no such part, or `places` is not its table.
-    pub fn new(manifest: &Manifest, places: &Locations, selection: Selection) -> Result<Plan, NoPlan> {
-        let cells = manifest.digests().count();
-        if cells != places.entries().len() {
-            return Err(NoPlan::Places { cells, places: places.entries().len() });
+    pub fn new(manifest: &'m Manifest, places: Locations, selection: Selection) -> Result<Plan<'m>, NoPlan> {
+        let cells: usize = manifest.regions().iter().map(Region::data_cells).sum();
+        if cells != places.cells().len() {
+            return Err(NoPlan::Places { cells, places: places.cells().len() });
         }
         let only = selected(manifest, selection)?;
         let base = only.map_or(0, |region| region.start);
@@ -158,56 +150,131 @@ impl Plan {
         let disk = only.is_none() && manifest.scheme() != Scheme::None;
         let mut plan = Plan {
             size,
-            packs: places.packs().to_vec(),
             edge: Vec::new(),
-            data: Vec::new(),
             zero: Vec::new(),
             free: Vec::new(),
             whole_disk: disk,
+            runs: Vec::new(),
+            present: Vec::new(),
+            places,
         };
         let tail =
             if disk && manifest.scheme() == Scheme::Gpt { size.saturating_sub(BACKUP_GPT) } else { size };
-        let mut place = places.entries().iter();
-        for region in manifest.regions() {
+        let mut place = 0;
+        for (number, region) in (0..).zip(manifest.regions()) {
             if only.is_none_or(|only| only.start == region.start) {
-                plan.add(region, base, tail, &mut place);
-            } else {
-                region.digests().zip(&mut place).for_each(drop);
+                plan.add(number, region, base, tail, place);
             }
+            place += region.data_cells();
         }
-        // From the end to the start, so that the first sectors come last.
-        plan.edge.sort_by_key(|cell| Reverse(cell.span.offset));
+        plan.present = vec![false; plan.runs.last().map_or(0, |last| last.end() as usize)];
+        plan.order_edge();
         Ok(plan)
     }
 
-    fn add<'a>(
-        &mut self,
-        region: &Region,
-        base: u64,
-        tail: u64,
-        places: &mut impl Iterator<Item = &'a Location>,
-    ) {
-        let at_edge = |span: Span| span.offset < HEAD || span.end() > tail;
+    /// Adds region number `step`, whose first chunk has place number `place`.
+    fn add(&mut self, step: u32, region: &'m Region, base: u64, tail: u64, mut place: usize) {
         for (span, run) in region.placed_runs() {
             let span = Span { offset: span.offset - base, ..span };
-            let Run::Data(digests) = run else {
-                let (first, middle, last) = split(span, at_edge);
-                self.edge
-                    .extend([first, last].into_iter().flatten().map(|span| EdgeCell { span, chunk: None }));
-                match run {
-                    Run::Zero(_) => self.zero.extend(middle.map(|span| ZeroRun { span, present: false })),
-                    _ => self.free.extend(middle),
-                }
-                continue;
+            let middle = middle(span, tail);
+            let edge = (0..middle.start).chain(middle.end..span.length.div_ceil(CHUNK));
+            let inner = || span.cell_run(middle.start, middle.end - middle.start);
+            let digests = match run {
+                Run::Data(digests) => digests.as_slice(),
+                Run::Zero(_) | Run::Unallocated(_) => &[],
             };
-            for ((span, digest), place) in span.cells().zip(digests).zip(&mut *places) {
-                if at_edge(span) {
-                    self.edge.push(EdgeCell { span, chunk: Some((*digest, *place)) });
-                } else {
-                    self.data.push(DataCell { span, digest: *digest, place: *place, present: false });
+            self.edge.extend(edge.map(|cell| {
+                let at = cell as usize;
+                let chunk = digests.get(at).map(|digest| (*digest, self.places.cells()[place + at]));
+                EdgeCell { span: span.cell(cell), chunk, step }
+            }));
+            match run {
+                _ if middle.is_empty() => {}
+                Run::Zero(_) => self.zero.push(ZeroRun { span: inner(), present: false }),
+                Run::Unallocated(_) => self.free.push(inner()),
+                Run::Data(_) => {
+                    let (from, to) = (middle.start as usize, middle.end as usize);
+                    let first = self.runs.last().map_or(0, DataRun::end);
+                    let digests = &digests[from..to];
+                    self.runs.push(DataRun { span: inner(), digests, first, place: place + from });
                 }
             }
+            place += digests.len();
         }
+    }
+
+    /// From the end to the start, so that the first sectors come last. A step is what is left of one region; the first cell
+    /// of the target has one for itself.
+    fn order_edge(&mut self) {
+        self.edge.sort_by_key(|cell| Reverse(cell.span.offset));
+        let regions: Vec<u32> = self.edge.iter().map(|cell| cell.step).collect();
+        let (mut step, last) = (0, self.edge.len().saturating_sub(1));
+        for number in 0..self.edge.len() {
+            let apart = number > 0 && {
+                let (this, before) = (self.edge[number].span, self.edge[number - 1].span);
+                regions[number] != regions[number - 1] || this.end() != before.offset || number == last
+            };
+            step += u32::from(apart);
+            self.edge[number].step = step;
+        }
+    }
+
+    /// Where frames lie.
+    pub fn places(&self) -> &Locations {
+        &self.places
+    }
+
+    /// Number of data cells.
+    pub fn cells(&self) -> u32 {
+        self.present.len() as u32
+    }
+
+    /// The data cell `number`, counted by offset.
+    pub fn cell(&self, number: u32) -> DataCell {
+        let run = self.run(number);
+        let at = number - run.first;
+        DataCell {
+            span: run.span.cell(at.into()),
+            digest: run.digests[at as usize],
+            slot: self.places.cells()[run.place + at as usize],
+        }
+    }
+
+    /// Neighbouring data cells from number `first` on, at most `count`: their place on the target, and their chunks.
+    pub fn stretch(&self, first: u32, count: u32) -> (Span, &'m [Digest]) {
+        let run = self.run(first);
+        let at = first - run.first;
+        let to = (at.saturating_add(count) as usize).min(run.digests.len());
+        let digests = &run.digests[at as usize..to];
+        (run.span.cell_run(at.into(), digests.len() as u64), digests)
+    }
+
+    /// All data cells in stretches of at most [`PIECE`] bytes, by number.
+    pub fn pieces(&self) -> impl Iterator<Item = Range<u32>> {
+        const MOST: u32 = (PIECE / CHUNK) as u32;
+        self.runs.iter().flat_map(|run| {
+            let end = run.end();
+            (run.first..end).step_by(MOST as usize).map(move |first| first..end.min(first + MOST))
+        })
+    }
+
+    fn run(&self, cell: u32) -> &DataRun<'m> {
+        &self.runs[self.runs.partition_point(|run| run.end() <= cell)]
+    }
+
+    /// Whether a data cell was found on the target already.
+    pub fn is_present(&self, cell: u32) -> bool {
+        self.present[cell as usize]
+    }
+
+    /// Tells which data cells were found on the target.
+    pub fn found(&mut self, present: impl IntoIterator<Item = bool>) {
+        self.present.iter_mut().zip(present).for_each(|(cell, found)| *cell = found);
+    }
+
+    /// Number of data cells that were found on the target.
+    pub fn present_cells(&self) -> u64 {
+        self.present.iter().filter(|present| **present).count() as u64
     }
 
     /// Where the cells end that make the target bootable at its start.
@@ -215,74 +282,57 @@ impl Plan {
         self.edge.iter().filter(|cell| cell.span.offset < HEAD).map(|cell| cell.span.end()).max().unwrap_or(0)
     }
 
+    /// Bytes of the data cells that are present, or that are not.
+    pub fn data_bytes(&self, present: bool) -> u64 {
+        let of_run = |run: &DataRun<'_>| {
+            let cells = run.first..run.end();
+            let wanted = cells.clone().filter(|cell| self.is_present(*cell) == present).count() as u64;
+            // Only the last cell of a run can be short.
+            let last = run.end() - 1;
+            let short = cells.len() as u64 * CHUNK - run.span.length;
+            wanted * CHUNK - if self.is_present(last) == present { short } else { 0 }
+        };
+        self.runs.iter().map(of_run).sum()
+    }
+
     /// Bytes to write, without what is present: chunks, zeros and the edge.
     pub fn to_write(&self) -> u64 {
-        let data: u64 = self.data.iter().filter(|cell| !cell.present).map(|cell| cell.span.length).sum();
         let zero: u64 = self.zero.iter().filter(|run| !run.present).map(|run| run.span.length).sum();
-        data + zero + self.edge.iter().map(|cell| cell.span.length).sum::<u64>()
+        self.data_bytes(false) + zero + self.edge.iter().map(|cell| cell.span.length).sum::<u64>()
     }
 
     /// Bytes that are read back and compared.
     pub fn to_check(&self) -> u64 {
-        let data: u64 = self.data.iter().map(|cell| cell.span.length).sum();
+        let data: u64 = self.runs.iter().map(|run| run.span.length).sum();
         data + self.zero.iter().map(|run| run.span.length).sum::<u64>()
     }
 
-    /// Compressed bytes to fetch, each distinct chunk once.
+    /// Compressed bytes to fetch, each frame once for the edge and once for the rest.
     pub fn to_fetch(&self) -> u64 {
-        let work = self.work();
-        let edge = self.edge.iter().filter_map(|cell| cell.chunk).map(|(_, place)| u64::from(place.length));
-        let body = work.order.iter().map(|cell| u64::from(self.data[*cell as usize].place.length));
-        edge.chain(body).sum()
+        self.edge_work().frame_bytes(&self.places) + self.work().frame_bytes(&self.places)
     }
 
-    /// The fetches for all cells that are not present.
+    /// The fetches for the edge; wants name cells of [`Plan::edge`].
+    pub fn edge_work(&self) -> Work {
+        let wants = (0..).zip(&self.edge).filter_map(|(cell, edge)| Some(Want { slot: edge.chunk?.1, cell }));
+        Work::new(&self.places, wants.collect())
+    }
+
+    /// The fetches for all data cells that are not present.
     pub fn work(&self) -> Work {
-        self.work_for((0..self.data.len() as u32).filter(|cell| !self.data[*cell as usize].present))
+        self.work_for((0..self.cells()).filter(|cell| !self.is_present(*cell)))
     }
 
-    /// The fetches for these cells of [`Plan::data`].
+    /// The fetches for these data cells.
     pub fn work_for(&self, cells: impl Iterator<Item = u32>) -> Work {
-        let mut work = Work::default();
-        let mut seen: HashMap<Digest, u32> = HashMap::new();
-        for cell in cells {
-            match seen.entry(self.data[cell as usize].digest) {
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    work.copies.entry(*first.get()).or_default().push(cell);
-                }
-                std::collections::hash_map::Entry::Vacant(first) => {
-                    first.insert(cell);
-                    self.append(&mut work, cell);
-                }
-            }
-        }
-        work
+        Work::new(&self.places, cells.map(|cell| Want { slot: self.cell(cell).slot, cell }).collect())
     }
+}
 
-    fn append(&self, work: &mut Work, cell: u32) {
-        let place = self.data[cell as usize].place;
-        // A number outside `packs` cannot come out of `Locations::new`.
-        let Some(pack) = self.packs.get(place.pack as usize).copied() else { return };
-        let end = place.offset + u64::from(place.length);
-        let number = work.order.len();
-        work.order.push(cell);
-        if let Some(last) = work.batches.last_mut() {
-            let last_end = last.offset + last.length;
-            let joins = last.pack == pack
-                && place.offset >= last_end
-                && place.offset - last_end <= MAX_SKIP
-                && end - last.offset <= MAX_RANGE;
-            if joins {
-                (last.length, last.cells.end) = (end - last.offset, number + 1);
-                return;
-            }
-        }
-        work.batches.push(Batch {
-            pack,
-            offset: place.offset,
-            length: place.length.into(),
-            cells: number..number + 1,
-        });
+impl DataRun<'_> {
+    /// Number of the cell after the last.
+    fn end(&self) -> u32 {
+        self.first + self.digests.len() as u32
     }
 }
 
@@ -299,26 +349,31 @@ fn selected(manifest: &Manifest, selection: Selection) -> Result<Option<&Region>
     }
 }
 
-/// Takes the first and the last cell off a run when they lie at the edge; between them no cell does,
-/// because neither edge is longer than a cell.
-fn split(span: Span, at_edge: impl Fn(Span) -> bool) -> (Option<Span>, Option<Span>, Option<Span>) {
-    let first = Some(span.cell(0)).filter(|cell| at_edge(*cell));
-    let from = first.map_or(span.offset, Span::end);
+/// Which cells of `span` lie at neither edge: those that do not begin in the head, and end before `tail`.
+fn middle(span: Span, tail: u64) -> Range<u64> {
     let count = span.length.div_ceil(CHUNK);
-    let last = Some(span.cell(count - 1)).filter(|cell| cell.offset >= from && at_edge(*cell));
-    let to = last.map_or(span.end(), |cell| cell.offset);
-    (first, (to > from).then_some(Span { offset: from, length: to - from }), last)
+    let from = HEAD.saturating_sub(span.offset).div_ceil(CHUNK).min(count);
+    let before_tail = match tail.saturating_sub(span.offset) {
+        left if left >= span.length => count,
+        left => left / CHUNK,
+    };
+    from..before_tail.max(from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::manifest::{PartitionFacts, Sha256};
+    use crate::image::chunk::FRAME_CHUNKS;
+    use crate::image::manifest::{Location, PartitionFacts, Sha256};
 
-    const MIB: u64 = CHUNK;
+    const HEAD_CELLS: u64 = HEAD / CHUNK;
 
-    fn name(byte: u8) -> Digest {
-        Digest::of(&[byte])
+    fn name(number: u64) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    fn names(numbers: Range<u64>) -> Run {
+        Run::Data(numbers.map(name).collect())
     }
 
     fn region(start: u64, size: u64, number: Option<u32>, runs: Vec<Run>) -> Region {
@@ -327,95 +382,129 @@ mod tests {
         Region { start, size, partition, volume: None, runs }
     }
 
-    /// Map and gap of 20 KiB, a volume of 5 MiB, the backup GPT behind it.
+    /// Map and gap of 20 KiB, a volume of the head and 4 cells, the backup GPT behind it.
     fn disk() -> Manifest {
-        let map = region(0, 20_480, None, vec![Run::Data(vec![name(0)])]);
-        let runs = vec![
-            Run::Data(vec![name(1), name(2)]),
-            Run::Zero(1),
-            Run::Unallocated(1),
-            Run::Data(vec![name(2)]),
-        ];
-        let volume = region(20_480, 5 * MIB, Some(2), runs);
-        let tail = region(20_480 + 5 * MIB, 20_480, None, vec![Run::Data(vec![name(3)])]);
+        let map = region(0, 20_480, None, vec![names(0..1)]);
+        let runs = vec![names(100..100 + HEAD_CELLS + 1), Run::Zero(1), Run::Unallocated(1), names(7..8)];
+        let volume = region(20_480, HEAD + 4 * CHUNK, Some(2), runs);
+        let tail = region(volume.span().end(), 20_480, None, vec![names(3..4)]);
         Manifest::new(Sha256([0; 32]), Scheme::Gpt, vec![map, volume, tail]).unwrap()
     }
 
+    /// Full frames, one after the other.
     fn places(manifest: &Manifest) -> Locations {
-        let entries = (0..manifest.digests().count() as u64)
-            .map(|i| Location { pack: 0, offset: 48 + i * 1040, length: 1000, raw: 1 })
+        let cells = manifest.digests().count() as u32;
+        let frames = (0..cells.div_ceil(FRAME_CHUNKS as u32))
+            .map(|i| Location {
+                pack: 0,
+                offset: 48 + u64::from(i) * 1040,
+                length: 1000,
+                raw: crate::image::chunk::FRAME,
+            })
             .collect();
-        Locations::new(vec![name(99)], entries).unwrap()
+        let slot = |cell| Slot::new(cell / FRAME_CHUNKS as u32, cell % FRAME_CHUNKS as u32).unwrap();
+        Locations::new(vec![name(99)], frames, (0..cells).map(slot).collect()).unwrap()
+    }
+
+    fn plan(manifest: &Manifest, selection: Selection) -> Plan<'_> {
+        Plan::new(manifest, places(manifest), selection).unwrap()
+    }
+
+    fn data<'p>(plan: &'p Plan<'_>) -> impl Iterator<Item = DataCell> + 'p {
+        (0..plan.cells()).map(|cell| plan.cell(cell))
     }
 
     #[test]
     fn map_start_of_the_first_volume_and_backup_gpt_come_last_and_the_head_at_the_very_end() {
         let disk = disk();
-        let plan = Plan::new(&disk, &places(&disk), Selection::Whole).unwrap();
-        let edge: Vec<_> = plan.edge.iter().map(|cell| (cell.span.offset, cell.chunk.unwrap().0)).collect();
-        assert_eq!(edge, [(20_480 + 5 * MIB, name(3)), (20_480, name(1)), (0, name(0))]);
-        assert_eq!(plan.head_end(), 20_480 + MIB);
+        let plan = plan(&disk, Selection::Whole);
+        let (first, last) = (plan.edge[0], plan.edge[plan.edge.len() - 1]);
+        assert_eq!((first.span.offset, first.chunk.unwrap().0), (disk.size() - 20_480, name(3)));
+        assert_eq!((last.span.offset, last.chunk.unwrap().0), (0, name(0)));
+        let middle: Vec<_> = plan.edge[1..plan.edge.len() - 1].iter().rev().map(|cell| cell.span).collect();
+        let head: Vec<_> = disk.regions()[1].span().cells().take_while(|cell| cell.offset < HEAD).collect();
+        assert_eq!(middle, head);
+        assert_eq!(plan.head_end(), 20_480 + HEAD);
+        let steps: Vec<u32> = plan.edge.iter().map(|cell| cell.step).collect();
+        assert!(
+            steps[0] == 0
+                && *steps.last().unwrap() == 2
+                && steps[1..=head.len()].iter().all(|step| *step == 1)
+        );
         assert!(plan.whole_disk);
     }
 
     #[test]
     fn a_partition_alone_starts_at_the_target_s_first_byte() {
         let disk = disk();
-        let plan = Plan::new(&disk, &places(&disk), Selection::Partition(2)).unwrap();
-        assert_eq!(plan.size, 5 * MIB);
-        assert_eq!(plan.edge.iter().map(|cell| cell.span.offset).collect::<Vec<_>>(), [0]);
-        assert_eq!(plan.data.iter().map(|cell| cell.span.offset).collect::<Vec<_>>(), [MIB, 4 * MIB]);
-        assert_eq!(plan.data[0].place.offset, 48 + 2 * 1040, "places of other regions are passed over");
-        assert_eq!(plan.zero[0].span, Span { offset: 2 * MIB, length: MIB });
-        assert_eq!(plan.free, [Span { offset: 3 * MIB, length: MIB }]);
-        assert_eq!(Plan::new(&disk, &places(&disk), Selection::Main), Ok(plan));
-    }
-
-    #[test]
-    fn a_chunk_that_occurs_twice_is_fetched_once() {
-        let disk = disk();
-        let plan = Plan::new(&disk, &places(&disk), Selection::Partition(2)).unwrap();
-        let work = plan.work();
-        assert_eq!(work.order, [0]);
-        assert_eq!(work.copies[&0], [1]);
-    }
-
-    #[test]
-    fn neighbours_in_a_pack_are_fetched_together_up_to_a_bound() {
-        let names: Vec<Digest> = (0..12_u8).map(name).collect();
-        let runs = vec![Run::Data(names)];
-        let volume = region(0, 12 * MIB, None, runs);
-        let image = Manifest::new(Sha256([0; 32]), Scheme::None, vec![volume]).unwrap();
-        let entries = (0..12)
-            .map(|i| Location { pack: 0, offset: 48 + i * 1_000_040, length: 1_000_000, raw: 1 << 20 })
-            .collect();
-        let places = Locations::new(vec![name(99)], entries).unwrap();
-        let work = Plan::new(&image, &places, Selection::Whole).unwrap().work();
+        let plan = plan(&disk, Selection::Partition(2));
+        assert_eq!(plan.size, HEAD + 4 * CHUNK);
+        let edge: Vec<_> = plan.edge.iter().map(|cell| cell.span.offset / CHUNK).collect();
+        assert_eq!(edge, (0..HEAD_CELLS).rev().collect::<Vec<_>>());
+        let steps: Vec<u32> = plan.edge.iter().map(|cell| cell.step).collect();
+        assert!(steps[..steps.len() - 1].iter().all(|step| *step == 0) && steps[steps.len() - 1] == 1);
+        assert_eq!(data(&plan).map(|cell| cell.span.offset).collect::<Vec<_>>(), [HEAD, HEAD + 3 * CHUNK]);
         assert_eq!(
-            work.batches.iter().map(|batch| batch.cells.clone()).collect::<Vec<_>>(),
-            [0..4, 4..8, 8..11]
+            data(&plan).map(|cell| cell.digest).collect::<Vec<_>>(),
+            [name(100 + HEAD_CELLS), name(7)]
         );
-        assert_eq!(work.batches[0].offset, 48 + 1_000_040, "the head is not part of it");
-        assert!(work.batches.iter().all(|batch| batch.length <= MAX_RANGE));
+        let place = 1 + HEAD_CELLS as u32;
+        let slot = Slot::new(place / FRAME_CHUNKS as u32, place % FRAME_CHUNKS as u32).unwrap();
+        assert_eq!(plan.cell(0).slot, slot, "places of other regions are passed over");
+        assert_eq!(plan.zero[0].span, Span { offset: HEAD + CHUNK, length: CHUNK });
+        assert_eq!(plan.free, [Span { offset: HEAD + 2 * CHUNK, length: CHUNK }]);
+        assert_eq!(Plan::new(&disk, places(&disk), Selection::Main), Ok(plan));
+    }
+
+    #[test]
+    fn cells_are_counted_through_all_runs_and_stretches_end_with_theirs() {
+        let runs = vec![names(0..HEAD_CELLS + 40), Run::Zero(2), names(500..503)];
+        let cells = HEAD_CELLS + 45;
+        let volume = region(0, cells * CHUNK - 100, None, runs);
+        let image = Manifest::new(Sha256([0; 32]), Scheme::None, vec![volume]).unwrap();
+        let mut plan = plan(&image, Selection::Whole);
+        assert_eq!(plan.cells(), 43);
+        let last = plan.cell(42);
+        assert_eq!((last.span.end(), last.digest), (image.size(), name(502)));
+        assert_eq!(plan.stretch(38, 9).1, [name(HEAD_CELLS + 38), name(HEAD_CELLS + 39)]);
+        assert_eq!(plan.stretch(41, 9).0, Span { offset: last.span.offset - CHUNK, length: 2 * CHUNK - 100 });
+        let pieces: Vec<_> = plan.pieces().collect();
+        assert_eq!(pieces, [0..16, 16..32, 32..40, 40..43]);
+        assert_eq!((plan.data_bytes(false), plan.data_bytes(true)), (43 * CHUNK - 100, 0));
+        plan.found((0..43).map(|cell| cell == 1 || cell == 42));
+        assert_eq!((plan.data_bytes(false), plan.data_bytes(true)), (41 * CHUNK, 2 * CHUNK - 100));
+        assert_eq!(plan.present_cells(), 2);
+    }
+
+    #[test]
+    fn a_frame_of_the_edge_and_of_the_rest_counts_for_both() {
+        let disk = disk();
+        let plan = plan(&disk, Selection::Whole);
+        let frames = |work: Work| work.frame_bytes(plan.places()) / 1000;
+        // Map and head are 17 cells, the cell behind is in the frame of the last of these, as is the one behind that.
+        assert_eq!((frames(plan.edge_work()), frames(plan.work())), (5, 1));
+        assert_eq!(plan.to_fetch(), 6000);
     }
 
     #[test]
     fn a_part_that_is_not_there_is_refused_with_those_that_are() {
         let disk = disk();
         assert_eq!(
-            Plan::new(&disk, &places(&disk), Selection::Partition(7)).unwrap_err().to_string(),
+            Plan::new(&disk, places(&disk), Selection::Partition(7)).unwrap_err().to_string(),
             "the image has no partition 7; it has 2"
         );
         let none = Locations::default();
-        assert_eq!(Plan::new(&disk, &none, Selection::Whole), Err(NoPlan::Places { cells: 5, places: 0 }));
+        let cells = HEAD_CELLS as usize + 4;
+        assert_eq!(Plan::new(&disk, none, Selection::Whole), Err(NoPlan::Places { cells, places: 0 }));
     }
 
     #[test]
-    fn a_zero_head_is_part_of_the_edge_and_only_its_first_cell() {
-        let volume = region(0, 3 * MIB, None, vec![Run::Zero(3)]);
+    fn a_zero_head_is_part_of_the_edge_and_only_its_first_mebibyte() {
+        let volume = region(0, HEAD + 2 * CHUNK, None, vec![Run::Zero(HEAD_CELLS + 2)]);
         let image = Manifest::new(Sha256([0; 32]), Scheme::None, vec![volume]).unwrap();
-        let plan = Plan::new(&image, &Locations::default(), Selection::Whole).unwrap();
-        assert_eq!(plan.edge, [EdgeCell { span: Span { offset: 0, length: MIB }, chunk: None }]);
-        assert_eq!(plan.zero[0].span, Span { offset: MIB, length: 2 * MIB });
+        let plan = Plan::new(&image, Locations::default(), Selection::Whole).unwrap();
+        assert!(plan.edge.iter().all(|cell| cell.chunk.is_none() && cell.span.end() <= HEAD));
+        assert_eq!(plan.edge.len() as u64, HEAD_CELLS);
+        assert_eq!(plan.zero, [ZeroRun { span: Span { offset: HEAD, length: 2 * CHUNK }, present: false }]);
     }
 }

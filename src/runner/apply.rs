@@ -82,7 +82,7 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
     let mut moves = 0;
     let restored = loop {
         let places = fetch_locations(work, &client, image, &manifest)?;
-        let plan = Plan::new(&manifest, &places, selection).map_err(|error| {
+        let plan = Plan::new(&manifest, places, selection).map_err(|error| {
             let next = "Correct the image or its partition in the step.";
             failure(
                 format!("{} cannot be applied as asked; nothing was written", image.name),
@@ -127,9 +127,8 @@ fn fetch_locations(
 ) -> Result<Locations, Failed> {
     let path = format!("/runner/v1/manifests/{}/locations", image.manifest);
     let doing = format!("where the chunks of {} lie could not be asked", image.name);
-    let cells = manifest.digests().count() as u64;
-    // Every cell may lie in a pack of its own: 20 bytes an entry, 32 a pack.
-    let limit = 64 + cells.saturating_mul(52);
+    let cells = manifest.regions().iter().map(Region::data_cells).sum::<usize>() as u64;
+    let limit = Locations::longest(cells);
     let bytes = work.link.persist("Asking where the image lies", || client.download(&path, limit));
     let bytes = bytes.map_err(|error| refused(&doing, error))?;
     Locations::decode(&bytes, cells).map_err(|error| {
@@ -149,7 +148,7 @@ fn refused(doing: &str, interrupted: Interrupted) -> Failed {
 fn watched(
     work: &Work<'_>,
     client: &Client,
-    plan: Plan,
+    plan: Plan<'_>,
     part: &Part,
     left: &Cell<bool>,
 ) -> Result<Restored, RestoreError> {

@@ -3,13 +3,11 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
@@ -17,22 +15,20 @@ use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
-use super::retention;
+use super::upkeep;
 use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
 use crate::api::runner::Problem;
 use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
-use crate::image::manifest::Region;
+use crate::image::manifest::{Manifest, Region};
 use crate::image::source::Source;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
 /// Takes a file in.
 pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made, Problem> {
-    let settling = app.settling.lock().await;
     let result = import_alone(app, &request, work).await;
-    drop(settling);
     if result.is_err() {
         sweep(app).await;
     }
@@ -52,11 +48,10 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let facts = facts(&imported, source);
     let size = facts.size;
-    let version = app
-        .db
-        .add_version(&NewVersion { image: request.name.clone(), facts })
-        .await
-        .map_err(|error| Refusal::from(error).problem().clone())?;
+    let manifest = facts.manifest;
+    let added = app.db.add_version(&NewVersion { image: request.name.clone(), facts }).await;
+    app.library.store().recorded(&manifest);
+    let version = added.map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
         "{} {version}: {} decoded, {} added to the library",
         request.name,
@@ -64,7 +59,7 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
         ByteSize(imported.new_bytes)
     );
     tracing::info!(image = request.name, version, "imported {message}");
-    retention::after_import(app, &request.name).await;
+    upkeep::after_import(app, &request.name).await;
     Ok(Made { message, version: Some(version) })
 }
 
@@ -81,6 +76,11 @@ pub async fn remove(app: &App, name: &str, version: u32, by: &str, why: &str) ->
         Ok(going) => going,
         Err(users) => return Ok(Removal::InUse(users)),
     };
+    if let Some(found) = app.db.version(name, Some(version)).await?
+        && app.library.store().is_held(&found.manifest)
+    {
+        return Ok(Removal::InUse(vec!["a restore or an export on this machine, which reads it".to_owned()]));
+    }
     app.db.remove_version(name, version, by, why, now_ms()).await
 }
 
@@ -95,8 +95,7 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
     let (counted, blocking) = (done.clone(), work.clone());
     let reading = spawn_blocking(move || {
         let (_, manifest) = library.manifest(digest)?;
-        let distinct: HashSet<&Digest> = manifest.digests().collect();
-        blocking.set_total(distinct.len() as u64 * CHUNK);
+        blocking.set_total(distinct_chunks(&manifest) * CHUNK);
         library.verify(digest, &counted)
     });
     let verified = work.follow(reading, || done.load(Ordering::Relaxed), || {}).await;
@@ -129,20 +128,31 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
 
 /// Removes manifests without a version row, then chunks that no manifest names.
 pub async fn collect(app: &App) -> Result<Made, Problem> {
-    let settling = app.settling.lock().await;
-    sweep_settled(app, &settling).await;
+    sweep(app).await;
     let library = app.library.clone();
     let collected = spawn_blocking(move || library.store().collection()?.run()).await.map_err(panicked)?;
-    let collected = collected.map_err(|error| Problem {
-        error: format!("nothing was removed: {}", chain(&error)),
-        next_step: "try again when no import and no restore is running".to_owned(),
+    let collected = collected.map_err(|error| {
+        let next_step = match &error {
+            StoreError::Busy(_) => "wait for its end",
+            StoreError::Full { .. } => "free some room: moving chunks together needs a little",
+            _ => "find the damage: rootstock store check",
+        };
+        Problem {
+            error: format!("not everything was removed: {}", chain(&error)),
+            next_step: next_step.to_owned(),
+        }
     })?;
-    let message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
+    let mut message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
+    if collected.damaged > 0 {
+        message += &format!(
+            "; {} packs are damaged and stay: find the damage with rootstock store check",
+            collected.damaged
+        );
+    }
     Ok(Made { message, version: None })
 }
 
-/// After a version was deleted: its manifest goes now, or, while an import runs, when that has ended. Bytes that a
-/// collection would give back.
+/// After a version was deleted: its manifest goes. Bytes that a collection would give back.
 pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
     if orphan.is_some() {
         sweep(app).await;
@@ -150,15 +160,12 @@ pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
     Ok(library(app).await?.reclaimable)
 }
 
-/// Removes manifests that no version row names, unless an import is between the two. What goes wrong is logged: nobody sees
-/// those manifests, and the next sweep tries again.
+/// Removes manifests that no version row names. Those that an import made a moment ago, and whose row may not be there yet, stay,
+/// and so do those that a restore or export reads. What goes wrong is logged: nobody sees those manifests, and the next
+/// sweep tries again.
 pub async fn sweep(app: &App) {
-    if let Ok(settling) = app.settling.try_lock() {
-        sweep_settled(app, &settling).await;
-    }
-}
-
-async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
+    let _one_at_a_time = app.settling.lock().await;
+    app.library.store().begin_sweep();
     let wanted = match app.db.manifests().await {
         Ok(wanted) => wanted,
         Err(error) => return tracing::error!("manifests were not swept: {}", chain(&error)),
@@ -166,12 +173,17 @@ async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
     let library = app.library.clone();
     let swept = spawn_blocking(move || {
         let kept = library.store().manifests()?;
-        let stray: Vec<Digest> = kept.iter().filter(|digest| !wanted.contains(digest)).copied().collect();
-        for digest in &stray {
-            library.store().remove_manifest(*digest)?;
+        let mut removed = 0;
+        for digest in kept.iter().filter(|digest| !wanted.contains(digest)) {
+            match library.store().remove_stale_manifest(*digest) {
+                Err(StoreError::Held(_)) => {}
+                done => removed += usize::from(done?),
+            }
         }
-        let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !kept.contains(digest)).collect();
-        Ok::<_, StoreError>((stray.len(), lost))
+        // A version that was added meanwhile may be wanted and not listed.
+        let there = |digest: &Digest| kept.contains(digest) || library.store().manifest_path(digest).exists();
+        let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !there(digest)).collect();
+        Ok::<_, StoreError>((removed, lost))
     });
     match swept.await {
         Ok(Ok((stray, lost))) => {
@@ -189,16 +201,14 @@ async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
 
 /// Where the library lies and how full it is.
 pub async fn library(app: &App) -> Result<Library, Refusal> {
-    // While an import or a restore is under way nobody can tell what will be garbage; and none begins while we look.
-    let settling = app.settling.try_lock().ok();
-    let (library, settled) = (app.library.clone(), settling.is_some());
+    let library = app.library.clone();
     let read = spawn_blocking(move || {
         let store = library.store();
-        let plan = || store.collection().and_then(|collection| collection.plan());
-        let reclaimable = match settled.then(plan) {
-            Some(Ok(plan)) => plan.reclaimable,
-            Some(Err(StoreError::Busy(_))) | None => 0,
-            Some(Err(error)) => return Err(error),
+        let reclaimable = match store.garbage() {
+            Ok(plan) => plan.reclaimable,
+            // A damaged manifest is no reason not to tell the rest; `store check` names it.
+            Err(StoreError::Roots(_)) => 0,
+            Err(error) => return Err(error),
         };
         Ok((store.usage(), reclaimable, library.key().to_string()))
     });
@@ -216,7 +226,6 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
 fn facts(imported: &Imported, source: String) -> ImageVersion {
     let manifest = &imported.manifest;
     let main = manifest.main().map(|region| region.start);
-    let distinct: HashSet<&Digest> = manifest.digests().collect();
     let shown = |region: &&Region| region.partition.is_some() || region.volume.is_some();
     ImageVersion {
         version: 0,
@@ -226,15 +235,23 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         source,
         format: imported.format.to_string(),
         imported_ms: now_ms(),
-        chunks: distinct.len() as u64,
+        chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
         uploader: String::new(),
         note: String::new(),
         rings: Vec::new(),
+        damage: String::new(),
         used_by: Vec::new(),
     }
+}
+
+fn distinct_chunks(manifest: &Manifest) -> u64 {
+    let mut digests: Vec<&Digest> = manifest.digests().collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests.len() as u64
 }
 
 fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
@@ -273,7 +290,7 @@ fn failed(error: &ImportError) -> Problem {
     Problem { error: chain(error), next_step: next_step.to_owned() }
 }
 
-fn panicked(error: JoinError) -> Problem {
+pub(super) fn panicked(error: JoinError) -> Problem {
     Problem {
         error: format!("the appliance failed: {error}"),
         next_step: "report it with the log of rootstockd".into(),

@@ -12,13 +12,20 @@ use std::sync::atomic::AtomicU64;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
+use super::http::error::chain;
+use crate::image::chunk::Packed;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
-use crate::image::manifest::{BadKey, Locations, Manifest, ManifestKey, NoImage, PartitionFacts, Region};
+use crate::image::manifest::{
+    BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
+};
 use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
 use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
 use crate::image::volume;
-use crate::store::{GetError, Import, ManifestError, Store, StoreError, StoredImage, Verification};
+use crate::store::{
+    CheckProgress, Checked, Checking, GetError, Import, ManifestError, Store, StoreError, StoredImage,
+    Verification,
+};
 use crate::value::{ByteSize, Digest};
 
 /// The library of one appliance.
@@ -304,6 +311,31 @@ impl Library {
         Ok(self.store.locations(&self.manifest(digest)?.1)?)
     }
 
+    /// Signs a manifest whose content is known to be right.
+    pub fn sign(&self, manifest: &Manifest) -> SignedManifest {
+        self.signer.sign(manifest)
+    }
+
+    /// Reads everything that is stored; `wanted` are the manifests that versions name.
+    ///
+    /// # Errors
+    /// When folders cannot be listed; damage is no error but the result.
+    pub fn check(&self, wanted: &[Digest], progress: &CheckProgress) -> Result<Checked, StoreError> {
+        let keys = [self.key()];
+        self.store.check(&Checking { keys: &keys, wanted: Some(wanted), workers: self.workers, progress })
+    }
+
+    /// Why an image cannot be restored, as far as that is known without reading its chunks.
+    pub fn why_broken(&self, digest: Digest) -> Option<String> {
+        match self.manifest(digest) {
+            Err(error) => Some(chain(&error)),
+            Ok((_, manifest)) => match self.store.missing(&manifest).len() {
+                0 => None,
+                count => Some(format!("{count} of its chunks are lost")),
+            },
+        }
+    }
+
     /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.
     ///
     /// # Errors
@@ -315,7 +347,7 @@ impl Library {
 }
 
 /// Size that is assumed of a stream until its end.
-const STREAM: u64 = 1 << 52;
+const STREAM: u64 = MAX_IMAGE;
 
 /// An import that leaves room on the disk.
 struct Roomy<'a> {
@@ -331,15 +363,15 @@ impl Keeper for Roomy<'_> {
         self.import.holds(digest)
     }
 
-    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), ImportError> {
+    fn keep(&self, packed: &Packed) -> Result<(), ImportError> {
         // Where this cannot be asked, the write says whether there is room.
         if let Ok(disk) = nix::sys::statvfs::statvfs(self.folder) {
             let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-            if free < self.keep.saturating_add(frame.len() as u64) {
+            if free < self.keep.saturating_add(packed.frame.len() as u64) {
                 return Err(ImportError::Room { free, keep: self.keep });
             }
         }
-        Ok(self.import.keep(digest, raw, frame)?)
+        Ok(self.import.keep(packed)?)
     }
 }
 

@@ -16,6 +16,7 @@
 pub mod announce;
 pub mod app;
 pub mod authority;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -35,6 +36,8 @@ pub mod rings;
 pub mod runs;
 pub mod timeline;
 pub mod token;
+pub mod upkeep;
+pub mod upstream;
 pub mod verdict;
 mod wire;
 
@@ -184,6 +187,7 @@ impl Server {
             shelf,
             jobs: Jobs::default(),
             holds: holds::Holds::default(),
+            last_check: check::LastCheck::default(),
             timeline,
             transfers,
             ca_fingerprint: authority.fingerprint(),
@@ -213,7 +217,7 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
-        services.spawn(daily_retention(app.clone(), stop.clone()));
+        services.spawn(keep_up(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -356,8 +360,8 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     Ok(())
 }
 
-async fn daily_retention(app: App, stop: CancellationToken) -> Result<(), ServerError> {
-    retention::daily(app, stop).await;
+async fn keep_up(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    upkeep::run(app, stop).await;
     Ok(())
 }
 

@@ -6,24 +6,26 @@
 //!
 //! | field | size |
 //! |---|---|
-//! | `RSPACK01` | 8 |
-//! | records: digest 32, raw length `u32`, frame length `u32`, zstd frame | 40 + frame each |
-//! | table: digest 32, offset of the frame `u64`, frame length `u32`, raw length `u32` | 48 each |
-//! | BLAKE3 of the table 32, entries `u32`, zero `u32`, offset of the table `u64`, `RSPKEND1` | 56 |
+//! | `RSPACK02` | 8 |
+//! | records: frame length `u32`, raw length `u32`, digests of the chunks 32 each, zstd frame | 8 + 32 a chunk + frame |
+//! | table, a frame: offset of the frame `u64`, frame length `u32`, raw length `u32`, digests of the chunks 32 each | 16 + 32 a chunk |
+//! | BLAKE3 of the table 32, frames `u32`, chunk size `u32`, offset of the table `u64`, `RSPKEND2` | 56 |
+//!
+//! The raw length says how many chunks a frame has: all but its last have the chunk size.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::image::chunk::{CHUNK, MAX_FRAME};
+use crate::image::chunk::{CHUNK, FRAME, MAX_FRAME, Packed, chunk_count};
 use crate::store::{StoreError, files};
 use crate::value::Digest;
 
-const MAGIC: &[u8; 8] = b"RSPACK01";
-const END: &[u8; 8] = b"RSPKEND1";
-const RECORD: u64 = 40;
-const ENTRY: u64 = 48;
+pub(super) const MAGIC: &[u8; 8] = b"RSPACK02";
+const END: &[u8; 8] = b"RSPKEND2";
+/// How packs of the first version end: one chunk of 1 MiB a frame.
+const OLD_END: &[u8; 8] = b"RSPKEND1";
 const TRAILER: u64 = 56;
 /// A pack is closed when it has grown to this: few files, and yet little to move when garbage is collected.
 pub(super) const PACK_SIZE: u64 = 128 << 20;
@@ -31,9 +33,11 @@ pub(super) const PACK_SIZE: u64 = 128 << 20;
 /// One line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub digest: Digest,
+    /// First byte of the frame.
     pub offset: u64,
+    /// Its bytes.
     pub length: u32,
+    /// Bytes of its chunks.
     pub raw: u32,
 }
 
@@ -45,6 +49,7 @@ pub(super) struct PackWriter {
     hasher: blake3::Hasher,
     length: u64,
     entries: Vec<Entry>,
+    chunks: Vec<Digest>,
     record: Vec<u8>,
 }
 
@@ -53,7 +58,10 @@ pub(super) struct PackWriter {
 pub(super) struct ClosedPack {
     pub digest: Digest,
     pub length: u64,
+    /// Its frames.
     pub entries: Vec<Entry>,
+    /// The chunks of all frames, one frame after the other.
+    pub chunks: Vec<Digest>,
 }
 
 impl PackWriter {
@@ -66,6 +74,7 @@ impl PackWriter {
             hasher: blake3::Hasher::new(),
             length: 0,
             entries: Vec::new(),
+            chunks: Vec::new(),
             record: MAGIC.to_vec(),
         };
         writer.write_record()?;
@@ -73,13 +82,15 @@ impl PackWriter {
     }
 
     /// Appends a frame.
-    pub fn append(&mut self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), StoreError> {
-        let length = frame.len() as u32;
-        self.entries.push(Entry { digest, offset: self.length + RECORD, length, raw });
-        self.record.extend_from_slice(digest.as_bytes());
-        self.record.extend_from_slice(&raw.to_le_bytes());
+    pub fn append(&mut self, packed: &Packed) -> Result<(), StoreError> {
+        let length = packed.frame.len() as u32;
         self.record.extend_from_slice(&length.to_le_bytes());
-        self.record.extend_from_slice(frame);
+        self.record.extend_from_slice(&packed.raw.to_le_bytes());
+        packed.chunks.iter().for_each(|chunk| self.record.extend_from_slice(chunk.as_bytes()));
+        let offset = self.length + self.record.len() as u64;
+        self.record.extend_from_slice(&packed.frame);
+        self.entries.push(Entry { offset, length, raw: packed.raw });
+        self.chunks.extend_from_slice(&packed.chunks);
         self.write_record()
     }
 
@@ -91,23 +102,27 @@ impl PackWriter {
     /// Writes the table, flushes, and moves the file into the folder `packs`.
     pub fn close(mut self, packs: &Path) -> Result<ClosedPack, StoreError> {
         let table_offset = self.length;
+        let mut chunks = self.chunks.iter();
         for entry in &self.entries {
-            self.record.extend_from_slice(entry.digest.as_bytes());
             self.record.extend_from_slice(&entry.offset.to_le_bytes());
             self.record.extend_from_slice(&entry.length.to_le_bytes());
             self.record.extend_from_slice(&entry.raw.to_le_bytes());
+            for chunk in chunks.by_ref().take(chunk_count(entry.raw) as usize) {
+                self.record.extend_from_slice(chunk.as_bytes());
+            }
         }
         let table = Digest::of(&self.record);
         self.record.extend_from_slice(table.as_bytes());
         self.record.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
-        self.record.extend_from_slice(&[0; 4]);
+        self.record.extend_from_slice(&(CHUNK as u32).to_le_bytes());
         self.record.extend_from_slice(&table_offset.to_le_bytes());
         self.record.extend_from_slice(END);
         self.write_record()?;
         self.file.sync_all().map_err(StoreError::at("flushing", &self.path))?;
         let digest = Digest::from(self.hasher.finalize());
         files::publish(&self.path, &packs.join(format!("{digest}.pack")))?;
-        Ok(ClosedPack { digest, length: self.length, entries: std::mem::take(&mut self.entries) })
+        let (entries, chunks) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.chunks));
+        Ok(ClosedPack { digest, length: self.length, entries, chunks })
     }
 
     fn write_record(&mut self) -> Result<(), StoreError> {
@@ -132,6 +147,8 @@ impl Drop for PackWriter {
 pub(super) enum BadPack {
     #[error("it cannot be read: {0}")]
     Read(#[from] io::Error),
+    #[error("it was written by an older version of Rootstock")]
+    Older,
     #[error("its end is missing or damaged")]
     Trailer,
     #[error("its table is damaged")]
@@ -146,39 +163,38 @@ pub(super) fn read_table(path: &Path, digest: Digest) -> Result<ClosedPack, BadP
     let mut trailer = [0; TRAILER as usize];
     file.read_exact_at(&mut trailer, end)?;
     let (table_digest, rest) = trailer.split_at(32);
-    let count = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
-    let table_offset = word(&rest[8..16]);
-    let table_length = u64::from(count) * ENTRY;
-    if &rest[16..] != END || table_offset.checked_add(table_length) != Some(end) {
-        return Err(BadPack::Trailer);
+    let (count, table_offset) = (word(&rest[..4]), word(&rest[8..16]));
+    let table_length = end.checked_sub(table_offset);
+    match (&rest[16..], table_length) {
+        (end, _) if end == OLD_END => return Err(BadPack::Older),
+        (end, Some(_)) if end == END && word(&rest[4..8]) == CHUNK => {}
+        _ => return Err(BadPack::Trailer),
     }
-    let mut table = vec![0; table_length as usize];
+    let mut table = vec![0; table_length.unwrap_or(0) as usize];
     file.read_exact_at(&mut table, table_offset)?;
     if Digest::of(&table).as_bytes() != table_digest {
         return Err(BadPack::Table);
     }
-    let entries: Vec<Entry> = table.as_chunks::<{ ENTRY as usize }>().0.iter().map(entry).collect();
-    let possible = |entry: &Entry| {
-        (1..=MAX_FRAME).contains(&entry.length)
-            && (1..=CHUNK as u32).contains(&entry.raw)
-            && entry.offset.checked_add(entry.length.into()).is_some_and(|end| end <= table_offset)
-    };
-    if !entries.iter().all(possible) {
+    let (mut entries, mut chunks, mut rest) = (Vec::new(), Vec::new(), &table[..]);
+    while let Some((line, more)) = rest.split_first_chunk::<16>() {
+        let entry = entry(line);
+        let possible = (1..=MAX_FRAME).contains(&entry.length)
+            && (1..=FRAME).contains(&entry.raw)
+            && entry.offset.checked_add(entry.length.into()).is_some_and(|end| end <= table_offset);
+        let names = more.split_at_checked(32 * chunk_count(entry.raw) as usize).filter(|_| possible);
+        let (names, more) = names.ok_or(BadPack::Table)?;
+        chunks.extend(names.as_chunks::<32>().0.iter().map(|name| Digest::from_bytes(*name)));
+        entries.push(entry);
+        rest = more;
+    }
+    if !rest.is_empty() || entries.len() as u64 != count {
         return Err(BadPack::Table);
     }
-    Ok(ClosedPack { digest, length, entries })
+    Ok(ClosedPack { digest, length, entries, chunks })
 }
 
-fn entry(bytes: &[u8; ENTRY as usize]) -> Entry {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&bytes[..32]);
-    let lengths = word(&bytes[40..48]);
-    Entry {
-        digest: Digest::from_bytes(digest),
-        offset: word(&bytes[32..40]),
-        length: lengths as u32,
-        raw: (lengths >> 32) as u32,
-    }
+fn entry(line: &[u8; 16]) -> Entry {
+    Entry { offset: word(&line[..8]), length: word(&line[8..12]) as u32, raw: word(&line[12..]) as u32 }
 }
 
 fn word(bytes: &[u8]) -> u64 {
@@ -189,10 +205,16 @@ fn word(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    /// Frames of 10 and of 5000 bytes with one and with three chunks.
     fn pack(folder: &Path) -> ClosedPack {
         let mut writer = PackWriter::create(folder.join("incoming")).unwrap();
-        writer.append(Digest::of(b"a"), 1, b"frame of a").unwrap();
-        writer.append(Digest::of(b"b"), CHUNK as u32, &[7; 5000]).unwrap();
+        let packed = |chunks: &[&[u8]], raw, frame: &[u8]| Packed {
+            chunks: chunks.iter().map(|chunk| Digest::of(chunk)).collect(),
+            raw,
+            frame: frame.to_vec(),
+        };
+        writer.append(&packed(&[b"a"], 1, b"frame of a")).unwrap();
+        writer.append(&packed(&[b"b", b"c", b"d"], 2 * CHUNK as u32 + 1, &[7; 5000])).unwrap();
         writer.close(folder).unwrap()
     }
 
@@ -204,6 +226,8 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         assert_eq!(Digest::of(&bytes), closed.digest);
         assert_eq!(&bytes[closed.entries[0].offset as usize..][..10], b"frame of a");
+        assert_eq!(&bytes[closed.entries[1].offset as usize..][..5000], [7; 5000]);
+        assert_eq!(closed.chunks.len(), 4);
         assert_eq!(read_table(&path, closed.digest).unwrap(), closed);
         assert!(!folder.path().join("incoming").exists());
     }
@@ -218,10 +242,8 @@ mod tests {
             fs::write(&path, &bytes[..cut]).unwrap();
             assert!(read_table(&path, closed.digest).is_err(), "cut at {cut}");
         }
-        let table = bytes.len() - (TRAILER + 2 * ENTRY) as usize;
-        for place in
-            (table..bytes.len()).filter(|place| !(bytes.len() - 20..bytes.len() - 16).contains(place))
-        {
+        let table = bytes.len() - TRAILER as usize - (2 * 16 + 4 * 32);
+        for place in table..bytes.len() {
             let mut bad = bytes.clone();
             bad[place] ^= 4;
             fs::write(&path, &bad).unwrap();
@@ -230,10 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pack_of_the_first_version_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old");
+        fs::write(&path, [b"RSPACK01".as_slice(), &[0; 90], OLD_END].concat()).unwrap();
+        assert!(matches!(read_table(&path, Digest::of(b"")), Err(BadPack::Older)));
+    }
+
+    #[test]
     fn a_pack_that_is_not_closed_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = PackWriter::create(folder.path().join("x")).unwrap();
-        writer.append(Digest::of(b"a"), 1, b"frame").unwrap();
+        let packed = Packed { chunks: vec![Digest::of(b"a")], raw: 1, frame: b"frame".to_vec() };
+        writer.append(&packed).unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -3,12 +3,13 @@
 //! Owns: what is reported, forgetting damaged chunks so that the next import stores them again.
 //! Must not know: images and versions.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use crate::image::chunk::{Frame, Opener};
 use crate::image::manifest::Manifest;
 use crate::image::restore::in_parallel;
+use crate::store::index::Found;
 use crate::store::{GetError, Store};
 use crate::value::Digest;
 
@@ -35,43 +36,90 @@ pub struct Damage {
 impl Store {
     /// Reads every chunk of a manifest. `done` counts bytes and may be looked at meanwhile.
     pub fn verify(&self, manifest: &Manifest, workers: usize, done: &AtomicU64) -> Verification {
-        let chunks: HashSet<Digest> = manifest.digests().copied().collect();
-        self.verify_chunks(chunks.into_iter().collect(), workers, done)
+        let mut chunks: Vec<Digest> = manifest.digests().copied().collect();
+        chunks.sort_unstable();
+        chunks.dedup();
+        self.verify_chunks(&chunks, workers, done)
     }
 
     /// Reads every chunk of the store.
     pub fn verify_all(&self, workers: usize, done: &AtomicU64) -> Verification {
-        let chunks = self.index().chunks().map(|(digest, _)| *digest).collect();
-        self.verify_chunks(chunks, workers, done)
+        let chunks: Vec<Digest> = self.index().chunks().map(|(digest, _)| digest).collect();
+        self.verify_chunks(&chunks, workers, done)
     }
 
-    fn verify_chunks(&self, mut chunks: Vec<Digest>, workers: usize, done: &AtomicU64) -> Verification {
-        // In the order of the packs, so that a disk reads forward.
-        chunks.sort_by_key(|digest| self.index().find(digest).map(|(_, place)| (place.pack, place.offset)));
-        let (bytes, damage) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-        let read = |_: &mut (), number: usize| {
-            let chunk = chunks[number];
-            match self.get(chunk) {
-                Ok(verified) => {
-                    let length = verified.bytes().len() as u64;
+    fn verify_chunks(&self, chunks: &[Digest], workers: usize, done: &AtomicU64) -> Verification {
+        let (mut found, mut damage) = (Vec::with_capacity(chunks.len()), Vec::new());
+        let mut unknown = Vec::new();
+        let index = self.index();
+        for &chunk in chunks {
+            match index.find(&chunk) {
+                Some(at) => found.push((chunk, at)),
+                None => unknown.push(chunk),
+            }
+        }
+        drop(index);
+        for chunk in unknown {
+            match self.find(&chunk) {
+                Ok(at) => found.push((chunk, at)),
+                Err(error) => damage.push(Damage { chunk, error }),
+            }
+        }
+        // In the order of the packs, so that a disk reads forward, and each frame once.
+        found.sort_unstable_by_key(|(_, at)| at.slot);
+        let frames: Vec<_> =
+            found.chunk_by(|(_, one), (_, other)| one.slot.frame() == other.slot.frame()).collect();
+        let (bytes, damage) = (AtomicU64::new(0), Mutex::new(damage));
+        let read = |state: &mut (Opener, Vec<u8>), number: usize| {
+            self.verify_frame(frames[number], state, |chunk, read| match read {
+                Ok(length) => {
                     bytes.fetch_add(length, Ordering::Relaxed);
                     done.fetch_add(length, Ordering::Relaxed);
                 }
                 Err(error) => {
-                    if matches!(error, GetError::Damaged { .. }) {
-                        self.index_mut().forget(&chunk);
+                    if let GetError::Damaged { pack, .. } = &error {
+                        self.index_mut().forget_in(&chunk, pack);
                     }
-                    damage
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push(Damage { chunk, error });
+                    let mut damage = damage.lock().unwrap_or_else(PoisonError::into_inner);
+                    damage.push(Damage { chunk, error });
                 }
-            }
+            });
             Ok::<(), std::convert::Infallible>(())
         };
-        let Ok(()) = in_parallel(workers, chunks.len(), || (), read);
-        let mut damage = damage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Ok(()) = in_parallel(workers, frames.len(), Default::default, read);
+        let mut damage = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
         damage.sort_by_key(|damage| damage.chunk);
         Verification { chunks: chunks.len() as u64, bytes: bytes.into_inner(), damage }
+    }
+
+    /// Reads chunks of one frame; tells the length of each, or what is wrong with it.
+    fn verify_frame(
+        &self,
+        chunks: &[(Digest, Found)],
+        (opener, frame): &mut (Opener, Vec<u8>),
+        mut tell: impl FnMut(Digest, Result<u64, GetError>),
+    ) {
+        let Some((_, Found { pack, place, .. })) = chunks.first().copied() else { return };
+        if self.read_frame(pack, place, frame).is_err() {
+            // A collection may have moved them meanwhile.
+            for (chunk, _) in chunks {
+                tell(*chunk, self.get(*chunk).map(|verified| verified.bytes().len() as u64));
+            }
+            return;
+        }
+        match opener.open(Frame(frame)) {
+            Ok(mut contents) => {
+                for (chunk, at) in chunks {
+                    let read = contents.chunk(at.slot.chunk(), *chunk);
+                    let length = read.map(|verified| verified.bytes().len() as u64);
+                    tell(*chunk, length.map_err(|source| GetError::Damaged { pack, source }));
+                }
+            }
+            Err(source) => {
+                for (chunk, _) in chunks {
+                    tell(*chunk, Err(GetError::Damaged { pack, source: source.clone() }));
+                }
+            }
+        }
     }
 }

@@ -220,7 +220,7 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
     let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, unhex(&key));
     assert!(key.verify(signed.receipt.as_bytes(), &unhex(&signed.signature)).is_ok());
     assert_eq!((receipt.run, receipt.number, receipt.bytes), (7, 3, want.len() as u64));
-    assert_eq!((receipt.fetched, receipt.chunks_read_back, receipt.rewritten), (pack, 24, 0));
+    assert_eq!((receipt.fetched, receipt.chunks_read_back, receipt.rewritten), (pack, 24 * 16, 0));
     assert_eq!((receipt.disk.as_str(), receipt.serial.unwrap().as_str()), ("APPLE SSD S1", "C02FEAS00001"));
     appliance.change(|state| {
         assert_eq!(state.ended, 4);

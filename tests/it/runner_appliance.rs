@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rootstock::api::runner::*;
-use rootstock::image::chunk::{Packer, Verified};
+use rootstock::image::chunk::{CHUNK, Packer, Slot, Verified};
 use rootstock::image::manifest::{Location, Locations, Manifest, Region, Run, Sha256, Signer, VolumeFacts};
 use rootstock::image::partition::Scheme;
 use rootstock::value::{Digest, Secret};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+const MIB: u64 = 1 << 20;
 /// Bytes before the first chunk in the second pack.
 const MOVED: usize = 4096;
 
@@ -40,33 +41,40 @@ impl Image {
     /// A bare volume of data, zeros and free space, 1 MiB a letter of `cells` (d, z, f).
     pub fn new(cells: &str) -> Image {
         let mut packer = Packer::new().unwrap();
-        let (mut bytes, mut pack, mut entries, mut runs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut pack, mut frames, mut slots) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut runs: Vec<Run> = Vec::new();
         let mut noise = 1_u64;
         for cell in cells.chars() {
             match cell {
                 'd' => {
-                    let chunk: Vec<u8> = std::iter::repeat_with(|| {
+                    let data: Vec<u8> = std::iter::repeat_with(|| {
                         noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         (noise >> 56) as u8
                     })
                     .take(1 << 20)
                     .collect();
-                    bytes.extend_from_slice(&chunk);
-                    let chunk = Verified::seal(chunk);
-                    let frame = packer.pack(&chunk).unwrap();
-                    let offset = pack.len() as u64;
-                    entries.push(Location { pack: 0, offset, length: frame.len() as u32, raw: 1 << 20 });
-                    pack.extend_from_slice(&frame);
-                    match runs.last_mut() {
-                        Some(Run::Data(digests)) => digests.push(chunk.digest()),
-                        _ => runs.push(Run::Data(vec![chunk.digest()])),
+                    bytes.extend_from_slice(&data);
+                    for chunk in data.chunks(CHUNK as usize) {
+                        let chunk = Verified::seal(chunk);
+                        match runs.last_mut() {
+                            Some(Run::Data(digests)) => digests.push(chunk.digest()),
+                            _ => runs.push(Run::Data(vec![chunk.digest()])),
+                        }
+                        let Some(packed) = packer.add(&chunk).unwrap() else { continue };
+                        let (offset, length) = (pack.len() as u64, packed.frame.len() as u32);
+                        let number = frames.len() as u32;
+                        frames.push(Location { pack: 0, offset, length, raw: packed.raw });
+                        slots.extend(
+                            (0..).zip(&packed.chunks).filter_map(|(chunk, _)| Slot::new(number, chunk)),
+                        );
+                        pack.extend_from_slice(&packed.frame);
                     }
                 }
                 'z' => {
                     bytes.extend_from_slice(&[0; 1 << 20]);
                     match runs.last_mut() {
-                        Some(Run::Zero(count)) => *count += 1,
-                        _ => runs.push(Run::Zero(1)),
+                        Some(Run::Zero(count)) => *count += MIB / CHUNK,
+                        _ => runs.push(Run::Zero(MIB / CHUNK)),
                     }
                 }
                 other => panic!("{other}"),
@@ -83,10 +91,10 @@ impl Image {
         let region = Region { start: 0, size, partition: None, volume: Some(volume), runs };
         let manifest = Manifest::new(Sha256([0; 32]), Scheme::None, vec![region]).unwrap();
         let pack_name = Digest::of(&pack);
-        let behind = entries.iter().map(|entry| Location { offset: entry.offset + MOVED as u64, ..*entry });
+        let behind = frames.iter().map(|frame| Location { offset: frame.offset + MOVED as u64, ..*frame });
         let second = Digest::of(b"the second pack");
-        let moved = (Locations::new(vec![second], behind.collect()).unwrap().encode(), second);
-        let locations = Locations::new(vec![pack_name], entries).unwrap().encode();
+        let moved = (Locations::new(vec![second], behind.collect(), slots.clone()).unwrap().encode(), second);
+        let locations = Locations::new(vec![pack_name], frames, slots).unwrap().encode();
         let document =
             ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
         let signer = Signer::from_pkcs8(document.as_ref()).unwrap();

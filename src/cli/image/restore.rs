@@ -22,7 +22,7 @@ use crate::cli::progress::Meter;
 use crate::device::Device;
 use crate::image::manifest::{Manifest, ManifestKey};
 use crate::image::plan::{Plan, Selection};
-use crate::image::restore::{self, Options, Progress, Restored, Snapshot, Survey};
+use crate::image::restore::{self, FetchError, Options, Progress, RestoreError, Restored, Snapshot, Survey};
 use crate::store::Store;
 use crate::value::{ByteSize, Digest};
 
@@ -43,6 +43,9 @@ pub struct Restore {
     dry_run: bool,
 }
 
+/// How often chunks may move to other packs during one restore.
+const MOVES: u32 = 20;
+
 /// How often the meter moves.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -61,29 +64,44 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     })?;
     let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
     let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
-    // No garbage is collected while the lock lives, so no chunk moves.
-    let _reading = store.reading()?;
-    let plan = plan(&store, key, version.manifest, selection)?;
+    // The version is not deleted meanwhile; a collection of garbage may move its chunks.
+    let _hold = store.hold(version.manifest)?;
+    let manifest = manifest(&store, key, version.manifest)?;
+    let plan = || anyhow::Ok(Plan::new(&manifest, store.locations(&manifest)?, selection)?);
     if verb.dry_run {
-        tell_plan(&plan, &verb.to, appliance.json)?;
+        tell_plan(&plan()?, &verb.to, appliance.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut meter = Meter::new(appliance.json);
     let label = format!("{name}@{} to {}", version.version, verb.to.display());
-    let result = restore_local(&store, plan, &verb.to, &mut |shown| meter.show(&label, Some(shown)));
+    let mut moves = 0;
+    let result = loop {
+        let result = restore_local(&store, plan()?, &verb.to, &mut |shown| meter.show(&label, Some(shown)));
+        match &result {
+            Err(error) if moved(error) && moves < MOVES => {
+                moves += 1;
+                store.catch_up()?;
+            }
+            _ => break result,
+        }
+    };
     meter.clear();
     let (restored, took) = result.with_context(|| verb.to.display().to_string())?;
     tell(&label, &restored, took, appliance.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan for a manifest of the library, signature checked.
+/// Whether a collection of garbage moved chunks; what is written stays.
+fn moved(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RestoreError::Fetch(FetchError::Gone(_))))
+}
+
+/// A manifest of the library, signature checked.
 ///
 /// # Errors
-/// The manifest is missing or not signed with `key`, a chunk of it is missing, the image has no such part.
-pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Selection) -> anyhow::Result<Plan> {
-    let manifest: Manifest = store.manifest(manifest)?.verify(manifest, &[key])?;
-    Ok(Plan::new(&manifest, &store.locations(&manifest)?, selection)?)
+/// It is missing or not signed with `key`.
+pub fn manifest(store: &Store, key: ManifestKey, manifest: Digest) -> anyhow::Result<Manifest> {
+    Ok(store.manifest(manifest)?.verify(manifest, &[key])?)
 }
 
 /// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
@@ -92,7 +110,7 @@ pub fn plan(store: &Store, key: ManifestKey, manifest: Digest, selection: Select
 /// The target cannot be used or fails; a chunk is damaged. See `image::restore`.
 pub fn restore_local(
     store: &Store,
-    plan: Plan,
+    plan: Plan<'_>,
     to: &Path,
     show: &mut dyn FnMut(&Shown),
 ) -> anyhow::Result<(Restored, Duration)> {
@@ -145,7 +163,7 @@ fn shown(snapshot: &Snapshot, elapsed: Duration) -> Shown {
     }
 }
 
-fn tell_plan(plan: &Plan, to: &Path, json: bool) -> anyhow::Result<()> {
+fn tell_plan(plan: &Plan<'_>, to: &Path, json: bool) -> anyhow::Result<()> {
     let sum = |spans: &mut dyn Iterator<Item = u64>| spans.sum::<u64>();
     let zero = sum(&mut plan.zero.iter().map(|run| run.span.length));
     let free = sum(&mut plan.free.iter().map(|span| span.length));

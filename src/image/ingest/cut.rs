@@ -1,10 +1,11 @@
 //! Cuts a stream of pieces along the grid: regions from the partition map, cells from the start of each region.
 //!
-//! Owns: waiting for the map, where regions begin and end, what a mixed cell becomes. Must not know: threads, digests.
+//! Owns: waiting for the map, where regions begin and end, what a mixed cell becomes, how many cells are handed on together.
+//! Must not know: threads, digests.
 
 use std::ops::Range;
 
-use crate::image::chunk::{CHUNK, Span};
+use crate::image::chunk::{CHUNK, PIECE, Span};
 use crate::image::ingest::Halt;
 use crate::image::manifest::{PartitionFacts, Region, Run};
 use crate::image::partition::{Layout, Scheme};
@@ -21,7 +22,8 @@ pub(super) fn extent(piece: &Piece<'_>) -> (u64, u64) {
     }
 }
 
-/// A cell, or several alike, of region number `region`.
+/// Neighbouring cells of region number `region` that are alike; of data at most [`PIECE`] bytes, of which only the last
+/// cell of the region may be shorter than [`CHUNK`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Job {
     Data { region: usize, bytes: Vec<u8> },
@@ -123,9 +125,7 @@ impl<L: FnOnce(&[u8]) -> Result<Layout, Halt>> Grid<L> {
     /// The image ends here.
     pub(super) fn finish(self, send: Send<'_>) -> Result<Cutter, Halt> {
         let mut cutter = self.cutter(send)?;
-        if cutter.filled > 0 {
-            send(cutter.take_cell())?;
-        }
+        cutter.end_cell(true, send)?;
         Ok(cutter)
     }
 
@@ -147,9 +147,12 @@ pub(super) struct Cutter {
     region: usize,
     /// Place of the next byte.
     position: u64,
-    /// Bytes of the present cell so far, zeros not written down as long as there are only zeros.
+    /// Data cells that wait for more, then the present cell if it is `mixed`.
+    data: Vec<u8>,
+    /// Bytes of the present cell so far.
     filled: u64,
-    cell: Option<Vec<u8>>,
+    /// Whether they are written down in `data`: not as long as there are only zeros.
+    mixed: bool,
     unallocated: bool,
 }
 
@@ -180,8 +183,9 @@ impl Cutter {
             left_out,
             region: 0,
             position: 0,
+            data: Vec::new(),
             filled: 0,
-            cell: None,
+            mixed: false,
             unallocated: true,
         }
     }
@@ -195,6 +199,7 @@ impl Cutter {
             let whole = self.whole_cells(&piece, length - done, left);
             let step = if whole > 0 {
                 let unallocated = matches!(piece, Piece::Unallocated { .. });
+                self.hand_on(send)?;
                 send(self.blank(unallocated, whole))?;
                 left.min(whole.saturating_mul(CHUNK))
             } else {
@@ -204,8 +209,8 @@ impl Cutter {
                 step
             };
             (done, self.position) = (done + step, self.position + step);
-            if self.filled == CHUNK || (step == left && self.filled > 0) {
-                send(self.take_cell())?;
+            if self.filled == CHUNK || step == left {
+                self.end_cell(step == left, send)?;
             }
             if step == left {
                 self.region += 1;
@@ -237,34 +242,43 @@ impl Cutter {
 
     /// Adds `step` bytes of `piece`, from its byte `from` on, to the present cell.
     fn add(&mut self, piece: &Piece<'_>, from: u64, step: u64) {
-        let filled = (self.filled + step) as usize;
         match piece {
             Piece::Data { bytes, .. } => {
-                let before = self.filled as usize;
-                let cell = self.cell.get_or_insert_with(|| {
-                    let mut cell = Vec::with_capacity(CHUNK as usize);
-                    cell.resize(before, 0);
-                    cell
-                });
-                cell.extend_from_slice(&bytes[from as usize..][..step as usize]);
+                if !std::mem::replace(&mut self.mixed, true) {
+                    if self.data.capacity() == 0 {
+                        self.data.reserve_exact(PIECE as usize);
+                    }
+                    self.data.resize(self.data.len() + self.filled as usize, 0);
+                }
+                self.data.extend_from_slice(&bytes[from as usize..][..step as usize]);
             }
             Piece::Zero { .. } | Piece::Unallocated { .. } => {
                 self.unallocated &= matches!(piece, Piece::Unallocated { .. });
-                if let Some(cell) = &mut self.cell {
-                    cell.resize(filled, 0);
+                if self.mixed {
+                    self.data.resize(self.data.len() + step as usize, 0);
                 }
             }
         }
-        self.filled = filled as u64;
+        self.filled += step;
     }
 
-    fn take_cell(&mut self) -> Job {
+    /// The present cell, if it has begun, is complete; `last` of its region.
+    fn end_cell(&mut self, last: bool, send: Send<'_>) -> Result<(), Halt> {
+        let (filled, mixed) = (std::mem::take(&mut self.filled), std::mem::take(&mut self.mixed));
         let unallocated = std::mem::replace(&mut self.unallocated, true);
-        self.filled = 0;
-        match self.cell.take() {
-            Some(bytes) => Job::Data { region: self.region, bytes },
-            None => self.blank(unallocated, 1),
+        let blank = filled > 0 && !mixed;
+        if blank || last || self.data.len() as u64 >= PIECE {
+            self.hand_on(send)?;
         }
+        if blank { send(self.blank(unallocated, 1)) } else { Ok(()) }
+    }
+
+    /// Hands on the data cells that wait.
+    fn hand_on(&mut self, send: Send<'_>) -> Result<(), Halt> {
+        if self.data.is_empty() {
+            return Ok(());
+        }
+        send(Job::Data { region: self.region, bytes: std::mem::take(&mut self.data) })
     }
 
     /// The regions that the image has, with their cells; and the partitions that it has not, or not whole.

@@ -8,12 +8,14 @@
 
 mod cut;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::Digest as _;
 
-use crate::image::chunk::{CHUNK, Packer, Verified, is_zero};
+use crate::image::chunk::{CHUNK, PIECE, Packed, Packer, Verified, is_zero};
 use crate::image::manifest::{MAX_IMAGE, Manifest, NoImage, PartitionFacts, Region, Run, Sha256};
 use crate::image::partition::{Layout, Scheme};
 use crate::image::source::Piece;
@@ -27,11 +29,11 @@ pub trait Keeper: Sync {
     type Error: Send;
     /// Whether the chunk is kept already: then it is not compressed.
     fn holds(&self, digest: &Digest) -> bool;
-    /// Keeps a chunk of `raw` bytes as `frame`. Called by one thread, in the order of the image.
+    /// Keeps the chunks of a frame. Called by one thread, in the order of the image; from then on [`Keeper::holds`] them.
     ///
     /// # Errors
     /// Whatever ends the import.
-    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), Self::Error>;
+    fn keep(&self, packed: &Packed) -> Result<(), Self::Error>;
 }
 
 /// How far an import is; looked at by others.
@@ -136,17 +138,19 @@ pub fn ingest<S: Send, K: Keeper>(
     workers: usize,
     progress: &Progress,
 ) -> Result<Ingested, IngestError<S, K::Error>> {
+    let claims = Claims::default();
+    let claims = &claims;
     std::thread::scope(|scope| {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for _ in 0..workers.max(1) {
-            // Two chunks before and two behind each worker: enough to keep it busy, and the bound on memory.
+            // Two pieces before and two behind each worker: enough to keep it busy, and the bound on memory.
             let (input, jobs) = sync_channel::<Job>(2);
             let (results, output) = sync_channel(2);
-            scope.spawn(move || work(keeper, &jobs, &results));
+            scope.spawn(move || work(keeper, claims, &jobs, &results));
             inputs.push(input);
             outputs.push(output);
         }
-        let collector = scope.spawn(move || collect(keeper, &outputs, progress));
+        let collector = scope.spawn(move || collect(keeper, claims, &outputs, progress));
         let fed = cut_and_send(feed, layout, inputs, progress);
         let kept = collector.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // An error of the collector is the reason of a halt, so it comes first.
@@ -216,22 +220,59 @@ fn hash(hasher: &mut sha2::Sha256, piece: &Piece<'_>, progress: &Progress) {
     }
 }
 
+/// Chunks that one of the workers packs and that are not kept yet: no other worker packs them too.
+#[derive(Default)]
+struct Claims(Mutex<HashSet<Digest>>);
+
+impl Claims {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        // Every change is one insertion or removal: a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the caller is to pack the chunk. The claim comes before the look at what is held, and is given back after
+    /// the chunk is kept: so whoever gets it late sees that it is held.
+    fn take<K: Keeper>(&self, keeper: &K, digest: Digest) -> bool {
+        if !self.lock().insert(digest) {
+            return false;
+        }
+        let held = keeper.holds(&digest);
+        if held {
+            self.lock().remove(&digest);
+        }
+        !held
+    }
+
+    fn give_back(&self, chunks: &[Digest]) {
+        let mut claimed = self.lock();
+        for chunk in chunks {
+            claimed.remove(chunk);
+        }
+    }
+}
+
 /// What became of a job.
-enum Named {
-    Chunk { region: usize, digest: Digest, raw: u32, frame: Option<Vec<u8>> },
-    Zero { region: usize, cells: u64 },
-    Unallocated { region: usize, cells: u64 },
+#[derive(Default)]
+struct Named {
+    region: usize,
+    runs: Vec<Run>,
+    frames: Vec<Packed>,
 }
 
 /// A worker: names each chunk and compresses those that are new. Ends when either side is gone.
-fn work<K: Keeper>(keeper: &K, jobs: &Receiver<Job>, results: &SyncSender<std::io::Result<Named>>) {
+fn work<K: Keeper>(
+    keeper: &K,
+    claims: &Claims,
+    jobs: &Receiver<Job>,
+    results: &SyncSender<std::io::Result<Named>>,
+) {
     let mut packer = None;
     for job in jobs {
+        let blank = |region, run| Ok(Named { region, runs: vec![run], frames: Vec::new() });
         let named = match job {
-            Job::Zero { region, cells } => Ok(Named::Zero { region, cells }),
-            Job::Unallocated { region, cells } => Ok(Named::Unallocated { region, cells }),
-            Job::Data { region, bytes } if is_zero(&bytes) => Ok(Named::Zero { region, cells: 1 }),
-            Job::Data { region, bytes } => name(keeper, region, bytes, &mut packer),
+            Job::Zero { region, cells } => blank(region, Run::Zero(cells)),
+            Job::Unallocated { region, cells } => blank(region, Run::Unallocated(cells)),
+            Job::Data { region, bytes } => name(keeper, claims, region, &bytes, &mut packer),
         };
         if results.send(named).is_err() {
             break;
@@ -241,22 +282,30 @@ fn work<K: Keeper>(keeper: &K, jobs: &Receiver<Job>, results: &SyncSender<std::i
 
 fn name<K: Keeper>(
     keeper: &K,
+    claims: &Claims,
     region: usize,
-    bytes: Vec<u8>,
+    bytes: &[u8],
     packer: &mut Option<Packer>,
 ) -> std::io::Result<Named> {
-    debug_assert!(bytes.len() as u64 <= CHUNK);
-    let raw = bytes.len() as u32;
-    let chunk = Verified::seal(bytes);
-    let digest = chunk.digest();
-    if keeper.holds(&digest) {
-        return Ok(Named::Chunk { region, digest, raw, frame: None });
-    }
+    debug_assert!(bytes.len() as u64 <= PIECE);
     let packer = match packer {
         Some(packer) => packer,
         none => none.insert(Packer::new()?),
     };
-    Ok(Named::Chunk { region, digest, raw, frame: Some(packer.pack(&chunk)?) })
+    let mut named = Named { region, ..Named::default() };
+    for cell in bytes.chunks(CHUNK as usize) {
+        if is_zero(cell) {
+            append(&mut named.runs, Run::Zero(1));
+            continue;
+        }
+        let chunk = Verified::seal(cell);
+        if claims.take(keeper, chunk.digest()) {
+            named.frames.extend(packer.add(&chunk)?);
+        }
+        append(&mut named.runs, Run::Data(vec![chunk.digest()]));
+    }
+    named.frames.extend(packer.finish()?);
+    Ok(named)
 }
 
 /// What the collector has when all is kept.
@@ -270,30 +319,25 @@ struct Kept {
 /// Keeps chunks in the order of the image: asks the workers in the turn in which they were given work.
 fn collect<S, K: Keeper>(
     keeper: &K,
+    claims: &Claims,
     outputs: &[Receiver<std::io::Result<Named>>],
     progress: &Progress,
 ) -> Result<Kept, IngestError<S, K::Error>> {
     let mut kept = Kept::default();
     for output in outputs.iter().cycle() {
         let Ok(named) = output.recv() else { break };
-        let (region, run) = match named.map_err(IngestError::Compress)? {
-            Named::Zero { region, cells } => (region, Run::Zero(cells)),
-            Named::Unallocated { region, cells } => (region, Run::Unallocated(cells)),
-            Named::Chunk { region, digest, raw, frame } => {
-                // Asked again: the same chunk may have been kept while this one was compressed.
-                if let Some(frame) = frame.filter(|_| !keeper.holds(&digest)) {
-                    keeper.keep(digest, raw, &frame).map_err(IngestError::Keep)?;
-                    kept.chunks += 1;
-                    kept.bytes += frame.len() as u64;
-                    progress.kept.store(kept.bytes, Ordering::Relaxed);
-                }
-                (region, Run::Data(vec![digest]))
-            }
-        };
+        let Named { region, runs, frames } = named.map_err(IngestError::Compress)?;
+        for packed in &frames {
+            keeper.keep(packed).map_err(IngestError::Keep)?;
+            claims.give_back(&packed.chunks);
+            kept.chunks += packed.chunks.len() as u64;
+            kept.bytes += packed.frame.len() as u64;
+            progress.kept.store(kept.bytes, Ordering::Relaxed);
+        }
         if kept.runs.len() <= region {
             kept.runs.resize_with(region + 1, Vec::new);
         }
-        append(&mut kept.runs[region], run);
+        runs.into_iter().for_each(|run| append(&mut kept.runs[region], run));
     }
     Ok(kept)
 }
@@ -315,11 +359,13 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
 
-    const MIB: usize = CHUNK as usize;
+    const MIB: usize = PIECE as usize;
+    const CELLS: u64 = PIECE / CHUNK;
 
     #[derive(Default)]
     struct Shelf {
-        frames: Mutex<HashMap<Digest, Vec<u8>>>,
+        /// Frame and number of each chunk.
+        chunks: Mutex<HashMap<Digest, (Vec<u8>, u32)>>,
         full_at: Option<usize>,
     }
 
@@ -327,15 +373,17 @@ mod tests {
         type Error = &'static str;
 
         fn holds(&self, digest: &Digest) -> bool {
-            self.frames.lock().unwrap().contains_key(digest)
+            self.chunks.lock().unwrap().contains_key(digest)
         }
 
-        fn keep(&self, digest: Digest, _: u32, frame: &[u8]) -> Result<(), &'static str> {
-            let mut frames = self.frames.lock().unwrap();
-            if self.full_at == Some(frames.len()) {
+        fn keep(&self, packed: &Packed) -> Result<(), &'static str> {
+            let mut chunks = self.chunks.lock().unwrap();
+            if self.full_at.is_some_and(|full| chunks.len() >= full) {
                 return Err("full");
             }
-            assert!(frames.insert(digest, frame.to_vec()).is_none(), "kept twice");
+            for (number, chunk) in (0..).zip(&packed.chunks) {
+                assert!(chunks.insert(*chunk, (packed.frame.clone(), number)).is_none(), "kept twice");
+            }
             Ok(())
         }
     }
@@ -381,13 +429,14 @@ mod tests {
 
     fn assemble(ingested: &Ingested, shelf: &Shelf) -> Vec<u8> {
         let mut image = Vec::new();
-        let frames = shelf.frames.lock().unwrap();
+        let chunks = shelf.chunks.lock().unwrap();
         for region in &ingested.regions {
             assert_eq!(region.start, image.len() as u64);
             for (span, run) in region.placed_runs() {
                 match run {
                     Run::Data(digests) => digests.iter().for_each(|digest| {
-                        image.extend(Frame(&frames[digest]).open(*digest).unwrap().bytes());
+                        let (frame, number) = &chunks[digest];
+                        image.extend(Frame(frame).open(*number, *digest).unwrap().bytes());
                     }),
                     _ => image.resize(span.end() as usize, 0),
                 }
@@ -428,10 +477,43 @@ mod tests {
         let image = [noise(1, MIB), noise(2, MIB), noise(1, MIB)].concat();
         let shelf = Shelf::default();
         let ingested = ingest(feed(&image), bare, &shelf, 3, &Progress::default()).unwrap();
-        assert_eq!((ingested.new_chunks, shelf.frames.lock().unwrap().len()), (2, 2));
+        let kept = shelf.chunks.lock().unwrap().len() as u64;
+        assert_eq!((ingested.new_chunks, kept), (2 * CELLS, 2 * CELLS));
         assert!(assemble(&ingested, &shelf) == image);
         let again = ingest(feed(&image), bare, &shelf, 3, &Progress::default()).unwrap();
         assert_eq!((again.new_chunks, again.new_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_chunk_that_several_workers_have_at_the_same_time_is_kept_once() {
+        let image = noise(1, CHUNK as usize).repeat(40 * CELLS as usize);
+        let shelf = Shelf::default();
+        let ingested = ingest(feed(&image), bare, &shelf, 5, &Progress::default()).unwrap();
+        assert_eq!((ingested.new_chunks, shelf.chunks.lock().unwrap().len()), (1, 1));
+        assert!(assemble(&ingested, &shelf) == image);
+    }
+
+    #[test]
+    fn one_changed_byte_makes_one_new_chunk() {
+        let mut image = noise(1, 4 * MIB);
+        let shelf = Shelf::default();
+        ingest(feed(&image), bare, &shelf, 2, &Progress::default()).unwrap();
+        image[2 * MIB + 5] ^= 1;
+        let changed = ingest(feed(&image), bare, &shelf, 2, &Progress::default()).unwrap();
+        assert_eq!(changed.new_chunks, 1);
+    }
+
+    #[test]
+    fn zeros_between_data_are_cells_of_their_own() {
+        let cell = CHUNK as usize;
+        let image = [noise(1, cell), vec![0; 2 * cell], noise(2, cell), vec![0; cell], noise(3, 9)].concat();
+        let whole = |sink: Sink<'_>| sink(Piece::Data { offset: 0, bytes: &image });
+        let shelf = Shelf::default();
+        let ingested = ingest(whole, bare, &shelf, 2, &Progress::default()).unwrap();
+        let kinds: Vec<_> =
+            ingested.regions[0].runs.iter().map(|run| (matches!(run, Run::Data(_)), run.cells())).collect();
+        assert_eq!(kinds, [(true, 1), (false, 2), (true, 1), (false, 1), (true, 1)]);
+        assert!(assemble(&ingested, &shelf) == image);
     }
 
     #[test]

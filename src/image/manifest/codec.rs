@@ -6,25 +6,28 @@
 //!
 //! | field | size |
 //! |---|---|
-//! | `RSMANIF1` | 8 |
+//! | `RSMANIF2` | 8 |
 //! | SHA-256 of the decoded image | 32 |
 //! | scheme: 0 none, 1 GPT, 2 APM, 3 MBR | 1 |
 //! | number of regions | 2 |
 //! | each region: size `u64` (starts follow); optional partition: number `u32`, type, name; optional volume: type, label, size `u64`, optional used `u64`, block `u32`; number of runs `u32` | |
-//! | each run: kind (1 data, 2 zero, 3 unallocated), number of cells `u32`, for data the digests (32 each) | |
+//! | each run: kind (1 data, 2 zero, 3 unallocated), number of cells `u32` (a cell has 64 KiB), for data the digests (32 each) | |
 
 use crate::image::manifest::{Manifest, NoImage, PartitionFacts, Region, Run, Sha256, VolumeFacts};
 use crate::image::partition::Scheme;
 use crate::value::Digest;
 
-const MAGIC: &[u8; 8] = b"RSMANIF1";
+const MAGIC: &[u8; 8] = b"RSMANIF2";
 
 /// Bytes that are no manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadManifest {
     /// Another kind of file, or a version that this program does not know.
-    #[error("no manifest of version 1: it begins with other bytes than RSMANIF1")]
+    #[error("no manifest of version 2: it begins with other bytes than RSMANIF2")]
     Magic,
+    /// Version 1 had cells of another size.
+    #[error("a manifest of version 1, made by an older version of Rootstock: import the image again")]
+    Older,
     /// Ends too early, or goes on after its end.
     #[error("the manifest is cut short or has foreign bytes at byte {at}")]
     Length {
@@ -71,8 +74,10 @@ impl Manifest {
     /// See [`BadManifest`].
     pub fn decode(bytes: &[u8]) -> Result<Manifest, BadManifest> {
         let mut input = Input { bytes, at: 0 };
-        if input.take(8).is_ok_and(|magic| magic != MAGIC) || bytes.len() < 8 {
-            return Err(BadManifest::Magic);
+        match input.take(8) {
+            Ok(magic) if magic == MAGIC => {}
+            Ok(b"RSMANIF1") => return Err(BadManifest::Older),
+            _ => return Err(BadManifest::Magic),
         }
         let source = Sha256(input.array()?);
         let scheme = match input.u8()? {
@@ -229,6 +234,7 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::chunk::CHUNK;
     use proptest::prelude::*;
 
     fn run() -> impl Strategy<Value = Run> {
@@ -249,12 +255,12 @@ mod tests {
             prop::option::of(partition),
             prop::option::of(volume),
             prop::collection::vec(run(), 1..6),
-            1..=1_048_576_u64,
+            1..=CHUNK,
         );
         parts.prop_map(|(partition, volume, mut runs, last)| {
             runs.dedup_by_key(|run| std::mem::discriminant(run));
             let cells: u64 = runs.iter().map(Run::cells).sum();
-            Region { start: 0, size: (cells - 1) * 1_048_576 + last, partition, volume, runs }
+            Region { start: 0, size: (cells - 1) * CHUNK + last, partition, volume, runs }
         })
     }
 
@@ -290,6 +296,12 @@ mod tests {
             let bytes = manifest.encode();
             prop_assert!(Manifest::decode(&bytes[..place.index(bytes.len())]).is_err());
         }
+    }
+
+    #[test]
+    fn a_manifest_of_the_first_version_says_so() {
+        assert_eq!(Manifest::decode(b"RSMANIF1\0\0\0"), Err(BadManifest::Older));
+        assert_eq!(Manifest::decode(b"RSMAN"), Err(BadManifest::Magic));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::image::chunk::{Span, cell_count};
 use crate::image::partition::{PartitionType, Scheme};
 use crate::value::Digest;
 
-/// Largest image: 4 PiB, so that runs count their cells in 32 bits.
-pub const MAX_IMAGE: u64 = 1 << 52;
+/// Largest image: 128 TiB, so that runs count their cells in 32 bits.
+pub const MAX_IMAGE: u64 = 1 << 47;
 /// GPT has up to 128 partitions in practice, each with a gap before it.
 const MAX_REGIONS: usize = 4096;
 
@@ -111,6 +111,15 @@ impl Region {
             Run::Data(digests) => digests.as_slice(),
             Run::Zero(_) | Run::Unallocated(_) => &[],
         })
+    }
+
+    /// Number of chunks in it, doubles counted.
+    pub fn data_cells(&self) -> usize {
+        let count = |run: &Run| match run {
+            Run::Data(digests) => digests.len(),
+            Run::Zero(_) | Run::Unallocated(_) => 0,
+        };
+        self.runs.iter().map(count).sum()
     }
 
     /// Its runs, each with the bytes of the image that it covers.

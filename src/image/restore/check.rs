@@ -2,9 +2,9 @@
 //!
 //! Owns: sharing the work among threads. Must not know: what happens to cells that differ.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::image::restore::stage::{Doubt, Opened, Sound};
+use crate::image::restore::stage::{Opened, Sound};
 use crate::image::restore::{Progress, RestoreError, Scratch, Target, in_parallel};
 
 /// What reading back found.
@@ -21,21 +21,18 @@ pub(super) fn check<'a, T: Target + ?Sized>(
     workers: usize,
     progress: &Progress,
 ) -> Result<Checked<'a, T>, RestoreError> {
-    let found: Vec<AtomicBool> = (0..opened.doubts()).map(|_| AtomicBool::new(false)).collect();
-    in_parallel(workers, found.len(), Scratch::new, |scratch, number| {
+    let findings = Mutex::new(Vec::with_capacity(opened.doubts().len()));
+    in_parallel(workers, opened.doubts().len(), Scratch::new, |scratch, number| {
         if progress.stopped() {
             return Err(RestoreError::Stopped);
         }
-        let doubt = opened.doubt(number);
-        found[number].store(opened.holds(doubt, scratch), Ordering::Relaxed);
-        progress.add_done(match doubt {
-            Doubt::Data(cell) => opened.plan().data[cell as usize].span.length,
-            Doubt::Zero(span) => span.length,
-        });
+        let finding = opened.read(number, scratch);
+        findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+        progress.add_done(opened.bytes_of(opened.doubts()[number]));
         Ok(())
     })?;
-    let settled: Vec<bool> = found.into_iter().map(AtomicBool::into_inner).collect();
-    Ok(match opened.settle(&settled) {
+    let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(match opened.settle(findings) {
         Ok(sound) => Checked::Sound(sound),
         Err(left) => Checked::Differs(left),
     })

@@ -4,9 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::image::chunk::{BadFrame, Frame, Opener, Span, Verified};
+use crate::image::chunk::{BadFrame, Contents, Frame, Opener, Span, Verified};
 use crate::image::manifest::Location;
-use crate::image::plan::{Batch, Plan, Work};
+use crate::image::plan::{Batch, Plan, Want, Work};
 use crate::image::restore::stage::{Doubt, Edge, Opened, pieces};
 use crate::image::restore::{FETCHES, Frames, Place, Progress, RestoreError, Target, in_parallel};
 use crate::value::Digest;
@@ -22,7 +22,6 @@ const FREE_BY_HAND: u64 = 1 << 30;
 struct Worker {
     opener: Opener,
     range: Vec<u8>,
-    spare: Vec<u8>,
 }
 
 /// Writes zeros and chunks. Gives the bytes of free space that keep their old content.
@@ -72,9 +71,9 @@ pub(super) fn rewrite<T: Target + ?Sized, F: Frames + ?Sized>(
     progress: &Progress,
 ) -> Result<(), RestoreError> {
     let mut cells = Vec::new();
-    for number in 0..opened.doubts() {
-        match opened.doubt(number) {
-            Doubt::Data(cell) => cells.push(cell),
+    for doubt in opened.doubts() {
+        match *doubt {
+            Doubt::Data(first, count) => cells.extend(first..first + count),
             Doubt::Zero(span) => opened.write_zeros(span)?,
         }
     }
@@ -89,16 +88,24 @@ pub(super) fn rewrite<T: Target + ?Sized, F: Frames + ?Sized>(
 
 /// The chunks of the edge: fetched before anything is written, so that an image that cannot be had costs nothing.
 pub(super) fn fetch_edge<F: Frames + ?Sized>(
-    plan: &Plan,
+    plan: &Plan<'_>,
     frames: &F,
     progress: &Progress,
 ) -> Result<Edge, RestoreError> {
-    let mut worker = Worker::default();
-    Edge::collect(plan, |cell| {
-        let Some((digest, place)) = cell.chunk else { return Ok(None) };
-        let Some(pack) = plan.packs.get(place.pack as usize) else { return Ok(None) };
-        fetch_one(frames, *pack, place, digest, 1, &mut worker, progress).map(Some)
-    })
+    let mut chunks: Vec<Option<Verified<'static>>> = plan.edge.iter().map(|_| None).collect();
+    let (mut worker, work) = (Worker::default(), plan.edge_work());
+    for batch in &work.batches {
+        open_batch(plan, frames, &work, batch, &mut worker, progress, |wants, contents| {
+            for want in wants {
+                if let Some((digest, _)) = plan.edge[want.cell as usize].chunk {
+                    let chunk = contents.chunk(want.slot.chunk(), digest)?;
+                    chunks[want.cell as usize] = Some(chunk.into_owned());
+                }
+            }
+            Ok(Ok(()))
+        })?;
+    }
+    Edge::collect(plan, chunks)
 }
 
 fn write_batch<T: Target + ?Sized, F: Frames + ?Sized>(
@@ -110,48 +117,71 @@ fn write_batch<T: Target + ?Sized, F: Frames + ?Sized>(
     progress: &Progress,
 ) -> Result<(), RestoreError> {
     let plan = opened.plan();
-    let mut range = std::mem::take(&mut worker.range);
-    range.resize(batch.length as usize, 0);
-    frames.fetch(Place { pack: batch.pack, offset: batch.offset, fresh: false }, &mut range)?;
-    progress.add_fetched(batch.length);
-    for cell in &work.order[batch.cells.clone()] {
-        let wanted = &plan.data[*cell as usize];
-        let from = (wanted.place.offset - batch.offset) as usize;
-        let frame = Frame(&range[from..][..wanted.place.length as usize]);
-        let spare = std::mem::take(&mut worker.spare);
-        let chunk = match worker.opener.open(frame, wanted.digest, spare) {
-            Ok(chunk) => chunk,
-            Err(_) => fetch_one(frames, batch.pack, wanted.place, wanted.digest, 2, worker, progress)?,
-        };
-        for cell in std::iter::once(cell).chain(work.copies.get(cell).into_iter().flatten()) {
-            opened.write(*cell, &chunk)?;
-            progress.add_written(plan.data[*cell as usize].span.length);
+    open_batch(plan, frames, work, batch, worker, progress, |wants, contents| {
+        // A frame that is damaged anywhere is fetched again before any of it is written.
+        for want in wants {
+            contents.chunk(want.slot.chunk(), plan.cell(want.cell).digest)?;
         }
-        worker.spare = chunk.into_buffer();
+        // Neighbours in the frame that are neighbours on the target are written together.
+        let together = |one: &Want, other: &Want| {
+            other.cell == one.cell + 1 && other.slot.chunk() == one.slot.chunk() + 1
+        };
+        for mut wants in wants.chunk_by(together) {
+            while let Some(first) = wants.first() {
+                let (span, digests) = plan.stretch(first.cell, wants.len() as u32);
+                let run = contents.run(first.slot.chunk(), digests)?;
+                if let Err(error) = opened.write(first.cell, run) {
+                    return Ok(Err(error));
+                }
+                progress.add_written(span.length);
+                wants = &wants[digests.len()..];
+            }
+        }
+        Ok(Ok(()))
+    })
+}
+
+/// Fetches a batch and gives each of its frames to `take`. A frame that `take` finds to be damaged is fetched again.
+fn open_batch<F: Frames + ?Sized>(
+    plan: &Plan<'_>,
+    frames: &F,
+    work: &Work,
+    batch: &Batch,
+    worker: &mut Worker,
+    progress: &Progress,
+    mut take: impl FnMut(&[Want], &mut Contents<'_>) -> Result<Result<(), RestoreError>, BadFrame>,
+) -> Result<(), RestoreError> {
+    let Worker { opener, range } = worker;
+    range.resize(batch.length as usize, 0);
+    frames.fetch(Place { pack: batch.pack, offset: batch.offset, fresh: false }, range)?;
+    progress.add_fetched(batch.length);
+    let mut open = |bytes: &[u8], wants: &[Want]| take(wants, &mut opener.open(Frame(bytes))?);
+    for (place, wants) in work.frames(batch, plan.places()) {
+        let from = (place.offset - batch.offset) as usize;
+        match open(&range[from..][..place.length as usize], wants) {
+            Ok(taken) => taken?,
+            Err(_) => fetch_again(frames, batch.pack, place, progress, |bytes| open(bytes, wants))?,
+        }
     }
-    worker.range = range;
     Ok(())
 }
 
-/// Fetches a single frame until it is the chunk `digest`; this is try number `tries`.
-fn fetch_one<F: Frames + ?Sized>(
+/// Fetches a single frame that came damaged until `take` takes it.
+fn fetch_again<F: Frames + ?Sized>(
     frames: &F,
     pack: Digest,
     place: Location,
-    digest: Digest,
-    mut tries: u32,
-    worker: &mut Worker,
     progress: &Progress,
-) -> Result<Verified, RestoreError> {
+    mut take: impl FnMut(&[u8]) -> Result<Result<(), RestoreError>, BadFrame>,
+) -> Result<(), RestoreError> {
     let mut bytes = vec![0; place.length as usize];
+    let mut tries = 2;
     loop {
-        frames.fetch(Place { pack, offset: place.offset, fresh: tries > 1 }, &mut bytes)?;
+        frames.fetch(Place { pack, offset: place.offset, fresh: true }, &mut bytes)?;
         progress.add_fetched(place.length.into());
-        match worker.opener.open(Frame(&bytes), digest, Vec::new()) {
-            Ok(chunk) => return Ok(chunk),
-            Err(source @ (BadFrame::Zstd { .. } | BadFrame::Digest { .. })) if tries >= FETCHES => {
-                return Err(RestoreError::Damaged { tries, source });
-            }
+        match take(&bytes) {
+            Ok(taken) => return taken,
+            Err(source) if tries >= FETCHES => return Err(RestoreError::Damaged { tries, source }),
             Err(_) => tries += 1,
         }
     }

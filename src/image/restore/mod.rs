@@ -21,7 +21,7 @@ mod survey;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::image::chunk::{BadFrame, CHUNK, Span};
+use crate::image::chunk::{BadFrame, PIECE, Span};
 use crate::image::plan::Plan;
 use crate::value::{ByteSize, Digest};
 
@@ -205,7 +205,7 @@ pub enum RestoreError {
 /// # Errors
 /// See [`RestoreError`].
 pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
-    mut plan: Plan,
+    mut plan: Plan<'_>,
     frames: &F,
     target: &T,
     options: Options,
@@ -233,13 +233,13 @@ pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
                 break;
             }
             check::Checked::Differs(differing) if round < ROUNDS => {
-                rewritten += differing.doubts() as u64;
+                rewritten += differing.doubted_cells();
                 fill::rewrite(&differing, frames, options.workers, progress)?;
                 differing.flush()?;
                 opened = differing;
             }
             check::Checked::Differs(differing) => {
-                let (cells, offset) = (differing.doubts() as u64, differing.first_doubt());
+                let (cells, offset) = (differing.doubted_cells(), differing.first_doubt());
                 return Err(RestoreError::Unsound { cells, offset, rounds: ROUNDS });
             }
         }
@@ -248,7 +248,7 @@ pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
     Ok(Restored {
         bytes: plan.size,
         fetched: progress.snapshot().fetched,
-        present: plan.data.iter().filter(|cell| cell.present).count() as u64,
+        present: plan.present_cells(),
         read_back: stage::cells(&plan),
         rewritten,
         unallocated: plan.free.iter().map(|span| span.length).sum(),
@@ -286,7 +286,7 @@ pub(crate) fn in_parallel<S, E: Send>(
     })
 }
 
-/// Memory for one cell that starts on a page, as reading past the cache demands.
+/// Memory for one piece that starts on a page, as reading past the cache demands.
 struct Scratch {
     memory: Vec<u8>,
     start: usize,
@@ -296,7 +296,7 @@ impl Scratch {
     const PAGE: usize = 4096;
 
     fn new() -> Scratch {
-        let memory = vec![0; CHUNK as usize + Scratch::PAGE];
+        let memory = vec![0; PIECE as usize + Scratch::PAGE];
         let start = memory.as_ptr().align_offset(Scratch::PAGE).min(Scratch::PAGE);
         Scratch { memory, start }
     }

@@ -4,7 +4,7 @@
 //! [`Sound`] (made from an [`Opened`] without doubts; writes the edge). Must not know: fetching, threads.
 //! The fields are private to this file: there is no other way from one to the next.
 
-use crate::image::chunk::{CHUNK, Span, Verified, is_zero};
+use crate::image::chunk::{CHUNK, PIECE, Span, Verified, VerifiedRun, is_zero};
 use crate::image::plan::{BACKUP_GPT, EdgeCell, Plan};
 use crate::image::restore::{ROUNDS, RestoreError, Scratch, Target};
 use crate::value::Digest;
@@ -14,7 +14,7 @@ const ZERO_PIECE: u64 = 4 << 20;
 
 /// A target that does not boot, being filled.
 pub(super) struct Opened<'a, T: Target + ?Sized> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     target: &'a T,
     doubts: Vec<Doubt>,
 }
@@ -22,56 +22,65 @@ pub(super) struct Opened<'a, T: Target + ?Sized> {
 /// Part of a target that has not been read back as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// A cell of [`Plan::data`].
-    Data(u32),
+    /// This many neighbouring data cells from this number on.
+    Data(u32, u32),
     /// Zeros.
     Zero(Span),
 }
 
+/// What reading back one doubt left of it. Made by [`Opened::read`] only.
+pub(super) struct Finding {
+    number: usize,
+    left: Vec<Doubt>,
+}
+
 /// The chunks of the edge, fetched before anything is written.
-pub(super) struct Edge(Vec<(Span, Option<Verified>)>);
+pub(super) struct Edge(Vec<(EdgeCell, Option<Verified<'static>>)>);
 
 /// A target of which everything but the edge was read back as it should be.
 pub(super) struct Sound<'a, T: Target + ?Sized>(&'a T);
 
 /// Cells that are read back: chunks, zeros, the edge.
-pub(super) fn cells(plan: &Plan) -> u64 {
+pub(super) fn cells(plan: &Plan<'_>) -> u64 {
     let zero: u64 = plan.zero.iter().map(|run| run.span.length.div_ceil(CHUNK)).sum();
-    plan.data.len() as u64 + zero + plan.edge.len() as u64
+    u64::from(plan.cells()) + zero + plan.edge.len() as u64
 }
 
 impl Edge {
-    /// Pairs the cells of a plan's edge with their chunks, fetched by `chunk`.
+    /// Pairs the cells of a plan's edge with their chunks. None when a chunk is missing or is another.
     pub(super) fn collect(
-        plan: &Plan,
-        mut chunk: impl FnMut(&EdgeCell) -> Result<Option<Verified>, RestoreError>,
+        plan: &Plan<'_>,
+        chunks: Vec<Option<Verified<'static>>>,
     ) -> Result<Edge, RestoreError> {
-        let fetched = plan.edge.iter().map(|cell| {
-            let chunk = chunk(cell)?;
-            if let (Some(chunk), Some((digest, _))) = (&chunk, cell.chunk) {
-                fits(chunk, digest, cell.span)?;
+        let mut edge = Vec::with_capacity(plan.edge.len());
+        for (cell, chunk) in plan.edge.iter().zip(chunks.into_iter().chain(std::iter::repeat_with(|| None))) {
+            if let Some((digest, _)) = cell.chunk {
+                let (got, length) = match &chunk {
+                    Some(chunk) => (Some(chunk.digest()), chunk.bytes().len() as u64),
+                    None => (None, 0),
+                };
+                fits((got.unwrap_or(digest), length), digest, cell.span)?;
             }
-            Ok((cell.span, chunk))
-        });
-        Ok(Edge(fetched.collect::<Result<_, RestoreError>>()?))
+            edge.push((*cell, chunk));
+        }
+        Ok(Edge(edge))
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.0.iter().map(|(span, _)| span.length).sum()
+        self.0.iter().map(|(cell, _)| cell.span.length).sum()
     }
 }
 
-fn fits(chunk: &Verified, digest: Digest, span: Span) -> Result<(), RestoreError> {
-    let got = chunk.bytes().len() as u64;
-    if chunk.digest() == digest && got == span.length {
+fn fits(got: (Digest, u64), digest: Digest, span: Span) -> Result<(), RestoreError> {
+    if got == (digest, span.length) {
         return Ok(());
     }
-    Err(RestoreError::Length { digest, got, offset: span.offset, need: span.length })
+    Err(RestoreError::Length { digest, got: got.1, offset: span.offset, need: span.length })
 }
 
 impl<'a, T: Target + ?Sized> Opened<'a, T> {
     /// Clears what could boot: head, backup GPT of the image's size and of the target's.
-    pub(super) fn begin(plan: &'a Plan, target: &'a T) -> Result<Opened<'a, T>, RestoreError> {
+    pub(super) fn begin(plan: &'a Plan<'a>, target: &'a T) -> Result<Opened<'a, T>, RestoreError> {
         let cleared = |span: Span| {
             let zeros = vec![0; span.length as usize];
             let write = |source| RestoreError::Write { offset: span.offset, source };
@@ -87,38 +96,60 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
         }
         target.flush().map_err(RestoreError::Flush)?;
         let zeros = plan.zero.iter().flat_map(|run| pieces(run.span, ZERO_PIECE)).map(Doubt::Zero);
-        let doubts = (0..plan.data.len() as u32).map(Doubt::Data).chain(zeros).collect();
+        let data = plan.pieces().map(|cells| Doubt::Data(cells.start, cells.len() as u32));
+        let doubts = data.chain(zeros).collect();
         Ok(Opened { plan, target, doubts })
     }
 
-    pub(super) fn plan(&self) -> &'a Plan {
+    pub(super) fn plan(&self) -> &'a Plan<'a> {
         self.plan
     }
 
     /// What has not been read back yet.
-    pub(super) fn doubt(&self, number: usize) -> Doubt {
-        self.doubts[number]
+    pub(super) fn doubts(&self) -> &[Doubt] {
+        &self.doubts
     }
 
-    pub(super) fn doubts(&self) -> usize {
-        self.doubts.len()
+    /// Bytes of a doubt.
+    pub(super) fn bytes_of(&self, doubt: Doubt) -> u64 {
+        self.span_of(doubt).length
+    }
+
+    fn span_of(&self, doubt: Doubt) -> Span {
+        match doubt {
+            Doubt::Data(first, count) => self.plan.stretch(first, count).0,
+            Doubt::Zero(span) => span,
+        }
+    }
+
+    /// Cells in doubt.
+    pub(super) fn doubted_cells(&self) -> u64 {
+        let cells = |doubt: &Doubt| match *doubt {
+            Doubt::Data(_, count) => count.into(),
+            Doubt::Zero(span) => span.length.div_ceil(CHUNK),
+        };
+        self.doubts.iter().map(cells).sum()
     }
 
     /// Where the first doubt is.
     pub(super) fn first_doubt(&self) -> u64 {
-        let start = |doubt: &Doubt| match *doubt {
-            Doubt::Data(cell) => self.plan.data[cell as usize].span.offset,
-            Doubt::Zero(span) => span.offset,
-        };
-        self.doubts.iter().map(start).min().unwrap_or(0)
+        self.doubts.iter().map(|doubt| self.span_of(*doubt).offset).min().unwrap_or(0)
     }
 
-    /// Writes a chunk to one of its cells.
-    pub(super) fn write(&self, cell: u32, chunk: &Verified) -> Result<(), RestoreError> {
-        let cell = &self.plan.data[cell as usize];
-        fits(chunk, cell.digest, cell.span)?;
-        let offset = cell.span.offset;
-        self.target.write_at(offset, chunk.bytes()).map_err(|source| RestoreError::Write { offset, source })
+    /// Writes neighbouring chunks to the cells from number `first` on, if these are what they must hold.
+    pub(super) fn write(&self, first: u32, chunks: VerifiedRun<'_>) -> Result<(), RestoreError> {
+        let count = chunks.chunks().count();
+        let (span, digests) = self.plan.stretch(first, count as u32);
+        let cells = span.cells().zip(digests);
+        for ((cell, digest), (name, bytes)) in cells.zip(chunks.chunks()) {
+            fits((name, bytes.len() as u64), *digest, cell)?;
+        }
+        let (offset, got) = (span.offset, chunks.bytes().len() as u64);
+        if digests.len() != count || got != span.length {
+            let digest = self.plan.cell(first).digest;
+            return Err(RestoreError::Length { digest, got, offset, need: span.length });
+        }
+        self.target.write_at(offset, chunks.bytes()).map_err(|source| RestoreError::Write { offset, source })
     }
 
     /// Makes a stretch that the plan knows as zeros, or as free, read as zeros.
@@ -128,8 +159,8 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
 
     /// Writes zeros byte by byte, where [`Target::zero`] did not keep its word.
     pub(super) fn write_zeros(&self, span: Span) -> Result<(), RestoreError> {
-        let zeros = vec![0; CHUNK as usize];
-        pieces(span, CHUNK).try_for_each(|piece| {
+        let zeros = vec![0; PIECE as usize];
+        pieces(span, PIECE).try_for_each(|piece| {
             self.target
                 .write_at(piece.offset, &zeros[..piece.length as usize])
                 .map_err(|source| RestoreError::Write { offset: piece.offset, source })
@@ -145,22 +176,42 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
         self.target.flush().map_err(RestoreError::Flush)
     }
 
-    /// Reads one doubt back. True when the medium holds what it should; a sector that cannot be read does not.
-    pub(super) fn holds(&self, doubt: Doubt, scratch: &mut Scratch) -> bool {
-        match doubt {
-            Doubt::Data(cell) => {
-                let cell = &self.plan.data[cell as usize];
-                holds_chunk(self.target, cell.span, cell.digest, scratch)
+    /// Reads doubt number `number` back: what the medium does not hold as it should stays in doubt, cell by cell; so does a
+    /// sector that cannot be read.
+    pub(super) fn read(&self, number: usize, scratch: &mut Scratch) -> Finding {
+        let mut left = Vec::new();
+        match self.doubts[number] {
+            Doubt::Data(first, count) => {
+                let (span, digests) = self.plan.stretch(first, count);
+                compare(self.target, span, digests, scratch, |at, holds| {
+                    if !holds {
+                        left.push(Doubt::Data(first + at as u32, 1));
+                    }
+                });
             }
-            Doubt::Zero(span) => pieces(span, CHUNK).all(|piece| holds_zeros(self.target, piece, scratch)),
+            Doubt::Zero(span) => {
+                if !pieces(span, PIECE).all(|piece| holds_zeros(self.target, piece, scratch)) {
+                    let cells = pieces(span, CHUNK);
+                    let wrong = cells.filter(|cell| !holds_zeros(self.target, *cell, scratch));
+                    left.extend(wrong.map(Doubt::Zero));
+                }
+            }
         }
+        Finding { number, left }
     }
 
-    /// Keeps the doubts that `settled` (one entry a doubt, by number) does not take away. Without doubts the
-    /// target is sound.
-    pub(super) fn settle(mut self, settled: &[bool]) -> Result<Sound<'a, T>, Opened<'a, T>> {
-        let mut settled = settled.iter();
-        self.doubts.retain(|_| !settled.next().copied().unwrap_or(false));
+    /// Keeps the doubts that `findings` do not take away. Without doubts the target is sound.
+    pub(super) fn settle(mut self, findings: Vec<Finding>) -> Result<Sound<'a, T>, Opened<'a, T>> {
+        let mut read = vec![false; self.doubts.len()];
+        let mut left = Vec::new();
+        for finding in findings {
+            if !std::mem::replace(&mut read[finding.number], true) {
+                left.extend(finding.left);
+            }
+        }
+        let unread = self.doubts.iter().zip(read).filter(|(_, read)| !read).map(|(doubt, _)| *doubt);
+        left.extend(unread);
+        self.doubts = left;
         if self.doubts.is_empty() { Ok(Sound(self.target)) } else { Err(self) }
     }
 }
@@ -169,38 +220,43 @@ impl<T: Target + ?Sized> Sound<'_, T> {
     /// The target becomes bootable here and nowhere else. Gives the number of cells that had to be written again.
     pub(super) fn close(self, edge: &Edge) -> Result<u64, RestoreError> {
         let mut rewritten = 0;
-        // One cell after the other, each durable before the next: whatever interrupts this, the first sectors of
+        // One step after the other, each durable before the next: whatever interrupts this, the first sectors of
         // the target, which come last, never stand above anything that is missing.
-        for (span, chunk) in &edge.0 {
-            rewritten += self.write_edge(*span, chunk.as_ref()).inspect_err(|_| self.clear_again(edge))?;
+        for step in edge.0.chunk_by(|(one, _), (other, _)| one.step == other.step) {
+            rewritten += self.write_step(step).inspect_err(|_| self.clear_again(edge))?;
         }
         Ok(rewritten)
     }
 
-    fn write_edge(&self, span: Span, chunk: Option<&Verified>) -> Result<u64, RestoreError> {
-        let zeros = vec![0; if chunk.is_some() { 0 } else { span.length as usize }];
-        let bytes = chunk.map_or(&zeros[..], Verified::bytes);
+    fn write_step(&self, step: &[(EdgeCell, Option<Verified<'_>>)]) -> Result<u64, RestoreError> {
+        let zeros = [0; CHUNK as usize];
         let mut scratch = Scratch::new();
+        let (mut left, mut rewritten): (Vec<_>, _) = (step.iter().collect(), 0);
         for round in 0..ROUNDS {
-            let failed = |source| RestoreError::Write { offset: span.offset, source };
-            self.0.write_at(span.offset, bytes).map_err(failed)?;
+            for (cell, chunk) in &left {
+                let failed = |source| RestoreError::Write { offset: cell.span.offset, source };
+                let bytes = chunk.as_ref().map_or(&zeros[..cell.span.length as usize], Verified::bytes);
+                self.0.write_at(cell.span.offset, bytes).map_err(failed)?;
+            }
             self.0.flush().map_err(RestoreError::Flush)?;
-            let holds = match chunk {
-                Some(chunk) => holds_chunk(self.0, span, chunk.digest(), &mut scratch),
-                None => holds_zeros(self.0, span, &mut scratch),
-            };
-            if holds {
-                return Ok(round.into());
+            rewritten += if round > 0 { left.len() as u64 } else { 0 };
+            left.retain(|(cell, chunk)| match chunk {
+                Some(chunk) => !holds_chunk(self.0, cell.span, chunk.digest(), &mut scratch),
+                None => !holds_zeros(self.0, cell.span, &mut scratch),
+            });
+            if left.is_empty() {
+                return Ok(rewritten);
             }
         }
-        Err(RestoreError::Unsound { cells: 1, offset: span.offset, rounds: ROUNDS })
+        let offset = left.iter().map(|(cell, _)| cell.span.offset).min().unwrap_or(0);
+        Err(RestoreError::Unsound { cells: left.len() as u64, offset, rounds: ROUNDS })
     }
 
     /// A head that does not read back is no head. The medium is faulty and this may fail too; the error that is
     /// reported is the one that led here.
     fn clear_again(&self, edge: &Edge) {
-        for (span, _) in edge.0.iter().rev() {
-            drop(self.0.write_at(span.offset, &vec![0; span.length as usize]));
+        for (cell, _) in edge.0.iter().rev() {
+            drop(self.0.write_at(cell.span.offset, &vec![0; cell.span.length as usize]));
         }
         drop(self.0.flush());
     }
@@ -213,12 +269,28 @@ pub(super) fn pieces(span: Span, length: u64) -> impl Iterator<Item = Span> {
         .map(move |offset| Span { offset, length: length.min(span.end() - offset) })
 }
 
-pub(super) fn holds_chunk<T: Target + ?Sized>(
+/// Reads neighbouring cells and tells of each whether it holds its chunk.
+pub(super) fn compare<T: Target + ?Sized>(
     target: &T,
     span: Span,
-    digest: Digest,
+    digests: &[Digest],
     scratch: &mut Scratch,
-) -> bool {
+    mut tell: impl FnMut(usize, bool),
+) {
+    let bytes = scratch.of(span.length);
+    if target.read_back(span.offset, bytes).is_ok() {
+        for (at, (bytes, digest)) in bytes.chunks(CHUNK as usize).zip(digests).enumerate() {
+            tell(at, Digest::of(bytes) == *digest);
+        }
+        return;
+    }
+    // One bad sector does not speak for its neighbours.
+    for (at, (cell, digest)) in span.cells().zip(digests).enumerate() {
+        tell(at, holds_chunk(target, cell, *digest, scratch));
+    }
+}
+
+fn holds_chunk<T: Target + ?Sized>(target: &T, span: Span, digest: Digest, scratch: &mut Scratch) -> bool {
     let bytes = scratch.of(span.length);
     target.read_back(span.offset, bytes).is_ok() && Digest::of(bytes) == digest
 }

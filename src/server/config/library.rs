@@ -6,8 +6,12 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::rule::within;
+use super::upstream::{Upstream, UpstreamFragment};
 use crate::api::admin::Retention;
 use crate::value::ByteSize;
+
+/// Garbage is worth a collection from here on, in percent.
+const COLLECT: u32 = 25;
 
 /// `[library]` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,10 +25,14 @@ pub struct LibraryFragment {
     pub keep_versions: Option<u32>,
     /// Versions younger than so many days are kept.
     pub keep_days: Option<u32>,
+    /// Percent of the library that may be garbage before it is collected by itself.
+    pub collect: Option<u32>,
+    /// Another appliance that lost chunks are fetched from.
+    pub upstream: Option<UpstreamFragment>,
 }
 
 /// `[library]` in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Library {
     /// Threads that an import uses; none: one a core.
     pub workers: Option<usize>,
@@ -32,6 +40,10 @@ pub struct Library {
     pub keep_free: u64,
     /// Which versions are kept of images that have no rules of their own.
     pub retention: Retention,
+    /// Percent of the library that may be garbage before it is collected by itself; 100: never.
+    pub collect: u32,
+    /// Another appliance that lost chunks are fetched from.
+    pub upstream: Option<Upstream>,
 }
 
 impl LibraryFragment {
@@ -42,6 +54,8 @@ impl LibraryFragment {
             keep_free: self.keep_free.or(earlier.keep_free),
             keep_versions: self.keep_versions.or(earlier.keep_versions),
             keep_days: self.keep_days.or(earlier.keep_days),
+            collect: self.collect.or(earlier.collect),
+            upstream: self.upstream.or(earlier.upstream),
         }
     }
 
@@ -62,7 +76,10 @@ impl LibraryFragment {
             keep_versions: self.keep_versions.map(versions).transpose()?,
             keep_days: self.keep_days.map(days).transpose()?,
         };
-        Ok(Library { workers: workers.map(|n| n as usize), keep_free, retention })
+        let percent = |n| within("library.collect", n, 1, 100, "1 to 100 percent; 100 is never");
+        let collect = self.collect.map_or(Ok(COLLECT), percent)?;
+        let upstream = self.upstream.map(UpstreamFragment::validate).transpose()?;
+        Ok(Library { workers: workers.map(|n| n as usize), keep_free, retention, collect, upstream })
     }
 }
 
@@ -79,8 +96,13 @@ impl fmt::Display for Library {
             None => writeln!(f, "# keep-versions: old versions are not deleted for their number")?,
         }
         match self.retention.keep_days {
-            Some(days) => writeln!(f, "keep-days = {days}"),
-            None => writeln!(f, "# keep-days: old versions are not deleted for their age"),
+            Some(days) => writeln!(f, "keep-days = {days}")?,
+            None => writeln!(f, "# keep-days: old versions are not deleted for their age")?,
+        }
+        writeln!(f, "collect = {}", self.collect)?;
+        match &self.upstream {
+            Some(upstream) => write!(f, "{upstream}"),
+            None => writeln!(f, "# [library.upstream]: lost chunks are not fetched from another appliance"),
         }
     }
 }

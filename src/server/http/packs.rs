@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -18,12 +19,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::auth::RunToken;
 use super::error::Refusal;
 use super::extract::Path;
 use crate::server::app::App;
+use crate::server::library::LookupError;
+use crate::store::ManifestError;
 use crate::value::Digest;
 
 /// Bytes in one piece: large, so that a system call and a TLS write carry much.
@@ -39,18 +43,26 @@ pub async fn manifest(
     State(app): State<App>,
     token: RunToken,
     Path(digest): Path<Digest>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     may_read(&app, token, digest).await?;
+    stored_manifest(State(app), Path(digest), headers).await
+}
+
+/// Any signed manifest, for administrators and for appliances that fetch what they lost.
+pub async fn stored_manifest(
+    State(app): State<App>,
+    Path(digest): Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let path = app.library.store().manifest_path(&digest);
-    let bytes = spawn_blocking(move || std::fs::read(path)).await.map_err(|error| Refusal::fault(&error))?;
-    let bytes = bytes.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::absent(
+    let (file, size) = open(path).await?.ok_or_else(|| {
+        Refusal::absent(
             format!("manifest {digest} is not in the library"),
             "import the image again, then start a new run",
-        ),
-        _ => Refusal::fault(&error),
+        )
     })?;
-    Ok(([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, FOREVER)], bytes).into_response())
+    Ok(answer(file, size, &digest.to_string(), &headers))
 }
 
 /// Where the chunks of a manifest lie now. Changes when garbage is collected: asked again when a pack is gone.
@@ -60,10 +72,25 @@ pub async fn locations(
     Path(digest): Path<Digest>,
 ) -> Result<Response, Refusal> {
     may_read(&app, token, digest).await?;
+    stored_locations(State(app), Path(digest)).await
+}
+
+/// Where the chunks of any manifest lie now.
+pub async fn stored_locations(
+    State(app): State<App>,
+    Path(digest): Path<Digest>,
+) -> Result<Response, Refusal> {
+    // A large manifest takes memory while it is read; a room of Macs asks at the same time.
+    static TURNS: Semaphore = Semaphore::const_new(2);
+    let _turn = TURNS.acquire().await.map_err(|error| Refusal::fault(&error))?;
     let library = app.library.clone();
     let table =
         spawn_blocking(move || library.locations(digest)).await.map_err(|error| Refusal::fault(&error))?;
-    let table = table.map_err(|error| Refusal::fault(&error))?.encode();
+    let table = table.map_err(|error| match error {
+        LookupError::Manifest(ManifestError::Missing(_)) => Refusal::absent(error.to_string(), ""),
+        error => Refusal::fault(&error),
+    })?;
+    let table = table.encode();
     Ok(([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, "no-store")], table).into_response())
 }
 
@@ -71,24 +98,40 @@ pub async fn locations(
 pub async fn pack(
     State(app): State<App>,
     _token: RunToken,
+    path: Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    stored_pack(State(app), path, headers).await
+}
+
+/// Bytes of a pack, for administrators.
+pub async fn stored_pack(
+    State(app): State<App>,
     Path(digest): Path<Digest>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let path = app.library.store().pack_path(&digest);
+    let (file, size) = open(path).await?.ok_or_else(|| {
+        Refusal::absent(
+            format!("pack {digest} is not in the library any more"),
+            "ask for the manifest's locations again",
+        )
+    })?;
+    Ok(answer(file, size, &digest.to_string(), &headers))
+}
+
+/// Opens a file; none when it is not there.
+async fn open(path: PathBuf) -> Result<Option<(File, u64)>, Refusal> {
     let opened = spawn_blocking(move || {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
         Ok::<_, io::Error>((file, size))
     });
-    let (file, size) =
-        opened.await.map_err(|error| Refusal::fault(&error))?.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Refusal::absent(
-                format!("pack {digest} is not in the library any more"),
-                "ask for the manifest's locations again",
-            ),
-            _ => Refusal::fault(&error),
-        })?;
-    Ok(answer(file, size, &digest.to_string(), &headers))
+    match opened.await.map_err(|error| Refusal::fault(&error))? {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Refusal::fault(&error)),
+    }
 }
 
 async fn may_read(app: &App, token: RunToken, manifest: Digest) -> Result<(), Refusal> {
@@ -152,7 +195,7 @@ fn answer(file: File, size: u64, name: &str, headers: &HeaderMap) -> Response {
         Asked::Nothing => {
             let refusal = Refusal::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
-                format!("pack {name} has {size} bytes, the range begins after them"),
+                format!("{name} has {size} bytes, the range begins after them"),
                 "ask for the manifest's locations again",
             );
             return ([(CONTENT_RANGE, format!("bytes */{size}"))], refusal).into_response();

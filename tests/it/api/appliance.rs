@@ -318,11 +318,12 @@ impl Work<'_> {
 
     /// Fetches every chunk by range: they are what the manifest names.
     pub fn check_chunks(&self, image: &Manifest, locations: &Locations) {
-        for (digest, place) in image.digests().zip(locations.entries()) {
+        for (digest, slot) in image.digests().zip(locations.cells()) {
+            let place = locations.frames()[slot.frame() as usize];
             let pack = locations.packs()[place.pack as usize];
             let range = place.offset..place.offset + u64::from(place.length);
             let frame = self.client().bytes(&format!("/runner/v1/packs/{pack}"), range).unwrap();
-            Frame(&frame).open(*digest).unwrap();
+            Frame(&frame).open(slot.chunk(), *digest).unwrap();
         }
     }
 

@@ -17,7 +17,7 @@ fn an_image_is_imported_once_shown_verified_and_its_second_version_adds_nothing(
     let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
     let [newest, oldest] = image.versions.as_slice() else { panic!("{image:?}") };
     assert_eq!((newest.version, newest.added, oldest.version), (2, 0, 1));
-    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 6, "mbr"));
+    assert_eq!((newest.size, newest.chunks, newest.partition_scheme.as_str()), (6 << 20, 81, "mbr"));
     assert!(newest.partitions[0].main && newest.partitions[0].size == 5 << 20, "{newest:?}");
     let job = appliance.admin().post("/api/v1/images/lab/verify", &admin::VerifyImage { version: Some(1) });
     let verified = appliance.ended(job.unwrap());
@@ -125,20 +125,21 @@ fn a_collection_in_the_middle_of_a_run_moves_its_chunks_and_the_run_finds_them_a
 }
 
 #[test]
-fn a_collection_waits_for_nobody_who_reads_the_library_and_says_so() {
+fn a_version_that_another_process_reads_is_not_deleted_and_a_collection_does_not_wait_for_it() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.import("lab", &image_file(&folder, 2 << 20));
-    appliance.admin().delete("/api/v1/images/lab/versions/1").unwrap();
+    let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
+    let manifest = image.versions[0].manifest;
     let store = rootstock::store::Store::open_to_read(&appliance.data.join("store")).unwrap();
-    let reading = store.reading().unwrap();
-    let collect = || appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap()).state;
-    match collect() {
-        JobState::Failed { error, next_step } => {
-            assert!(error.contains("nothing was removed") && next_step.contains("restore"), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
-    drop(reading);
-    assert!(matches!(collect(), JobState::Done { .. }));
+    let hold = store.hold(manifest).unwrap();
+    let (status, problem) = refused(appliance.admin().delete("/api/v1/images/lab/versions/1"));
+    assert!(status == 409 && problem.error.contains("a restore or an export on this machine"), "{problem:?}");
+    let job = appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    drop(hold);
+    appliance.admin().delete("/api/v1/images/lab/versions/1").unwrap();
+    let job = appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    assert!(store.hold(manifest).is_err());
 }

@@ -3,6 +3,7 @@
 pub mod appliance;
 mod binding;
 mod bounds;
+mod check;
 mod cli;
 mod daemon;
 mod library;

@@ -1,18 +1,21 @@
 //! The store on a real disk: what is acknowledged stays, what is not leaves nothing.
 
+mod beside;
+mod check;
 mod kill;
 mod library;
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
-use rootstock::image::chunk::CHUNK;
+use rootstock::image::chunk::{CHUNK, FRAME_CHUNKS, Packed};
 use rootstock::image::ingest::{Halt, Keeper, Progress, Sink, ingest};
 use rootstock::image::manifest::{Manifest, Signer};
 use rootstock::image::partition::{Layout, Scheme};
 use rootstock::image::source::Piece;
-use rootstock::store::{GetError, Import, Store, StoreError};
+use rootstock::store::{GetError, Import, Store, StoreError, StoredImage};
 use rootstock::value::Digest;
 use tempfile::TempDir;
 
@@ -82,7 +85,9 @@ fn all_well(store: &Store, manifest: &Manifest) -> bool {
     store.verify(manifest, 2, &AtomicU64::new(0)).damage.is_empty()
 }
 
-const MIB: usize = CHUNK as usize;
+const MIB: usize = 1 << 20;
+/// Chunks in a MiB.
+const CHUNKS: u64 = MIB as u64 / CHUNK;
 
 #[test]
 fn an_image_is_there_after_the_store_was_closed_and_opened_again() {
@@ -143,9 +148,15 @@ fn a_flipped_byte_in_a_pack_is_named_and_the_next_import_repairs_it() {
     fs::write(&pack, bytes).unwrap();
 
     let damage = store.verify(&manifest, 2, &AtomicU64::new(0)).damage;
-    let [damage] = &damage[..] else { panic!("{damage:?}") };
-    assert_eq!(Some(&damage.chunk), manifest.digests().nth(1));
-    assert!(matches!(damage.error, GetError::Damaged { .. }), "{}", damage.error);
+    // The frame no longer decompresses, or one of its chunks is another.
+    assert!((1..=FRAME_CHUNKS as usize).contains(&damage.len()), "{damage:?}");
+    let middle = (CHUNKS + CHUNKS / 2) as usize;
+    let near: Vec<_> =
+        manifest.digests().skip(middle - FRAME_CHUNKS as usize).take(2 * FRAME_CHUNKS as usize).collect();
+    for damage in damage {
+        assert!(near.contains(&&damage.chunk), "{damage:?}");
+        assert!(matches!(damage.error, GetError::Damaged { .. }), "{}", damage.error);
+    }
 
     let again = import(&store, &image, bare()).unwrap().1;
     assert!(all_well(&store, &again));
@@ -175,20 +186,34 @@ fn a_second_process_may_read_but_not_write() {
 }
 
 #[test]
-fn a_collection_waits_for_imports_and_readers_and_they_for_it() {
+fn a_held_manifest_is_not_removed_whoever_holds_it() {
     let (folder, store) = open();
+    let (digest, manifest) = import(&store, &noise(1, MIB), bare()).unwrap();
     let other = Store::open_to_read(folder.path()).unwrap();
-    let running = store.import().unwrap();
-    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
-    drop(running);
-    let reading = other.reading().unwrap();
-    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
-    drop(reading);
-    let collection = store.collection().unwrap();
-    assert!(matches!(store.import(), Err(StoreError::Busy(_))));
-    assert!(matches!(other.reading(), Err(StoreError::Busy(_))));
-    drop(collection);
-    assert!(store.import().is_ok());
+    let hold = other.hold(digest).unwrap();
+    assert!(store.is_held(&digest));
+    assert!(matches!(store.remove_manifest(digest), Err(StoreError::Held(_))));
+    store.collection().unwrap().run().unwrap();
+    assert!(all_well(&other, &manifest));
+    drop(hold);
+    assert!(!store.is_held(&digest) && store.remove_manifest(digest).unwrap());
+    assert!(other.hold(digest).is_err() && !store.remove_manifest(digest).unwrap());
+}
+
+#[test]
+fn a_manifest_is_not_swept_before_its_use_is_written_down_and_a_sweep_has_seen_that() {
+    let (_folder, store) = open();
+    let (digest, _) = import(&store, &noise(1, MIB), bare()).unwrap();
+    store.begin_sweep();
+    assert!(!store.remove_stale_manifest(digest).unwrap(), "nobody said what it is for");
+    store.recorded(&digest);
+    assert!(!store.remove_stale_manifest(digest).unwrap(), "said after this sweep began");
+    store.begin_sweep();
+    let (again, _) = import(&store, &noise(1, MIB), bare()).unwrap();
+    assert!(again == digest && !store.remove_stale_manifest(digest).unwrap(), "made again");
+    store.recorded(&digest);
+    store.begin_sweep();
+    assert!(store.remove_stale_manifest(digest).unwrap());
 }
 
 #[test]
@@ -208,11 +233,58 @@ fn a_collection_gives_back_what_no_manifest_names_and_nothing_else() {
     let before = store.usage();
     let collected = store.collection().unwrap().run().unwrap();
     assert_eq!(collected.packs, 2);
-    assert!(collected.bytes > 9 * CHUNK, "{collected:?}");
+    assert!(collected.bytes > 9 * MIB as u64, "{collected:?}");
     assert_eq!(store.usage().bytes, before.bytes - collected.bytes);
-    assert_eq!(store.usage().chunks, 3);
+    assert_eq!(store.usage().chunks, 3 * CHUNKS);
     for store in [&store, &Store::open_to_read(folder.path()).unwrap()] {
         assert!(all_well(store, &kept) && all_well(store, &part));
+    }
+}
+
+/// One chunk of each frame lives: they are packed together again, and none of the others is left.
+#[test]
+fn a_collection_packs_the_living_chunks_of_half_dead_frames_together() {
+    let (folder, store) = open();
+    let image = noise(1, 4 * MIB + 777);
+    let (gone, whole) = import(&store, &image, bare()).unwrap();
+    let (chunk, frame) = (CHUNK as usize, (CHUNK * FRAME_CHUNKS) as usize);
+    let few: Vec<u8> =
+        image.chunks(frame).flat_map(|frame| &frame[..chunk.min(frame.len())]).copied().collect();
+    let (_, kept) = import(&store, &few, bare()).unwrap();
+    assert!(store.usage().chunks == whole.digests().count() as u64, "nothing was stored twice");
+    store.remove_manifest(gone).unwrap();
+    assert_eq!(store.collection().unwrap().plan().unwrap().rewrite.len(), 1);
+    store.collection().unwrap().run().unwrap();
+    assert_eq!(store.usage().chunks, kept.digests().count() as u64);
+    let frames = store.locations(&kept).unwrap().frames().len() as u64;
+    assert_eq!(frames, store.usage().chunks.div_ceil(FRAME_CHUNKS));
+    for store in [&store, &Store::open_to_read(folder.path()).unwrap()] {
+        assert!(all_well(store, &kept));
+    }
+}
+
+#[test]
+fn a_store_of_the_first_version_is_refused_with_what_to_do() {
+    let (folder, store) = open();
+    drop(store);
+    let old = [b"RSPACK01".as_slice(), &[0; 90], b"RSPKEND1"].concat();
+    fs::write(folder.path().join(format!("packs/{}.pack", Digest::of(&old))), old).unwrap();
+    let error = Store::open(folder.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Older(_)), "{error:?}");
+    assert!(error.to_string().contains("older version") && error.to_string().contains("import"), "{error}");
+}
+
+#[test]
+fn a_stored_image_reads_as_the_image_wherever_one_looks() {
+    let (_folder, store) = open();
+    let image = [noise(1, MIB + 5), vec![0; 2 * MIB], noise(2, 3 * MIB)].concat();
+    let (_, manifest) = import(&store, &image, bare()).unwrap();
+    let mut reader = StoredImage::new(&store, manifest.regions());
+    for at in [0, MIB * 3 + 1, 70_000, MIB - 3, image.len() - 9, 5 * MIB, 65_535] {
+        let mut bytes = vec![0; 300_000.min(image.len() - at)];
+        reader.seek(SeekFrom::Start(at as u64)).unwrap();
+        reader.read_exact(&mut bytes).unwrap();
+        assert!(bytes == image[at..at + bytes.len()], "at {at}");
     }
 }
 
@@ -225,7 +297,7 @@ fn garbage_is_not_collected_when_a_manifest_cannot_be_read() {
     assert!(all_well(&store, &manifest));
 }
 
-/// A keeper that tells after each chunk.
+/// A keeper that tells after each frame.
 pub struct Telling<'a, F: Fn() + Sync>(pub &'a Import<'a>, pub F);
 
 impl<F: Fn() + Sync> Keeper for Telling<'_, F> {
@@ -235,8 +307,8 @@ impl<F: Fn() + Sync> Keeper for Telling<'_, F> {
         self.0.holds(digest)
     }
 
-    fn keep(&self, digest: Digest, raw: u32, frame: &[u8]) -> Result<(), StoreError> {
-        self.0.keep(digest, raw, frame)?;
+    fn keep(&self, packed: &Packed) -> Result<(), StoreError> {
+        self.0.keep(packed)?;
         self.1();
         Ok(())
     }
