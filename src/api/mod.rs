@@ -2,13 +2,14 @@
 //!
 //! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`)
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
-//! * [`timeline`]: what one client did, from DISCOVER to the receipt
+//! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
 pub mod admin;
+pub mod capture;
 pub mod conclusion;
 pub mod dnssd;
 pub mod runner;

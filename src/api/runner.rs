@@ -6,6 +6,7 @@
 //! | `POST /runner/v1/runs` (session token) | [`StartRun`] | [`RunTicket`] |
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
+//! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
@@ -17,6 +18,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 use crate::value::{Digest, MacAddr, Model, Secret, Serial};
 
@@ -249,6 +251,16 @@ pub enum Action {
         source_partition: Option<u32>,
         /// Where to.
         destination: Destination,
+    },
+    /// Take an image from this Mac into the library. Repeatable: what the library holds is not sent again, and a capture
+    /// that was finished is not made twice. How it is sent: [`crate::api::capture`].
+    CaptureImage {
+        /// Name of the image; gets a new version.
+        image: String,
+        /// A note for the version; may be empty.
+        note: String,
+        /// What is taken.
+        source: CaptureSource,
     },
     /// Run a script. Not repeated after a reset: the run fails with that reason.
     ExecuteScript {

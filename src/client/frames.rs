@@ -11,7 +11,7 @@ use super::{Client, Patience};
 use crate::image::restore::{FetchError, Frames, Place};
 
 /// Pauses while nothing answers.
-const OUTAGE: Patience = Patience {
+pub(super) const OUTAGE: Patience = Patience {
     tries: u32::MAX,
     first_pause: Duration::from_millis(500),
     longest_pause: Duration::from_secs(5),
@@ -47,14 +47,14 @@ impl Watch {
     }
 
     /// Pauses; false when it is to stop.
-    fn pause(&self, error: String, time: Duration) -> bool {
+    pub(super) fn pause(&self, error: String, time: Duration) -> bool {
         let mut state = self.lock();
         state.outage = Some(error);
         let waited = self.changed.wait_timeout_while(state, time, |state| !state.stopped);
         !waited.unwrap_or_else(PoisonError::into_inner).0.stopped
     }
 
-    fn over(&self) {
+    pub(super) fn over(&self) {
         self.lock().outage = None;
     }
 }

@@ -10,12 +10,14 @@
 //! | `error` | what went wrong, and what to do |
 //! | `request` | the requests |
 //! | `frames` | frames of a restore, from packs on the appliance |
+//! | `capture` | frames of a capture, to the appliance |
 //! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
 //! | `tftp`, `plain` | boot files as firmware and iPXE fetch them |
 //! | `certificate` | how long a certificate is valid |
 //! | `dnssd` | appliances that announce themselves |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
+mod capture;
 pub mod certificate;
 mod clock;
 pub mod dhcp;
@@ -37,6 +39,7 @@ use ureq::{Agent, Proxy};
 
 use crate::value::Secret;
 
+pub use capture::{HttpLibrary, SendError};
 pub use clock::{ClockError, appliance_time};
 pub use dnssd::{Discovery, DiscoveryError, Found, Verdict, fingerprints};
 pub use error::ClientError;

@@ -77,6 +77,29 @@ impl Client {
         })
     }
 
+    /// `POST` of bytes; the answer is at most `limit` bytes long. Sent once.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post_bytes(&self, path: &str, body: &[u8], limit: u64) -> Result<Vec<u8>, ClientError> {
+        let body = Some(("application/octet-stream", body));
+        self.answer(Ask { method: "POST", path, body, range: None, fresh: false }, limit)
+    }
+
+    /// Reads the JSON that [`Client::post_bytes`] brought.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreadable`].
+    pub fn read_json<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(bytes).map_err(|error| self.unreadable_answer(path, &error.to_string()))
+    }
+
+    /// The error for an answer to a `POST` that is not what it should be.
+    pub fn unreadable_answer(&self, path: &str, why: &str) -> ClientError {
+        let ask = Ask { method: "POST", path, body: None, range: None, fresh: false };
+        self.unreadable(&ask, why.to_owned())
+    }
+
     /// `POST` of `length` bytes from `body`, sent while they are read.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! the words that SQLite and PostgreSQL share.
 
 mod binding;
+mod capture;
 mod client;
 mod damage;
 mod device;
@@ -28,6 +29,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Unmount it first.
-    #[error("{} is in use ({}); unmount it or choose another target", .path.display(), evidence(.by))]
+    #[error("{} is in use ({}); unmount it or choose another one", .path.display(), evidence(.by))]
     InUse {
         /// The device.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Block devices and files as targets of a restore.
+//! Block devices and files as targets of a restore, and as sources of a capture ([`Source`]).
 //!
 //! Owns: opening without disturbing others, sizes, zeroing, discarding, flushing, reading past the page cache,
 //! making the kernel read a partition table again. Must not know: the network, images.
@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod ioctl;
 mod mounts;
+mod source;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,6 +32,7 @@ use crate::image::restore::Target;
 
 pub use disk::Disk;
 pub use error::DeviceError;
+pub use source::Source;
 
 use direct::Direct;
 

@@ -28,6 +28,20 @@ pub(super) fn users(device: &Path) -> Vec<String> {
     users
 }
 
+/// Users of the loop devices that lie over the file at `path` and can write it.
+pub(super) fn users_of_file(path: &Path) -> Vec<String> {
+    let Ok(path) = fs::canonicalize(path) else { return Vec::new() };
+    let mut users = Vec::new();
+    for device in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+        let backing = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        let node = Path::new("/dev").join(device.file_name());
+        if Path::new(backing.trim_end_matches('\n')) == path && !read_only(&node) {
+            users.extend(self::users(&node));
+        }
+    }
+    users
+}
+
 /// Whether the kernel has the device as read-only.
 pub(super) fn read_only(device: &Path) -> bool {
     let flag = sys_folder(device).and_then(|folder| fs::read_to_string(folder.join("ro")).ok());

@@ -7,6 +7,7 @@
 //! * [`chunk`]: the grid of 64 KiB cells, the zstd frame around several chunks, bytes whose digest was checked
 //! * [`manifest`]: what an image consists of, signed by the appliance; where its frames lie
 //! * [`ingest`]: from an image source to cells of a manifest, once through, in parallel
+//! * [`capture`]: from a disk to an image, used blocks only
 //! * [`plan`]: what a restore must fetch and write, as data
 //! * [`restore`]: the engine: fetch, verify, write, read back, and only then the head
 //!
@@ -14,6 +15,7 @@
 
 mod field;
 
+pub mod capture;
 pub mod chunk;
 pub mod ingest;
 pub mod manifest;

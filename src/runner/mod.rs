@@ -10,7 +10,7 @@
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
-//! | [`format`](mod@format), [`apply`], [`script`], [`restart`] | the actions |
+//! | [`format`](mod@format), [`apply`], [`capture`], [`script`], [`restart`] | the actions |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
 //! | [`clock`] with [`ntp`], [`log`], [`show`] | the edge |
@@ -21,6 +21,7 @@
 //! Must not know: how a run is decided (the appliance does), how a restore orders its writes (`image::restore` does).
 
 pub mod apply;
+pub mod capture;
 pub mod clock;
 pub mod failure;
 pub mod find;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::apply::{Image, apply};
+use super::capture::capture;
 use super::clock::now_ms;
 use super::failure::{self, chain, failure};
 use super::format::{erase_and_write, make_volume, plan};
@@ -106,6 +107,7 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             let image = Image { manifest: *manifest, name: image, partition: *source_partition, destination };
             apply(work, image)
         }
+        Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
         Action::ExecuteScript { script, environment, success_codes, secrets } => {
             let script = Script {
                 text: script,

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::capture::{CaptureImage, CaptureSource};
 use super::model::{
     ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, Partition, Place, Sequence, SetVariable, Step,
     VolumeFormat,
@@ -13,7 +14,7 @@ use super::model::{
 use super::name::VariableName;
 use super::quantity::PartitionSize;
 use super::template::Template;
-use crate::value::{Pick, Rings};
+use crate::value::{IMAGE_NAME_RULE, Pick, Rings, is_image_name};
 
 /// Bytes of the longest script (task-sequences section 2: 16 KB).
 pub const LONGEST_SCRIPT: usize = 16_384;
@@ -104,6 +105,8 @@ codes! {
     UnknownVariable = "unknown-variable",
     /// An image that the library does not hold.
     UnknownImage = "unknown-image",
+    /// A capture of a disk that was formatted before, or of a partition that cannot be.
+    NothingToCapture = "nothing-to-capture",
     /// A destination that nothing before the step defines.
     UndefinedDestination = "undefined-destination",
     /// A script whose first line does not say what runs it.
@@ -189,6 +192,7 @@ impl<'a> Checking<'a> {
                     self.applied.get_or_insert_with(|| step.name.clone());
                 }
             }
+            Kind::CaptureImage(capture) => self.capture(&path, capture, step.disabled),
             Kind::SetVariables(variables) => self.set_variables(&path, variables, step.disabled),
             Kind::ExecuteScript(script) => self.script(&path, script),
             Kind::Restart => {}
@@ -326,6 +330,32 @@ impl<'a> Checking<'a> {
             _ => return,
         };
         self.add(path, Code::UnknownImage, message);
+    }
+
+    fn capture(&mut self, path: &str, capture: &CaptureImage, disabled: bool) {
+        self.text(path, "the image's name", &capture.image);
+        if let Some(note) = &capture.note {
+            self.text(path, "the note", note);
+        }
+        if let Some(name) = capture.image.literal().filter(|name| !is_image_name(name)) {
+            let shown: String = name.chars().take(64).collect();
+            self.add(path, Code::BadName, format!("an image cannot be called {shown:?}: {IMAGE_NAME_RULE}"));
+        }
+        if let CaptureSource::Partition { partition: 0, .. } = capture.source {
+            let message = "there is no partition 0: the first partition of a disk is 1".to_owned();
+            self.add(path, Code::NothingToCapture, message);
+        }
+        let disk = match capture.source {
+            CaptureSource::Macos => None,
+            CaptureSource::Disk { disk } | CaptureSource::Partition { disk, .. } => Some(disk),
+        };
+        let formatted = disk.filter(|disk| self.formatted.contains_key(disk));
+        if let Some(disk) = formatted.filter(|_| !disabled && self.applied.is_none()) {
+            let message = format!(
+                "disk {disk} was formatted by an earlier step, and nothing was put on it: capture it in a sequence of its own"
+            );
+            self.add(path, Code::NothingToCapture, message);
+        }
     }
 
     fn destination(&mut self, path: &str, destination: &Destination) {
@@ -564,6 +594,22 @@ mod tests {
                 format!("{FORMAT}{}", apply(&format!(", destination: {{disk: 0, partition: {partition}}}")));
             finds(&steps, "undefined-destination", "steps[1]");
         }
+    }
+
+    #[test]
+    fn a_capture_has_a_name_that_an_image_can_have_and_something_to_take() {
+        let capture = |rest: &str| format!("  - capture_image: {{image: {rest}}}\n");
+        assert_eq!(codes(&capture("'lab %SerialNumber%'")), []);
+        assert_eq!(codes(&capture("a, source: {disk: 0, partition: 2}")), []);
+        finds(&capture("'a/b'"), "bad-name", "steps[0]");
+        finds(&capture("'%No%'"), "unknown-variable", "steps[0]");
+        finds(&capture("a, note: '%No%'"), "unknown-variable", "steps[0]");
+        finds(&capture("a, source: {disk: 0, partition: 0}"), "nothing-to-capture", "steps[0]");
+        let disk = capture("a, source: {disk: 0}");
+        finds(&format!("{FORMAT}{disk}"), "nothing-to-capture", "steps[1]");
+        let apply = "  - apply_image: {image: lab}\n";
+        assert_eq!(codes(&format!("{FORMAT}{apply}{disk}")), []);
+        finds(&format!("{disk}{FORMAT}"), "format-not-first", "steps[1]");
     }
 
     #[test]

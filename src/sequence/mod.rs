@@ -7,11 +7,13 @@
 //! * [`name`]: names of variables
 //! * [`template`]: texts with `%Name%` in them
 //! * [`variable`]: scopes and their precedence, facts of the Mac
+//! * [`capture`]: what a Capture Image step takes
 //! * [`model`]: the sequence itself, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
 //! * [`check`]: everything that is wrong with a sequence, at once
 //! * [`run`]: one run: events in, the next action out
 
+pub mod capture;
 pub mod check;
 pub mod model;
 pub mod name;

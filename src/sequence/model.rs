@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::capture::CaptureImage;
 use super::name::VariableName;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
@@ -78,6 +79,8 @@ pub enum Kind {
     FormatDisk(FormatDisk),
     /// Apply Image.
     ApplyImage(ApplyImage),
+    /// Capture Image.
+    CaptureImage(CaptureImage),
     /// Set Variables, in order.
     SetVariables(Vec<SetVariable>),
     /// Execute Script.
@@ -92,6 +95,7 @@ impl Kind {
         match self {
             Kind::FormatDisk(_) => "Format and Partition Disk",
             Kind::ApplyImage(_) => "Apply Image",
+            Kind::CaptureImage(_) => "Capture Image",
             Kind::SetVariables(_) => "Set Variables",
             Kind::ExecuteScript(_) => "Execute Script",
             Kind::Restart => "Restart",
@@ -347,10 +351,12 @@ impl Sequence {
         self.walk().filter(|(_, step)| !step.disabled)
     }
 
-    /// Whether it brings an operating system to a Mac (task-sequences section 1): such a sequence never starts on a
-    /// live macOS. Found by looking at the steps, those that are disabled included.
+    /// Whether it brings an operating system to a Mac or takes one from it (task-sequences section 1): such a sequence
+    /// never starts on a live macOS. Found by looking at the steps, those that are disabled included.
     pub fn deploys_an_os(&self) -> bool {
-        self.walk().any(|(_, step)| matches!(step.kind, Kind::FormatDisk(_) | Kind::ApplyImage(_)))
+        let of_an_os =
+            |kind: &Kind| matches!(kind, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_));
+        self.walk().any(|(_, step)| of_an_os(&step.kind))
     }
 
     /// Which versions of the image `name` its steps ask for. A step whose image depends on the Mac counts where it may be

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `format_disk` | Format and Partition Disk |
 //! | `apply_image` | Apply Image |
+//! | `capture_image` | Capture Image |
 //! | `set_variables` | Set Variables |
 //! | `execute_script` | Execute Script |
 //! | `restart` | Restart |
@@ -84,7 +85,8 @@ impl Sequence {
 const PROPERTIES: [&str; 6] = ["name", "description", "disabled", "continue_on_error", "timeout", "retry"];
 
 /// Keys of a step that are its type.
-const TYPES: [&str; 5] = ["format_disk", "apply_image", "set_variables", "execute_script", "restart"];
+const TYPES: [&str; 6] =
+    ["format_disk", "apply_image", "capture_image", "set_variables", "execute_script", "restart"];
 
 /// The value of `restart`: nothing, or a mapping without keys.
 #[derive(Serialize, Deserialize)]
@@ -125,6 +127,7 @@ impl Serialize for Step {
         match &self.kind {
             Kind::FormatDisk(format) => map.serialize_entry("format_disk", format)?,
             Kind::ApplyImage(apply) => map.serialize_entry("apply_image", apply)?,
+            Kind::CaptureImage(capture) => map.serialize_entry("capture_image", capture)?,
             Kind::SetVariables(variables) => map.serialize_entry("set_variables", variables)?,
             Kind::ExecuteScript(script) => map.serialize_entry("execute_script", script)?,
             Kind::Restart => map.serialize_entry("restart", &Nothing {})?,
@@ -228,6 +231,7 @@ impl Reading {
         let kind = match key {
             "format_disk" => Kind::FormatDisk(map.next_value()?),
             "apply_image" => Kind::ApplyImage(map.next_value()?),
+            "capture_image" => Kind::CaptureImage(map.next_value()?),
             "set_variables" => Kind::SetVariables(map.next_value()?),
             "execute_script" => Kind::ExecuteScript(map.next_value()?),
             "restart" => map.next_value::<Option<Nothing>>().map(|_| Kind::Restart)?,
@@ -274,6 +278,13 @@ steps:
       image: lab-%Model%
       version: 3
       destination: {variable: SystemDisk}
+  - name: Keep it
+    capture_image:
+      image: lab-%Model%
+      note: after the summer
+      source: {disk: 1, partition: 2}
+  - capture_image: {image: whole, source: {disk: 0}}
+  - capture_image: {image: mac}
   - set_variables:
       - {name: OSDComputerName, value: "mac-%SerialNumber%"}
       - {name: Token, value: x, secret: true}
@@ -296,7 +307,8 @@ steps:
     fn a_file_with_every_step_type_is_read_and_written_without_loss() {
         let sequence = Sequence::from_yaml(EVERYTHING).unwrap();
         let names: Vec<_> = sequence.walk().map(|(_, step)| step.name.as_str()).collect();
-        assert_eq!(names, ["Wipe", "Put the image on it", "Set Variables", "Notes", "Restart"]);
+        assert_eq!(names[..3], ["Wipe", "Put the image on it", "Keep it"]);
+        assert_eq!(names[3..], ["Capture Image", "Capture Image", "Set Variables", "Notes", "Restart"]);
         let text = sequence.to_yaml().unwrap();
         assert_eq!(Sequence::from_yaml(&text).unwrap(), sequence, "{text}");
     }
@@ -329,6 +341,8 @@ steps:
                 "`1a` is no variable name",
             ),
             ("name: x\nsteps:\n  - restart: {now: true}\n", "line 3", "now"),
+            ("name: x\nsteps:\n  - capture_image: {image: a, source: tape}\n", "line 3", "`macos`"),
+            ("name: x\nsteps:\n  - capture_image: {image: a, source: {partition: 2}}\n", "line 3", "`disk`"),
             ("name: x\nsteps:\n  - execute_script: {phase: dos, script: x}\n", "line 3", "dos"),
             ("name: x\nsteps:\n  - apply_image: {image: a, ring: prod}\n", "line 3", "prod"),
             ("name: x\nsteps:\n  - apply_image: {image: a, version: 1, ring: test}\n", "line 3", "not both"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::captures::Captures;
 use super::check::LastCheck;
 use super::config::Config;
 use super::holds::Holds;
@@ -40,6 +41,8 @@ pub struct Appliance {
     pub shelf: Shelf,
     /// Runs at work.
     pub runs: Runs,
+    /// Captures that are held.
+    pub captures: Captures,
     /// Imports and other long work.
     pub jobs: Jobs,
     /// What the last check of the library found.

@@ -4,6 +4,7 @@
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
 use std::fs::File;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
+use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
 use super::upkeep;
 use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
+use crate::api::capture::Capture;
 use crate::api::runner::Problem;
 use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
@@ -61,6 +64,37 @@ async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<M
     tracing::info!(image = request.name, version, "imported {message}");
     upkeep::after_import(app, &request.name).await;
     Ok(Made { message, version: Some(version) })
+}
+
+/// A capture that is whole becomes a version. `finishing` makes its manifest; when that lacks chunks, their number comes back.
+/// Else bytes added to the library, number of the version and its manifest.
+pub async fn publish_capture(
+    app: &App,
+    capture: &Capture,
+    finishing: impl Future<Output = Result<Finished, CaptureError>>,
+) -> Result<Result<(u64, u32, Digest), u64>, Refusal> {
+    let imported = match finishing.await? {
+        Ok(imported) => imported,
+        Err(lacking) => return Ok(Err(lacking)),
+    };
+    let (digest, added) = (imported.digest, imported.new_bytes);
+    let version = record_capture(app, capture, &imported).await;
+    app.library.store().recorded(&digest);
+    let version = version?;
+    upkeep::after_import(app, &capture.image).await;
+    Ok(Ok((added, version, digest)))
+}
+
+async fn record_capture(app: &App, capture: &Capture, imported: &Imported) -> Result<u32, DbError> {
+    Ok(match app.db.version_made(&capture.image, imported.digest, capture.started_ms).await? {
+        // Made before the appliance was reset, and not written down with the capture any more.
+        Some(version) => version,
+        None => {
+            let facts = facts(imported, capture.source.clone());
+            let facts = ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
+        }
+    })
 }
 
 /// An image with everything that needs its versions.
@@ -233,7 +267,7 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         size: manifest.size(),
         sha256: manifest.source().to_string(),
         source,
-        format: imported.format.to_string(),
+        format: imported.format.map_or("capture".to_owned(), |format| format.to_string()),
         imported_ms: now_ms(),
         chunks: distinct_chunks(manifest),
         added: imported.new_bytes,

@@ -13,7 +13,7 @@ use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
 use super::http::error::chain;
-use crate::image::chunk::Packed;
+use crate::image::chunk::{Packed, chunk_length};
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
 use crate::image::manifest::{
     BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
@@ -43,8 +43,8 @@ pub struct Imported {
     pub digest: Digest,
     /// The manifest.
     pub manifest: Manifest,
-    /// What the file was.
-    pub format: Format,
+    /// What the file was; none: a disk that was captured.
+    pub format: Option<Format>,
     /// The file's own checksums.
     pub checksums: Checksums,
     /// Chunks that the store did not have.
@@ -134,6 +134,16 @@ pub enum ImportError {
     /// The regions do not add up.
     #[error(transparent)]
     NoImage(#[from] NoImage),
+    /// A captured cell names a chunk of another length.
+    #[error("the cell of {length} bytes at byte {at} of the image names a chunk of {chunk} bytes")]
+    Cell {
+        /// Where.
+        at: u64,
+        /// Bytes of the cell.
+        length: u64,
+        /// Bytes of the chunk.
+        chunk: u32,
+    },
     /// Somebody asked to stop.
     #[error("the import was stopped")]
     Stopped,
@@ -208,7 +218,7 @@ impl Library {
         Ok(Imported {
             digest,
             manifest,
-            format,
+            format: Some(format),
             checksums: decoded.checksums,
             new_chunks,
             new_bytes,
@@ -268,6 +278,55 @@ impl Library {
             error @ IngestError::OutOfOrder { .. } => ImportError::Decoder(error.to_string()),
         })?;
         Ok((ingested, decoded.ok_or(ImportError::Stopped)?))
+    }
+
+    /// Whether so many bytes more leave the room free that must stay so.
+    ///
+    /// # Errors
+    /// [`ImportError::Room`] when they do not.
+    pub fn room(&self, bytes: u64) -> Result<(), ImportError> {
+        room(self.store.folder(), self.keep_free, bytes)
+    }
+
+    /// Chunks of a manifest that no closed pack has, doubles counted.
+    pub fn lacking(&self, manifest: &Manifest) -> u64 {
+        manifest.digests().filter(|digest| !self.store.holds(digest)).count() as u64
+    }
+
+    /// Makes an image of chunks that were captured: every one is there and as long as its cell, volumes say what they are,
+    /// the manifest is signed and durable. `added`: bytes of their frames. `captured` says nothing of volumes yet.
+    ///
+    /// # Errors
+    /// See [`ImportError`].
+    pub fn finish_capture(
+        &self,
+        import: Import<'_>,
+        captured: Manifest,
+        added: u64,
+    ) -> Result<Imported, ImportError> {
+        import.settle()?;
+        let locations = self.store.locations(&captured).map_err(StoreError::Incomplete)?;
+        for (slot, (span, _)) in locations.cells().iter().zip(captured.cells()) {
+            let frame = locations.frames().get(slot.frame() as usize);
+            let length = frame.map_or(0, |frame| chunk_length(frame.raw, slot.chunk()));
+            if u64::from(length) != span.length {
+                return Err(ImportError::Cell { at: span.offset, length: span.length, chunk: length });
+            }
+        }
+        let facts = self.volume_facts(captured.regions(), captured.scheme()).map_err(ImportError::Facts)?;
+        let mut regions = captured.regions().to_vec();
+        regions.iter_mut().zip(facts).for_each(|(region, facts)| region.volume = facts);
+        let manifest = Manifest::new(captured.source(), captured.scheme(), regions)?;
+        let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
+        Ok(Imported {
+            digest,
+            manifest,
+            format: None,
+            checksums: Checksums { present: false, ok: true },
+            new_chunks: 0,
+            new_bytes: added,
+            warnings: Vec::new(),
+        })
     }
 
     /// What the volumes say of themselves: one entry a region.
@@ -364,15 +423,16 @@ impl Keeper for Roomy<'_> {
     }
 
     fn keep(&self, packed: &Packed) -> Result<(), ImportError> {
-        // Where this cannot be asked, the write says whether there is room.
-        if let Ok(disk) = nix::sys::statvfs::statvfs(self.folder) {
-            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-            if free < self.keep.saturating_add(packed.frame.len() as u64) {
-                return Err(ImportError::Room { free, keep: self.keep });
-            }
-        }
+        room(self.folder, self.keep, packed.frame.len() as u64)?;
         Ok(self.import.keep(packed)?)
     }
+}
+
+/// Whether `bytes` more in `folder` leave `keep` free. Where this cannot be asked, the write says whether there is room.
+fn room(folder: &Path, keep: u64, bytes: u64) -> Result<(), ImportError> {
+    let Ok(disk) = nix::sys::statvfs::statvfs(folder) else { return Ok(()) };
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free < keep.saturating_add(bytes) { Err(ImportError::Room { free, keep }) } else { Ok(()) }
 }
 
 /// Reads the key, or makes one at the first start. The public half is written beside it for programs that may not read

@@ -16,6 +16,7 @@
 pub mod announce;
 pub mod app;
 pub mod authority;
+pub mod captures;
 pub mod check;
 pub mod clock;
 pub mod config;
@@ -183,6 +184,7 @@ impl Server {
             db,
             bindings,
             leases,
+            captures: captures::Captures::new(library.clone()),
             library,
             shelf,
             jobs: Jobs::default(),
@@ -244,6 +246,7 @@ impl Server {
         let writer = tokio::spawn(timeline::write(app.db.clone(), events, records.clone()));
         let result = join(&mut services, &stop).await;
         app.jobs.close().await;
+        app.captures.close().await;
         records.cancel();
         if writer.await.is_err() {
             tracing::error!("the writer of timelines panicked");
@@ -355,6 +358,9 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     while stop.run_until_cancelled(tokio::time::sleep(EXPIRE)).await.is_some() {
         if let Err(error) = app.runs.expire().await {
             tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
+        }
+        if let Err(error) = captures::expire(&app).await {
+            tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
 use crate::db::{Append, Db, DbError, Ended, EventBody, Logged};
+use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
 use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
 use crate::value::MacAddr;
@@ -210,6 +211,17 @@ impl Runs {
         Ok(())
     }
 
+    /// Image and note, when action `number` is a capture and at work.
+    pub async fn capture(&self, id: i64, number: u32) -> Result<Option<(String, String)>, RunError> {
+        let held = self.open(id).await?;
+        let machine = held.machine.lock().await;
+        let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
+        Ok(assignment.and_then(|assignment| match &assignment.act {
+            Act::CaptureImage { image, note, .. } => Some((image.clone(), note.clone())),
+            _ => None,
+        }))
+    }
+
     /// A person stops the run.
     pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
         let held = self.open(id).await?;
@@ -263,7 +275,10 @@ impl Runs {
             tracing::warn!(run = held.id, %error, "run {}: the receipt of action {number} is not believed: {error}", held.id);
         }
         let manifest = checked.and_then(Result::ok).map(|receipt| receipt.manifest);
-        let event = Event::Done { number, result: wire::result(done, manifest) };
+        // What a capture made is what the library says, not what the runner says.
+        let captured = self.db.run_capture(held.id, number).await?.and_then(|capture| capture.made);
+        let captured = captured.map(|made| format!("{} {}", made.image, made.version));
+        let event = Event::Done { number, result: wire::result(done, manifest, captured) };
         let receipt =
             signed.filter(|_| manifest.is_some()).map(|signed| (number, signed, machine.receipt_key.clone()));
         self.record(held, machine, event, receipt).await

@@ -78,9 +78,9 @@ pub fn failure_in(failure: Failure) -> RunFailure {
     }
 }
 
-/// `receipt` is the manifest of a receipt whose signature was checked.
-pub fn result(done: Done, receipt: Option<Digest>) -> ActionResult {
-    ActionResult { exit_code: done.exit_code, nodes: done.nodes, receipt }
+/// `receipt` is the manifest of a receipt whose signature was checked, `captured` what the library recorded.
+pub fn result(done: Done, receipt: Option<Digest>, captured: Option<String>) -> ActionResult {
+    ActionResult { exit_code: done.exit_code, nodes: done.nodes, receipt, captured }
 }
 
 pub fn act(assignment: &run::act::Assignment) -> Next {
@@ -102,6 +102,7 @@ fn action(act: &Act) -> Action {
         Act::ApplyImage { manifest, image, source_partition, target } => {
             Action::ApplyImage { manifest, image, source_partition, destination: destination(target) }
         }
+        Act::CaptureImage { image, note, source } => Action::CaptureImage { image, note, source },
         Act::ExecuteScript { script, environment, success_codes, secrets } => {
             Action::ExecuteScript { script, environment, success_codes, secrets }
         }

@@ -22,6 +22,10 @@ pub struct Import<'s> {
     claims: Arc<Claims>,
 }
 
+/// Claims chunks for an import, from wherever it is; in vain after the import has ended.
+#[derive(Clone, Debug)]
+pub struct Claimer(pub(super) Arc<Claims>);
+
 #[derive(Debug, Default)]
 struct Open {
     pack: Option<PackWriter>,
@@ -51,6 +55,11 @@ impl<'s> Import<'s> {
         }
         *fresh.entry(digest).or_default() += 1;
         Ok(digest)
+    }
+
+    /// Lets others claim chunks for this import: [`Store::holds_for`].
+    pub fn claimer(&self) -> Claimer {
+        Claimer(self.claims.clone())
     }
 
     /// Claims everything that a manifest names, and says what is not there.
@@ -105,14 +114,7 @@ impl Keeper for Import<'_> {
     type Error = StoreError;
 
     fn holds(&self, digest: &Digest) -> bool {
-        let index = self.store.index();
-        if index.find(digest).is_some() {
-            // Under the lock of the index: a collection sees the claim, or we had not found the chunk.
-            self.claims.add(*digest);
-            return true;
-        }
-        drop(index);
-        self.open().pending.contains(digest)
+        self.store.claim(&self.claims, digest) || self.open().pending.contains(digest)
     }
 
     fn keep(&self, packed: &Packed) -> Result<(), StoreError> {

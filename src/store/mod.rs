@@ -48,13 +48,13 @@ pub use check::{CheckProgress, Checked, Checking};
 pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
 pub use flaw::Flaw;
-pub use import::Import;
+pub use import::{Claimer, Import};
 pub use index::Usage;
 pub use reader::StoredImage;
 pub use repair::Repaired;
 pub use verify::{Damage, Verification};
 
-use claims::{Fresh, Register};
+use claims::{Claims, Fresh, Register};
 use files::Lock;
 use index::{Found, Index};
 
@@ -177,6 +177,21 @@ impl Store {
     /// Whether a closed pack has the chunk.
     pub fn holds(&self, digest: &Digest) -> bool {
         self.index().find(digest).is_some()
+    }
+
+    /// Whether a closed pack has the chunk. If so, it stays for the import of `claimer`, to its end.
+    pub fn holds_for(&self, claimer: &Claimer, digest: &Digest) -> bool {
+        self.claim(&claimer.0, digest)
+    }
+
+    /// Under the lock of the index: a collection sees the claim, or we do not find the chunk.
+    fn claim(&self, claims: &Claims, digest: &Digest) -> bool {
+        let index = self.index();
+        let there = index.find(digest).is_some();
+        if there {
+            claims.add(*digest);
+        }
+        there
     }
 
     /// A chunk, checked.

@@ -5,6 +5,7 @@
 
 mod digest;
 mod identity;
+mod image_name;
 mod mac;
 pub mod model;
 mod ring;
@@ -13,6 +14,7 @@ mod size;
 
 pub use digest::{BadDigest, Digest};
 pub use identity::{BadIdentity, Model, Serial};
+pub use image_name::{IMAGE_NAME_RULE, is_image_name};
 pub use mac::{BadMac, MacAddr};
 pub use ring::{BadPick, BadRing, Pick, Ring, Rings};
 pub use secret::Secret;

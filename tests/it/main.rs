@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod api;
+mod capture;
 mod cli;
 mod client;
 mod doctor;

@@ -487,3 +487,80 @@ fn the_real_appliance_and_the_runner_put_an_image_on_a_disk_together() {
     let receipt: Receipt = serde_json::from_str(&run.receipts[0].receipt).unwrap();
     assert_eq!((receipt.bytes, receipt.serial.unwrap().as_str()), (3 << 20, "C02FEAS00001"));
 }
+
+const CAPTURES: &str = "\
+name: Keep
+steps:
+  - capture_image: {image: 'disk-%SerialNumber%', note: before, source: {disk: 0}}
+  - capture_image: {image: macos}
+";
+
+/// An appliance that lets every Mac capture, and a Mac with files on its disk; what an image of that disk has.
+fn capturing(folder: &tempfile::TempDir) -> (RealAppliance, Mac, Vec<u8>) {
+    let appliance = RealAppliance::start(&folder.path().join("data"));
+    appliance.apply(CAPTURES);
+    appliance.deploy("Keep", Purpose::Required);
+    let (disk, want) = crate::capture::disk::mac_disk(folder.path(), 20 * MIB, 21);
+    let mac = Mac::with_disk(20 * MIB);
+    fs::write(mac.disk(), disk).unwrap();
+    (appliance, mac, want)
+}
+
+fn restored(appliance: &RealAppliance, image: &str, to: &Path) -> Vec<u8> {
+    let output = Command::new(env!("CARGO_BIN_EXE_rootstock"))
+        .arg("--socket")
+        .arg(appliance.data.join("rootstock.sock"))
+        .args(["image", "restore", image, "--to"])
+        .arg(to)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read(to).unwrap()
+}
+
+#[test]
+fn the_real_appliance_and_the_runner_take_images_from_a_disk_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, mac, want) = capturing(&folder);
+    let before = fs::read(mac.disk()).unwrap();
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("captured as disk-C02FEAS00001 1");
+    runner.says("captured as macos 1");
+    runner.says("SUCCEEDED");
+    let run = appliance.run(1);
+    assert_eq!(run.summary.outcome, Some(Outcome::Succeeded), "{run:?}");
+    let events: Vec<rootstock::api::admin::RunEvent> =
+        appliance.admin().get("/api/v1/runs/1/events").unwrap();
+    let lines = format!("{events:?}");
+    assert!(lines.contains("action 1 done, captured as disk-C02FEAS00001 1"), "{lines}");
+    let image = restored(&appliance, "disk-C02FEAS00001", &folder.path().join("back.img"));
+    assert!(image == want, "the image differs from the disk");
+    assert!(fs::read(mac.disk()).unwrap() == before, "the disk was written to");
+    // The volume alone, in a disk of its own, has no chunk that the whole disk did not bring.
+    let macos: rootstock::api::admin::Image = appliance.admin().get("/api/v1/images/macos").unwrap();
+    let partitions: Vec<_> = macos.versions[0].partitions.iter().map(|part| part.r#type.as_str()).collect();
+    assert_eq!(partitions, ["Apple_HFS"]);
+    assert!(macos.versions[0].source.contains("C02FEAS00001"), "{:?}", macos.versions[0].source);
+    assert!(macos.versions[0].added < 4096, "{:?}", macos.versions[0]);
+}
+
+#[test]
+fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, mac, want) = capturing(&folder);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let ca = appliance.data.join("keys/ca.pem");
+    let mut first = mac.boot_with(&url, &ca, &["--unattended"]);
+    first.says("capturing");
+    first.child.kill().unwrap();
+    first.ends();
+    let second = mac.boot_with(&url, &ca, &["--unattended"]);
+    second.says("SUCCEEDED");
+    let image = restored(&appliance, "disk-C02FEAS00001", &folder.path().join("back.img"));
+    assert!(image == want, "the image differs from the disk");
+    // Whenever it was killed, one version was made of it.
+    let images: rootstock::api::admin::Image =
+        appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
+    assert_eq!(images.versions.len(), 1);
+}

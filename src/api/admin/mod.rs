@@ -18,6 +18,11 @@
 //! | `PUT /api/v1/images/{name}/retention` | [`SetRetention`] | [`RetentionPlan`]: what will go; nothing has gone yet |
 //! | `POST /api/v1/library/retention` | [`ApplyRetention`] | `[`[`RetentionPlan`]`]` |
 //! | `DELETE /api/v1/images/{name}/versions/{version}` | | [`Deleted`]; 409 while something needs it |
+//! | `GET /api/v1/captures` | | `[`[`Capture`](crate::api::capture::Capture)`]`, newest first |
+//! | `POST /api/v1/captures` | [`CreateCapture`](crate::api::capture::CreateCapture) | [`Capture`](crate::api::capture::Capture) |
+//! | `GET /api/v1/captures/{capture}` | | [`Capture`](crate::api::capture::Capture) |
+//! | `POST /api/v1/captures/{capture}/lacking`, `…/frames`, `…/finish` | binary | see [`crate::api::capture`] |
+//! | `DELETE /api/v1/captures/{capture}` | | 204: given up |
 //! | `GET /api/v1/jobs` | | `[`[`Job`]`]`, newest first |
 //! | `GET /api/v1/jobs/{job}` `?after=N&wait=S` | | [`Job`] |
 //! | `DELETE /api/v1/jobs/{job}` | | [`Job`]: asked to stop; nothing of it stays in the library |

@@ -1,5 +1,6 @@
 //! `rootstock image …`: one file a verb.
 
+mod capture;
 mod collect;
 mod decode;
 mod delete;
@@ -41,6 +42,13 @@ The format is recognised by its content. Only what the library does not hold yet
 import goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
+    /// Take a disk of this machine into the library: used blocks only, only what the library lacks
+    #[command(after_help = "\
+Of HFS+ and APFS volumes only used blocks are read, everything else whole; a FileVault volume needs no password. With --server the \
+disk is on this machine and the library elsewhere. The disk is opened for reading, refused while mounted, and looked at again at the \
+end: a disk that changed is not captured. Ctrl-C ends it; run again, it reads the disk again and sends what is still lacking.\n\
+Exit code: 0 the image is in the library · 1 no version was made.")]
+    Capture(Online<capture::Capture>),
     /// Images of the library
     List(Online<list::List>),
     /// One image: versions, partitions, what needs them
@@ -104,6 +112,7 @@ impl Command {
             Command::Inspect(inspect) => inspect.run(),
             Command::Decode(decode) => decode.run(),
             Command::Import(verb) => verb.run(before, import::run),
+            Command::Capture(verb) => verb.run(before, capture::run),
             Command::List(verb) => verb.run(before, list::run),
             Command::Show(verb) => verb.run(before, show::run),
             Command::Verify(verb) => verb.run(before, verify::run),

@@ -29,6 +29,10 @@ pub trait Keeper: Sync {
     type Error: Send;
     /// Whether the chunk is kept already: then it is not compressed.
     fn holds(&self, digest: &Digest) -> bool;
+    /// [`Keeper::holds`] for several at once: a keeper that is far away is asked once.
+    fn held(&self, digests: &[Digest]) -> Vec<bool> {
+        digests.iter().map(|digest| self.holds(digest)).collect()
+    }
     /// Keeps the chunks of a frame. Called by one thread, in the order of the image; from then on [`Keeper::holds`] them.
     ///
     /// # Errors
@@ -230,17 +234,21 @@ impl Claims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the caller is to pack the chunk. The claim comes before the look at what is held, and is given back after
+    /// Which of the chunks the caller is to pack. The claim comes before the look at what is held, and is given back after
     /// the chunk is kept: so whoever gets it late sees that it is held.
-    fn take<K: Keeper>(&self, keeper: &K, digest: Digest) -> bool {
-        if !self.lock().insert(digest) {
-            return false;
+    fn take<K: Keeper>(&self, keeper: &K, digests: &[Digest]) -> HashSet<Digest> {
+        let mut claimed: Vec<Digest> = Vec::with_capacity(digests.len());
+        {
+            let mut claims = self.lock();
+            claimed.extend(digests.iter().filter(|digest| claims.insert(**digest)));
         }
-        let held = keeper.holds(&digest);
-        if held {
-            self.lock().remove(&digest);
+        let held = if claimed.is_empty() { Vec::new() } else { keeper.held(&claimed) };
+        let (kept, mine): (Vec<_>, Vec<_>) = claimed.into_iter().zip(held).partition(|(_, held)| *held);
+        let mut claims = self.lock();
+        for (digest, _) in kept {
+            claims.remove(&digest);
         }
-        !held
+        mine.into_iter().map(|(digest, _)| digest).collect()
     }
 
     fn give_back(&self, chunks: &[Digest]) {
@@ -293,16 +301,20 @@ fn name<K: Keeper>(
         none => none.insert(Packer::new()?),
     };
     let mut named = Named { region, ..Named::default() };
+    let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK as usize));
     for cell in bytes.chunks(CHUNK as usize) {
         if is_zero(cell) {
             append(&mut named.runs, Run::Zero(1));
             continue;
         }
         let chunk = Verified::seal(cell);
-        if claims.take(keeper, chunk.digest()) {
-            named.frames.extend(packer.add(&chunk)?);
-        }
         append(&mut named.runs, Run::Data(vec![chunk.digest()]));
+        chunks.push(chunk);
+    }
+    let names: Vec<Digest> = chunks.iter().map(Verified::digest).collect();
+    let mut mine = claims.take(keeper, &names);
+    for chunk in chunks.iter().filter(|chunk| mine.remove(&chunk.digest())) {
+        named.frames.extend(packer.add(chunk)?);
     }
     named.frames.extend(packer.finish()?);
     Ok(named)

@@ -231,6 +231,17 @@ impl Manifest {
         self.regions.iter().flat_map(Region::digests)
     }
 
+    /// Every cell that has a chunk, with its place in the image: as [`Manifest::digests`].
+    pub fn cells(&self) -> impl Iterator<Item = (Span, Digest)> + '_ {
+        self.regions.iter().flat_map(Region::placed_runs).flat_map(|(span, run)| {
+            let digests: &[Digest] = match run {
+                Run::Data(digests) => digests,
+                Run::Zero(_) | Run::Unallocated(_) => &[],
+            };
+            digests.iter().zip(0..).map(move |(digest, number)| (span.cell(number), *digest))
+        })
+    }
+
     /// The region of partition `number`.
     pub fn partition(&self, number: u32) -> Option<&Region> {
         self.regions

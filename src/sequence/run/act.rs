@@ -1,5 +1,6 @@
 //! A step with everything filled in: variables, image, destination. What is handed out to a runner.
 
+use crate::sequence::capture::{CaptureImage, CaptureSource};
 use crate::sequence::model::{
     ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, Sequence, SetVariable, VolumeFormat,
 };
@@ -7,7 +8,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Facts, Scope, Value, Variables};
-use crate::value::{Digest, Pick, Secret};
+use crate::value::{Digest, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
 
 use super::event::{Failure, PinnedImage};
 
@@ -48,6 +49,15 @@ pub enum Act {
         source_partition: Option<u32>,
         /// Where to.
         target: Target,
+    },
+    /// Take an image from this Mac into the library.
+    CaptureImage {
+        /// Name of the image.
+        image: String,
+        /// A note for its version; may be empty.
+        note: String,
+        /// What is taken.
+        source: CaptureSource,
     },
     /// Run a script.
     ExecuteScript {
@@ -117,6 +127,12 @@ pub enum CannotBegin {
         /// Name, and version if one is asked for.
         image: String,
     },
+    /// The text that should name an image of the library cannot be its name.
+    #[error("an image cannot be called {name:?}: {IMAGE_NAME_RULE}")]
+    ImageName {
+        /// As filled in, shortened.
+        name: String,
+    },
     /// Every formatted partition has its image.
     #[error("there is no formatted partition left for the image")]
     NoPartition,
@@ -136,6 +152,7 @@ impl CannotBegin {
             CannotBegin::Image { .. } => {
                 "import the image or correct its name in the sequence, then start again"
             }
+            CannotBegin::ImageName { .. } => "correct the name in the step, then start again",
             CannotBegin::NoPartition => "add a partition to the format step, then start again",
             CannotBegin::EmptyDestination(_) => {
                 "give a partition of the format step this variable, then start again"
@@ -164,6 +181,7 @@ impl Filling<'_> {
         match kind {
             Kind::FormatDisk(format) => self.format(format).map(Some),
             Kind::ApplyImage(apply) => self.apply(apply).map(Some),
+            Kind::CaptureImage(capture) => self.capture(capture).map(Some),
             Kind::ExecuteScript(script) => Ok(Some(self.script(script))),
             Kind::Restart => Ok(Some(Act::Restart)),
             Kind::SetVariables(_) => Ok(None),
@@ -211,6 +229,18 @@ impl Filling<'_> {
             source_partition: apply.source_partition,
             target,
         })
+    }
+
+    fn capture(&self, capture: &CaptureImage) -> Result<Act, CannotBegin> {
+        let image = self.text("the image's name", &capture.image)?;
+        if !is_image_name(&image) {
+            return Err(CannotBegin::ImageName { name: image.chars().take(64).collect() });
+        }
+        let note = match &capture.note {
+            Some(note) => self.text("the note", note)?,
+            None => String::new(),
+        };
+        Ok(Act::CaptureImage { image, note, source: capture.source })
     }
 
     fn script(&self, script: &ExecuteScript) -> Act {
@@ -283,7 +313,7 @@ pub fn images_wanted(
                 wanted.push(WantedImage { step: step.name.clone(), name, pick: apply.pick });
             }
             // Its device nodes are known only when the disk was formatted; a name that a run cannot be pinned to is refused.
-            Kind::FormatDisk(_) | Kind::ExecuteScript(_) | Kind::Restart => {}
+            Kind::FormatDisk(_) | Kind::CaptureImage(_) | Kind::ExecuteScript(_) | Kind::Restart => {}
         }
     }
     Ok(wanted)

@@ -134,6 +134,9 @@ pub struct ActionResult {
     /// The manifest that the receipt of an applied image names; set only when the receipt's signature was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Digest>,
+    /// The image version that a capture made, `lab-mac 4`; set only from what the library itself recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<String>,
 }
 
 /// Why something failed: each part one sentence for people.
@@ -206,6 +209,9 @@ impl ActionResult {
         }
         if let Some(manifest) = self.receipt {
             let _ = write!(line, ", verified against manifest {manifest}");
+        }
+        if let Some(captured) = &self.captured {
+            let _ = write!(line, ", captured as {captured}");
         }
         line
     }

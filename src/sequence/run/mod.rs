@@ -383,7 +383,7 @@ impl Run {
     fn reconnected(self, at_ms: i64) -> Run {
         let State::Acting { step, assignment } = self.state.clone() else { return self };
         match assignment.act {
-            Act::FormatDisk { .. } | Act::ApplyImage { .. } => self,
+            Act::FormatDisk { .. } | Act::ApplyImage { .. } | Act::CaptureImage { .. } => self,
             Act::Restart => self.ended_well(step, 0, at_ms),
             Act::ExecuteScript { .. } => {
                 let failure = Failure {

@@ -22,7 +22,7 @@ impl Run {
         match &assignment.act {
             Act::FormatDisk { disk, .. } => run.formatted(index, *disk, &result.nodes),
             Act::ApplyImage { target, .. } => run.applied(target),
-            Act::ExecuteScript { .. } | Act::Restart => {}
+            Act::CaptureImage { .. } | Act::ExecuteScript { .. } | Act::Restart => {}
         }
         run.ended_well(index, result.exit_code.unwrap_or(0), at_ms)
     }
@@ -75,6 +75,11 @@ fn judge(act: &Act, result: &ActionResult) -> Result<(), Failure> {
                 Some(other) => format!("manifest {manifest} was to be applied, the receipt names {other}"),
                 None => "the runner reported success without a receipt that its key signed".to_owned(),
             },
+            update,
+        ),
+        Act::CaptureImage { image, .. } if result.captured.is_none() => failure(
+            format!("the library has no version of {image} that this capture made"),
+            "the runner reported success, and the appliance has finished no capture of it".to_owned(),
             update,
         ),
         Act::ExecuteScript { success_codes, .. } => match result.exit_code {

@@ -93,7 +93,8 @@ fn most(name: &str, count: usize, most: usize) -> Result<(), Refusal> {
     }
 }
 
-fn longest(name: &str, text: &str, most: usize) -> Result<(), Refusal> {
+/// Refuses a text that is longer than anybody needs.
+pub fn longest(name: &str, text: &str, most: usize) -> Result<(), Refusal> {
     match text.len() > most {
         true => Err(Refusal::unreadable(format!(
             "`{name}` is {} bytes long; at most {most} are taken in",

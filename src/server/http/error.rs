@@ -21,10 +21,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::runner::Problem;
 use crate::db::DbError;
+use crate::server::captures::CaptureError;
 use crate::server::jobs::Full;
+use crate::server::library::ImportError;
 use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
 use crate::server::token::NoRandomness;
+use crate::store::StoreError;
 
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +166,38 @@ impl From<NbiError> for Refusal {
             NbiError::Disk { .. } => Refusal::fault(&error),
         }
     }
+}
+
+impl From<CaptureError> for Refusal {
+    fn from(error: CaptureError) -> Refusal {
+        let busy =
+            |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
+        match &error {
+            CaptureError::Ended | CaptureError::Busy => busy(&error, "try again"),
+            CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
+            CaptureError::Store(StoreError::Busy(_)) => busy(&error, "try again when that has ended"),
+            CaptureError::Store(StoreError::Full { .. }) | CaptureError::Import(ImportError::Room { .. }) => {
+                no_room(&error)
+            }
+            CaptureError::Import(ImportError::Store(StoreError::Full { .. })) => no_room(&error),
+            CaptureError::Import(ImportError::NoImage(_) | ImportError::Cell { .. }) => {
+                Refusal::wrong(chain(&error), "update both sides to the same version, then capture again")
+            }
+            _ => Refusal::fault(&error),
+        }
+    }
+}
+
+impl From<ImportError> for Refusal {
+    fn from(error: ImportError) -> Refusal {
+        Refusal::from(CaptureError::from(error))
+    }
+}
+
+fn no_room(error: &dyn std::error::Error) -> Refusal {
+    let next = "delete images that nobody needs and collect (rootstock image collect), or lower `library.keep-free`; \
+                run it again then: what the library has already is not sent again";
+    Refusal::new(StatusCode::INSUFFICIENT_STORAGE, chain(error), next)
 }
 
 impl From<NoRandomness> for Refusal {

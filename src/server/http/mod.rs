@@ -6,6 +6,7 @@
 pub mod admin;
 mod auth;
 mod bounds;
+mod capture;
 pub mod error;
 mod extract;
 mod packs;

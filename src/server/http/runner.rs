@@ -9,8 +9,7 @@ use super::auth::{RunToken, Session};
 use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
-use super::packs;
-use super::start;
+use super::{capture, packs, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, Report, RunTicket, StartRun, Welcome,
 };
@@ -32,6 +31,10 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/runs", post(start_run))
         .route("/runner/v1/runs/{run}/next", post(next))
         .route("/runner/v1/runs/{run}/report", post(report))
+        .route("/runner/v1/runs/{run}/captures/{number}", post(capture::start))
+        .route("/runner/v1/runs/{run}/captures/{number}/lacking", post(capture::run_lacking))
+        .route("/runner/v1/runs/{run}/captures/{number}/frames", post(capture::run_frames))
+        .route("/runner/v1/runs/{run}/captures/{number}/finish", post(capture::run_finish))
         .route("/runner/v1/manifests/{digest}", get(packs::manifest))
         .route("/runner/v1/manifests/{digest}/locations", get(packs::locations))
         .route("/runner/v1/packs/{digest}", get(packs::pack))

@@ -5,7 +5,7 @@ mod binding;
 mod bounds;
 mod check;
 mod cli;
-mod daemon;
+pub mod daemon;
 mod library;
 mod openapi;
 mod ring;

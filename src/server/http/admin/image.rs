@@ -13,6 +13,7 @@ use crate::server::app::{App, Origin};
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path};
 use crate::server::images;
+use crate::value::{IMAGE_NAME_RULE, is_image_name};
 
 /// Every image with its newest version.
 #[utoipa::path(get, path = "/api/v1/images", tag = "images", responses((status = 200, body = Vec<ImageSummary>)))]
@@ -99,17 +100,10 @@ pub(super) fn absent(name: &str, version: Option<u32>) -> Refusal {
     Refusal::absent(format!("there is no image {name}{version}"), "list them: rootstock image list")
 }
 
-fn check_name(name: &str) -> Result<(), Refusal> {
-    let good = (1..=64).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && !name.ends_with(' ')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || " ._-".contains(c));
-    if good {
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
+    if is_image_name(name) {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
-    Err(Refusal::wrong(
-        format!("{shown:?} cannot be the name of an image"),
-        "1 to 64 of letters, digits, space, `.`, `_`, `-`, beginning with a letter or digit",
-    ))
+    Err(Refusal::wrong(format!("{shown:?} cannot be the name of an image"), IMAGE_NAME_RULE))
 }

@@ -2,6 +2,7 @@
 //! together from the handlers' own descriptions.
 
 mod binding;
+mod capture;
 mod check;
 mod device;
 mod image;
@@ -51,6 +52,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(image::show))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
+        .routes(routes!(capture::list, capture::create))
+        .routes(routes!(capture::show, capture::abandon))
+        .routes(routes!(capture::lacking))
+        .routes(routes!(capture::frames))
+        .routes(routes!(capture::finish))
         .routes(routes!(ring::show))
         .routes(routes!(ring::promote))
         .routes(routes!(ring::rollback))
