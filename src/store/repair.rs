@@ -3,7 +3,7 @@
 //! Owns: what is done about each kind of flaw. Nothing is deleted; what is in quarantine, people may look at and delete. Must
 //! not know: where lost chunks may come from again.
 //!
-//! Order, so that a crash loses nothing: new pack durable → index → bad pack renamed away.
+//! Order, so that a crash loses nothing: bad pack in quarantine too → new pack durable → index → bad pack away.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -46,15 +46,9 @@ impl Store {
         let mut repaired = Repaired::default();
         for flaw in flaws {
             match flaw {
-                Flaw::ChunksDamaged { pack, .. } | Flaw::PackChanged { pack, .. } => {
-                    self.save(*pack, &mut repaired)?;
-                    self.set_aside(&self.pack_path(pack), &mut repaired)?;
-                }
-                Flaw::PackUnreadable { pack, .. } => {
-                    self.save(*pack, &mut repaired)?;
-                    self.set_aside(&self.pack_path(pack), &mut repaired)?;
-                    self.index_mut().unreadable.retain(|(path, _)| *path != self.pack_path(pack));
-                }
+                Flaw::ChunksDamaged { pack, .. }
+                | Flaw::PackChanged { pack, .. }
+                | Flaw::PackUnreadable { pack, .. } => self.replace_pack(*pack, &mut repaired)?,
                 Flaw::PackMissing { pack, .. } => self.forget_pack(pack),
                 Flaw::ManifestDamaged { manifest, .. } | Flaw::ManifestForeign { manifest } => {
                     self.set_aside(&self.manifest_path(manifest), &mut repaired)?;
@@ -81,8 +75,35 @@ impl Store {
         }
     }
 
-    /// Copies the good chunks of a bad pack that are not found elsewhere, then takes the pack out of the index.
-    fn save(&self, pack: Digest, repaired: &mut Repaired) -> Result<(), StoreError> {
+    /// Puts what is good in a bad pack into another one, and the bad one aside: first under its second name, in quarantine, so that
+    /// at no point of time it is nowhere.
+    fn replace_pack(&self, pack: Digest, repaired: &mut Repaired) -> Result<(), StoreError> {
+        let path = self.pack_path(&pack);
+        let Some(aside) = self.free_name(&path, repaired) else { return Ok(()) };
+        let linked = fs::hard_link(&path, &aside).or_else(|_| fs::copy(&path, &aside).map(drop));
+        match linked {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                repaired.failed.push(format!("{} cannot be put into quarantine: {error}", path.display()));
+                return Ok(());
+            }
+        }
+        File::open(&aside).and_then(|file| file.sync_all()).map_err(StoreError::at("flushing", &aside))?;
+        files::sync_folder(&self.folder.join("quarantine"))?;
+        let same_name = self.save(pack, repaired)?;
+        if !same_name {
+            self.remove_pack_file(&pack)?;
+            files::sync_folder(&self.folder.join("packs"))?;
+        }
+        self.index_mut().unreadable.retain(|(unreadable, _)| *unreadable != path);
+        repaired.quarantined.push(aside);
+        Ok(())
+    }
+
+    /// Copies the good chunks of a bad pack that are not found elsewhere, then takes the pack out of the index. True when what was
+    /// copied has the very name of the pack: all its chunks were good.
+    fn save(&self, pack: Digest, repaired: &mut Repaired) -> Result<bool, StoreError> {
         let path = self.pack_path(&pack);
         let table = match read_table(&path, pack) {
             Ok(table) => table,
@@ -116,24 +137,32 @@ impl Store {
             repaired.saved += seen.len() as u64;
         }
         let closed = moving.finish()?;
+        let same_name = closed.iter().any(|new| new.digest == pack);
         let mut index = self.index_mut();
+        let old = index.number(&pack);
         closed.into_iter().for_each(|pack| index.move_to(pack));
-        if let Some(number) = index.number(&pack) {
-            index.remove(number);
+        if let Some(old) = old {
+            index.remove(old);
         }
-        Ok(())
+        Ok(same_name)
     }
 
-    /// Moves something into quarantine, under a name that is free there.
-    fn set_aside(&self, path: &Path, repaired: &mut Repaired) -> Result<(), StoreError> {
+    /// A name in quarantine that is free.
+    fn free_name(&self, path: &Path, repaired: &mut Repaired) -> Option<PathBuf> {
         let quarantine = self.folder.join("quarantine");
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names = (0..10_000_u32).map(|n| if n == 0 { name.clone() } else { format!("{name}.{n}") });
         let free = names.map(|name| quarantine.join(name)).find(|path| fs::symlink_metadata(path).is_err());
-        let Some(to) = free else {
+        if free.is_none() {
             repaired.failed.push(format!("{}: too many of this name are in quarantine", path.display()));
-            return Ok(());
-        };
+        }
+        free
+    }
+
+    /// Moves something into quarantine.
+    fn set_aside(&self, path: &Path, repaired: &mut Repaired) -> Result<(), StoreError> {
+        let quarantine = self.folder.join("quarantine");
+        let Some(to) = self.free_name(path, repaired) else { return Ok(()) };
         match fs::rename(path, &to) {
             Ok(()) => {
                 files::sync_folder(&quarantine)?;

@@ -120,7 +120,7 @@ fn rootstock(words: &[&str]) -> (i32, String, String) {
 fn the_command_line_names_findings_repairs_and_checks_a_folder_whose_daemon_is_stopped() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
-    appliance.import("lab", &numbered_image(&folder, 1));
+    appliance.import("lab", &image_file(&folder, 2 << 20));
     let socket = appliance.data.join("rootstock.sock").display().to_string();
     let store = appliance.data.join("store").display().to_string();
     let (code, said, _) = rootstock(&["--socket", &socket, "store", "check"]);

@@ -135,13 +135,10 @@ const DAMAGE: [(&str, fn(&mut Fixture)); 13] = [
 
 /// Digests of packs differ with the version of zstd.
 fn without_packs(text: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        let bare = word.trim_end_matches([':', '\n']);
-        let is_digest = bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
-        words.push(if is_digest { word.replace(bare, "PACK") } else { word.to_owned() });
-    }
-    words.join(" ")
+    let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digests: Vec<&str> =
+        text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_digest(word)).collect();
+    digests.iter().fold(text.to_owned(), |text, digest| text.replace(digest, "PACK"))
 }
 
 #[test]
@@ -202,7 +199,7 @@ fn good_chunks_of_a_bad_pack_are_saved_and_the_pack_is_kept_aside() {
         let repaired = fixture.store().repair(&fixture.check().flaws).unwrap();
         let lost = fixture.store().missing(&fixture.images[0].1).len();
         let all = fixture.images[0].1.digests().count();
-        assert!((1..=4).contains(&lost) || damage == 4 && lost == 0, "{}: {lost}", DAMAGE[damage].0);
+        assert!((1..=5).contains(&lost) || damage == 4 && lost == 0, "{}: {lost}", DAMAGE[damage].0);
         assert_eq!(repaired.saved as usize, all - lost);
         assert_eq!(fixture.quarantine(), [name.clone()]);
         assert!(fs::read(fixture.folder.path().join("quarantine").join(name)).unwrap() == bytes);
