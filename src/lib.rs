@@ -8,7 +8,7 @@
 //! | 1 values | [`value`] |
 //! | 2 wings, pure | [`netboot`] · [`image`] · [`sequence`] |
 //! | 3 wire types | [`api`] |
-//! | 4 tools, one kind of effect each | [`store`] · [`db`] · [`client`] · [`device`] · [`host`] |
+//! | 4 tools, one kind of effect each | [`store`] · [`db`] · [`client`] · [`device`] · [`host`] · [`input`] |
 //! | 5 boot media | [`media`] |
 //! | 6 programs | [`server`] · [`runner`] · [`cli`] |
 
@@ -25,6 +25,8 @@ pub mod client;
 pub mod db;
 pub mod device;
 pub mod host;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod input;
 pub mod store;
 
 #[cfg(feature = "cli")]

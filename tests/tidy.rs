@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 6] = [
     &["value"],
     &["netboot", "image", "sequence"],
     &["api"],
-    &["store", "db", "client", "device", "host"],
+    &["store", "db", "client", "device", "host", "input"],
     &["media"],
     &["server", "runner", "cli"],
 ];

@@ -5,6 +5,7 @@
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
+//! * [`tus`]: header values of resumable uploads
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
@@ -14,3 +15,4 @@ pub mod conclusion;
 pub mod dnssd;
 pub mod runner;
 pub mod timeline;
+pub mod tus;

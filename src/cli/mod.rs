@@ -27,6 +27,7 @@ pub mod sequence;
 pub mod status;
 pub mod store;
 pub mod transfer;
+pub mod upload;
 mod watch;
 
 use std::io;
@@ -92,6 +93,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// TFTP transfers that run now: how far they are, and an end to one that hangs
     #[command(subcommand)]
     Transfer(transfer::Command),
+    /// Uploads: image files on their way into the library
+    #[command(subcommand)]
+    Upload(upload::Command),
     /// Boot files that Macs are started with
     #[command(subcommand)]
     Media(media::Command),
@@ -126,6 +130,7 @@ impl Command {
             Command::Client(command) => command.run(before),
             Command::Lease(command) => command.run(before),
             Command::Transfer(command) => command.run(before),
+            Command::Upload(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Netboot(command) => command.run(),
             Command::Model(verb) => model::model(verb),

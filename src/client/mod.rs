@@ -9,6 +9,7 @@
 //! | `socket` | HTTP over a Unix socket |
 //! | `error` | what went wrong, and what to do |
 //! | `request` | the requests |
+//! | `upload` | resumable uploads (tus) |
 //! | `frames` | frames of a restore, from packs on the appliance |
 //! | `capture` | frames of a capture, to the appliance |
 //! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
@@ -29,6 +30,7 @@ mod request;
 mod socket;
 pub mod tftp;
 mod tls;
+mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +46,7 @@ pub use clock::{ClockError, appliance_time};
 pub use dnssd::{Discovery, DiscoveryError, Found, Verdict, fingerprints};
 pub use error::ClientError;
 pub use frames::{HttpFrames, Watch};
+pub use upload::Taken;
 
 /// Longest JSON or text answer that is read: bounds memory against a server that never stops.
 pub const LONGEST_ANSWER: u64 = 64 << 20;

@@ -23,7 +23,7 @@ const LONGEST_PROBLEM: u64 = 64 << 10;
 
 /// What is sent.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
+pub(super) struct Ask<'a> {
     method: &'static str,
     path: &'a str,
     body: Option<(&'static str, &'a [u8])>,
@@ -32,7 +32,16 @@ struct Ask<'a> {
     fresh: bool,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// Of a request whose body and headers are nobody else's.
+    pub(super) fn of(method: &'static str, path: &'a str) -> Ask<'a> {
+        Ask { method, path, body: None, range: None, fresh: false }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.path
+    }
+
     fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -325,7 +334,7 @@ impl Client {
         }
     }
 
-    fn refusal(&self, ask: &Ask<'_>, mut response: Response<Body>) -> ClientError {
+    pub(super) fn refusal(&self, ask: &Ask<'_>, mut response: Response<Body>) -> ClientError {
         let status = response.status().as_u16();
         let mut text = Vec::new();
         // A refusal whose explanation breaks off is still a refusal: what came of it is shown.
@@ -339,7 +348,7 @@ impl Client {
         ClientError::Refused { request: ask.name(), status, problem }
     }
 
-    fn failed(&self, ask: &Ask<'_>, cause: Cause, tries: u32) -> ClientError {
+    pub(super) fn failed(&self, ask: &Ask<'_>, cause: Cause, tries: u32) -> ClientError {
         let address = self.address.clone();
         match cause {
             Cause::Unreachable(cause) => {
@@ -352,12 +361,12 @@ impl Client {
         }
     }
 
-    fn no_request(&self, path: &str) -> ClientError {
+    pub(super) fn no_request(&self, path: &str) -> ClientError {
         let why = format!("`{path}` cannot stand in a request");
         ClientError::BadAddress { address: self.address.clone(), why }
     }
 
-    fn unreadable(&self, ask: &Ask<'_>, cause: String) -> ClientError {
+    pub(super) fn unreadable(&self, ask: &Ask<'_>, cause: String) -> ClientError {
         ClientError::Unreadable { address: self.address.clone(), request: ask.name(), cause }
     }
 }
@@ -371,9 +380,9 @@ fn serialize<B: Serialize>(body: &B) -> Result<Vec<u8>, ClientError> {
 }
 
 /// A body that must have the length that was announced: where it ends early the sender would ask it for the rest for ever.
-struct Whole<'a> {
-    body: &'a mut dyn Read,
-    left: u64,
+pub(super) struct Whole<'a> {
+    pub(super) body: &'a mut dyn Read,
+    pub(super) left: u64,
 }
 
 impl Read for Whole<'_> {

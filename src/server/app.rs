@@ -16,6 +16,7 @@ use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::timeline::Timeline;
+use super::upload::Uploads;
 use crate::api::admin::Listener;
 use crate::db::Db;
 use crate::value::Digest;
@@ -39,6 +40,8 @@ pub struct Appliance {
     pub library: Arc<Library>,
     /// Boot sets.
     pub shelf: Shelf,
+    /// Files on their way in.
+    pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
     /// Captures that are held.

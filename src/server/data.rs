@@ -5,6 +5,7 @@
 //! | `db.sqlite3` | database |
 //! | `keys/` | CA, admin token, manifest key |
 //! | `store/` | packs, manifests, what is being imported |
+//! | `uploads/` | files on their way in |
 //! | `boot/` | what Macs are given to boot |
 //! | `boot.incoming/` | boot sets on their way in or out, swept at each start |
 //! | `rootstock.sock` | admin's socket, unless the settings name another |
@@ -89,6 +90,11 @@ impl DataFolder {
     /// The library's store.
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// Files on their way in.
+    pub fn uploads(&self) -> PathBuf {
+        self.path.join("uploads")
     }
 
     /// What Macs are given to boot.

@@ -3,9 +3,8 @@
 //! Import: manifest durable → version row. Delete: row gone → manifest gone → chunks reclaimed by a collection. A crash
 //! between two steps leaves a manifest without a row, which nobody sees and the next sweep removes.
 
-use std::fs::File;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +13,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::app::App;
 use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
+use super::diagnosis;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
@@ -25,41 +25,85 @@ use crate::db::{DbError, NewVersion, Removal, StoredVersion};
 use crate::image::chunk::CHUNK;
 use crate::image::ingest::Progress;
 use crate::image::manifest::{Manifest, Region};
-use crate::image::source::Source;
+use crate::image::source::SourceError;
+use crate::input::OpenError;
 use crate::store::StoreError;
 use crate::value::{ByteSize, Digest};
 
+/// Where the file of an import came from.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// Name of the file as its owner knows it.
+    pub file: String,
+    /// Who gave it; may be empty.
+    pub uploader: String,
+    /// What it was received as: becomes one version, however often the daemon is killed while it imports it. May be empty.
+    pub received: String,
+}
+
 /// Takes a file in.
-pub async fn import(app: &App, request: ImportImage, work: &Work) -> Result<Made, Problem> {
-    let result = import_alone(app, &request, work).await;
+pub async fn import(app: &App, request: ImportImage, from: Provenance, work: &Work) -> Result<Made, Problem> {
+    if let Some(version) = received(app, &request.name, &from.received).await? {
+        let message = format!("{} {version}: was in the library already", request.name);
+        return Ok(Made { message, version: Some(version) });
+    }
+    let result = import_alone(app, &request, from, work).await;
     if result.is_err() {
         sweep(app).await;
     }
     result
 }
 
-async fn import_alone(app: &App, request: &ImportImage, work: &Work) -> Result<Made, Problem> {
+/// The version that was made from what was received under this name before the daemon was killed.
+async fn received(app: &App, name: &str, received: &str) -> Result<Option<u32>, Problem> {
+    if received.is_empty() {
+        return Ok(None);
+    }
+    let image = app.db.image(name).await.map_err(|error| Refusal::from(error).problem().clone())?;
+    let mut versions = image.into_iter().flat_map(|image| image.versions);
+    Ok(versions.find(|version| version.received == received).map(|version| version.version))
+}
+
+async fn import_alone(
+    app: &App,
+    request: &ImportImage,
+    from: Provenance,
+    work: &Work,
+) -> Result<Made, Problem> {
     let (library, path, blocking) = (app.library.clone(), PathBuf::from(&request.path), work.clone());
     let progress = Arc::new(Progress::default());
     let (counted, stopped) = (progress.clone(), progress.clone());
+    let password = request.password.clone();
     let reading = spawn_blocking(move || {
-        blocking.phase("reading", decoded_size(&path));
-        library.import(&path, &counted)
+        blocking.phase("unpacking", 0);
+        let go_on = |unpacked| {
+            blocking.set_done(unpacked);
+            !blocking.is_stopped()
+        };
+        let source = library.source(&path, password.as_ref(), &go_on)?;
+        blocking.phase("reading", source.size().unwrap_or(0));
+        library.take(source, &path, &counted)
     });
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
-    let source = Path::new(&request.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let facts = facts(&imported, source);
-    let size = facts.size;
+    let mut facts = ImageVersion {
+        uploader: from.uploader,
+        note: request.note.clone().unwrap_or_default(),
+        received: from.received,
+        ..facts(&imported, from.file)
+    };
+    diagnosis::add(app, &imported, &mut facts).await;
+    let (size, findings) = (facts.size, diagnosis::in_short(&facts.findings));
     let manifest = facts.manifest;
     let added = app.db.add_version(&NewVersion { image: request.name.clone(), facts }).await;
     app.library.store().recorded(&manifest);
     let version = added.map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
-        "{} {version}: {} decoded, {} added to the library",
+        "{} {version}: {} decoded, {} added to the library; {}{findings}",
         request.name,
         ByteSize(size),
-        ByteSize(imported.new_bytes)
+        ByteSize(imported.new_bytes),
+        if imported.checksums.present { "its checksums are right" } else { "it has no checksums of its own" }
     );
     tracing::info!(image = request.name, version, "imported {message}");
     upkeep::after_import(app, &request.name).await;
@@ -91,7 +135,9 @@ async fn record_capture(app: &App, capture: &Capture, imported: &Imported) -> Re
         Some(version) => version,
         None => {
             let facts = facts(imported, capture.source.clone());
-            let facts = ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            let mut facts =
+                ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            diagnosis::add(app, imported, &mut facts).await;
             app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
         }
     })
@@ -268,13 +314,17 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         sha256: manifest.source().to_string(),
         source,
         format: imported.format.map_or("capture".to_owned(), |format| format.to_string()),
+        had_checksums: imported.format.map(|_| imported.checksums.present),
         imported_ms: now_ms(),
         chunks: distinct_chunks(manifest),
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
+        system: None,
+        findings: Vec::new(),
         uploader: String::new(),
         note: String::new(),
+        received: String::new(),
         rings: Vec::new(),
         damage: String::new(),
         used_by: Vec::new(),
@@ -307,16 +357,21 @@ fn partition(region: &Region, main: Option<u64>) -> ImagePartition {
     }
 }
 
-/// Bytes of the decoded image where the file says so, for the progress bar; what is wrong with it, the import tells.
-fn decoded_size(path: &Path) -> u64 {
-    let source = File::open(path).ok().and_then(|file| Source::open(file).ok());
-    source.and_then(|source| source.size()).unwrap_or(0)
-}
-
 fn failed(error: &ImportError) -> Problem {
     let next_step = match error {
-        ImportError::Open { .. } => "check the path, and that rootstockd's account may read it",
-        ImportError::Source(_) | ImportError::Partition(_) => {
+        ImportError::Open(OpenError::Open { .. }) => {
+            "check the path, and that rootstockd's account may read it"
+        }
+        ImportError::Open(error) if error.wants_password() => {
+            "nothing was added; import it again with its password: --password-file FILE, or --ask-password"
+        }
+        ImportError::Open(OpenError::Source(SourceError::WrongPassword)) => {
+            "nothing was added; import it again with the right password"
+        }
+        ImportError::Open(OpenError::Room { .. } | OpenError::Spool { .. }) => {
+            "nothing was added to the library"
+        }
+        ImportError::Open(_) | ImportError::Source(_) | ImportError::Partition(_) => {
             "nothing was added; look into the file: rootstock image inspect FILE"
         }
         _ => "nothing was added to the library",

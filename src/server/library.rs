@@ -14,6 +14,7 @@ use ring::signature::Ed25519KeyPair;
 
 use super::http::error::chain;
 use crate::image::chunk::{Packed, chunk_length};
+use crate::image::doctor::Subject;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
 use crate::image::manifest::{
     BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
@@ -22,11 +23,12 @@ use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
 use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
 use crate::image::volume;
+use crate::input::{self, OpenError, Room};
 use crate::store::{
     CheckProgress, Checked, Checking, GetError, Import, ManifestError, Store, StoreError, StoredImage,
     Verification,
 };
-use crate::value::{ByteSize, Digest};
+use crate::value::{ByteSize, Digest, Secret};
 
 /// The library of one appliance.
 pub struct Library {
@@ -85,14 +87,8 @@ pub enum LibraryError {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Opening it.
-    #[error("opening {}", .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Its format, its content, its checksums.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -161,6 +157,12 @@ pub enum LookupError {
     /// A chunk of it is missing.
     #[error(transparent)]
     Chunk(#[from] GetError),
+    /// Its partition table.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Reading what is on it.
+    #[error("looking into the volumes of the image")]
+    Look(#[source] io::Error),
 }
 
 impl Library {
@@ -183,20 +185,45 @@ impl Library {
         &self.store
     }
 
+    /// Opens the image at `path`. What must be unpacked first goes beside the store; `go_on` is told how much that is, and says
+    /// whether to go on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn source(
+        &self,
+        path: &Path,
+        password: Option<&Secret>,
+        go_on: &dyn Fn(u64) -> bool,
+    ) -> Result<Source, ImportError> {
+        let room = Room { folder: self.store.folder(), keep_free: self.keep_free, go_on };
+        match input::open(path, password, Some(room)) {
+            Err(OpenError::Stopped) => Err(ImportError::Stopped),
+            opened => Ok(opened?.source),
+        }
+    }
+
     /// Takes in the image file at `path`. When this returns, the image survives a power cut.
     ///
     /// # Errors
     /// See [`ImportError`].
     pub fn import(&self, path: &Path, progress: &Progress) -> Result<Imported, ImportError> {
-        let open = || {
-            let file = File::open(path);
-            let file = file.map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
-            Ok::<Source, ImportError>(Source::open(file)?)
-        };
-        let mut source = open()?;
+        self.take(self.source(path, None, &|_| true)?, path, progress)
+    }
+
+    /// Takes in an image that was opened. `path` is for the log.
+    ///
+    /// # Errors
+    /// See [`ImportError`].
+    pub fn take(
+        &self,
+        mut source: Source,
+        path: &Path,
+        progress: &Progress,
+    ) -> Result<Imported, ImportError> {
         let (format, warnings) = (source.format(), source.warnings().to_vec());
         let layout = match source.size() {
-            Some(size) => Some(partition::read(&mut open()?.into_reader()?, size)?),
+            Some(size) => Some(partition::read(&mut source.reader()?, size)?),
             None => None,
         };
         let import = self.store.import()?;
@@ -213,7 +240,7 @@ impl Library {
             }
         };
         let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
-        let odd = layout.into_iter().flat_map(|layout| layout.warnings);
+        let odd = layout.into_iter().flat_map(|layout| layout.warnings).map(|oddity| oddity.to_string());
         let warnings = warnings.into_iter().chain(odd).collect();
         Ok(Imported {
             digest,
@@ -350,6 +377,18 @@ impl Library {
             }))
         });
         volumes.collect()
+    }
+
+    /// What the image doctor needs to know of an image; `checksums` are those of the file that it came from,
+    /// if it came from one.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn subject(&self, digest: Digest, checksums: Option<Checksums>) -> Result<Subject, LookupError> {
+        let (_, manifest) = self.manifest(digest)?;
+        let mut image = StoredImage::new(&self.store, manifest.regions());
+        let layout = partition::read(&mut image, manifest.size())?;
+        Subject::gather(&mut image, manifest.size(), &layout, checksums).map_err(LookupError::Look)
     }
 
     /// A manifest, checked against this appliance's own key.

@@ -5,6 +5,7 @@
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
 //! * `gate`: how many connections are open
 //! * `library`: the image library on disk; `images`: image versions between library and database
+//! * `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
 //! * `announce`: DNS-SD
@@ -16,11 +17,15 @@
 pub mod announce;
 pub mod app;
 pub mod authority;
+pub mod caller;
 pub mod captures;
 pub mod check;
 pub mod clock;
 pub mod config;
 pub mod data;
+mod diagnosis;
+pub mod dropped;
+pub mod folders;
 pub mod gate;
 pub mod holds;
 pub mod http;
@@ -28,6 +33,7 @@ pub mod images;
 pub mod jobs;
 pub mod library;
 pub mod listen;
+pub mod naming;
 pub mod nbi;
 pub mod netboot;
 pub mod offer;
@@ -38,13 +44,14 @@ pub mod runs;
 pub mod timeline;
 pub mod token;
 pub mod upkeep;
+pub mod upload;
 pub mod upstream;
 pub mod verdict;
 mod wire;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +119,9 @@ pub enum ServerError {
     /// Boot sets.
     #[error(transparent)]
     Nbi(#[from] nbi::NbiError),
+    /// Uploads.
+    #[error(transparent)]
+    Upload(#[from] upload::UploadError),
     /// The admin token.
     #[error("the admin token {} cannot be made or read", path.display())]
     Token {
@@ -176,6 +186,7 @@ impl Server {
         let bindings = Arc::new(netboot::Bindings::open(db.clone(), config.bsdp.binding_days).await?);
         let folder = netboot::BootFolder::with_rules(data.boot(), config.nbi.rules());
         let shelf = nbi::Shelf::open(folder, config.library.keep_free)?;
+        let uploads = upload::Uploads::open(&data.uploads(), config.library.upload_rules())?;
         let leases = open_leases(&config, &db).await?;
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
@@ -187,6 +198,7 @@ impl Server {
             captures: captures::Captures::new(library.clone()),
             library,
             shelf,
+            uploads,
             jobs: Jobs::default(),
             holds: holds::Holds::default(),
             last_check: check::LastCheck::default(),
@@ -220,6 +232,8 @@ impl Server {
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(keep_up(app.clone(), stop.clone()));
+        services.spawn(upload::work::tend(app.clone(), stop.clone()));
+        services.spawn(dropped::run(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -292,7 +306,7 @@ async fn serve_https(
     // A runner asks on kept-alive connections; a client that does not send a whole head in time is dropped.
     let mut http1 = server.http_builder().http1();
     http1.keep_alive(true).timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);
-    let serving = server.serve(http::network(app).into_make_service());
+    let serving = server.serve(http::network(app).into_make_service_with_connect_info::<SocketAddr>());
     let stopping = async {
         stop.cancelled().await;
         handle.graceful_shutdown(Some(GRACE));
@@ -306,8 +320,8 @@ async fn serve_https(
 
 async fn serve_unix(app: App, listener: UnixListener, stop: CancellationToken) -> Result<(), ServerError> {
     let listener = tokio::net::UnixListener::from_std(listener).map_err(lost("the admin's socket"))?;
-    let serving = axum::serve(listener, http::socket(app).into_make_service())
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let callers = http::socket(app).into_make_service_with_connect_info::<caller::LocalAccount>();
+    let serving = axum::serve(listener, callers).with_graceful_shutdown(stop.clone().cancelled_owned());
     within_grace(serving.into_future(), &stop).await.map_err(lost("the admin's socket"))
 }
 

@@ -121,6 +121,21 @@ fn checksums_that_are_absent_are_not_missed() {
 }
 
 #[test]
+fn a_licence_beside_the_tables_and_tables_in_a_resource_fork_change_nothing() {
+    let want = decode_bytes(honest().bytes()).unwrap();
+    for (fork, licence) in [(false, true), (true, false), (true, true)] {
+        let udif = Udif { fork, licence, ..honest() };
+        let whole = decode_bytes(udif.bytes()).unwrap_or_else(|error| panic!("{fork} {licence}: {error}"));
+        assert_eq!(whole.digest, want.digest, "{fork} {licence}");
+        assert!(whole.decoded.checksums.present, "{fork} {licence}");
+        assert!(Source::open(Cursor::new(udif.bytes())).unwrap().warnings().is_empty());
+    }
+    let damaged = Udif { fork: true, xml: Some(vec![0xff; 300]), ..honest() };
+    let error = decode_bytes(damaged.bytes()).err().unwrap();
+    assert!(error.to_string().contains("resource fork"), "{error}");
+}
+
+#[test]
 fn a_hole_of_exabytes_is_one_piece() {
     let sectors = i64::MAX as u64 / SECTOR;
     let udif = Udif {

@@ -169,25 +169,40 @@ pub struct Udif {
     pub xml: Option<Vec<u8>>,
     pub xml_length: Option<u64>,
     pub segments: u32,
+    /// The tables stand in a classic resource fork instead of an XML list.
+    pub fork: bool,
+    /// Beside the tables stands a licence.
+    pub licence: bool,
 }
+
+/// Id and data.
+type Resource = (i16, Vec<u8>);
+
+/// What `hdiutil udifrez` puts in for a licence: kinds and ids of resources.
+const LICENCE: [(&str, i16); 5] =
+    [("LPic", 5000), ("STR#", 5002), ("TEXT", 5002), ("TMPL", 128), ("styl", 5002)];
 
 impl Udif {
     pub fn bytes(&self) -> Vec<u8> {
-        let xml = self.xml.clone().unwrap_or_else(|| self.resources());
+        let made = || if self.fork { self.resource_fork() } else { self.resources() };
+        let xml = self.xml.clone().unwrap_or_else(made);
         let sectors = self.sectors.unwrap_or_else(|| {
             self.tables.iter().map(|table| table.first + table.sectors).max().unwrap_or(0)
         });
         let (fork, length) = (self.front.len() as u64, self.data.len() as u64);
         let mut koly = b"koly\0\0\0\x04\0\0\x02\0\0\0\0\x01".to_vec();
-        for field in [0, fork, length, 0, 0] {
+        let list = self.xml_length.unwrap_or(xml.len() as u64);
+        let (in_fork, in_list) =
+            if self.fork { ((fork + length, list), (0, 0)) } else { ((0, 0), (fork + length, list)) };
+        for field in [0, fork, length, in_fork.0, in_fork.1] {
             koly.extend(field.to_be_bytes());
         }
         koly.extend(1_u32.to_be_bytes());
         koly.extend(self.segments.max(1).to_be_bytes());
         koly.extend([7; 16]);
         koly.extend(sum(self.data_crc));
-        koly.extend((fork + length).to_be_bytes());
-        koly.extend(self.xml_length.unwrap_or(xml.len() as u64).to_be_bytes());
+        koly.extend(u64::to_be_bytes(in_list.0));
+        koly.extend(u64::to_be_bytes(in_list.1));
         koly.extend([0; 120]);
         koly.extend(sum(self.master_crc));
         koly.extend(1_u32.to_be_bytes());
@@ -206,11 +221,61 @@ impl Udif {
         });
         let mut fork = plist::Dictionary::new();
         fork.insert("blkx".into(), plist::Value::Array(tables.collect()));
+        for (kind, id) in LICENCE.iter().filter(|_| self.licence) {
+            let mut entry = plist::Dictionary::new();
+            entry.insert("Attributes".into(), "0x0000".into());
+            entry.insert("Data".into(), plist::Value::Data(b"You agree to everything.".to_vec()));
+            entry.insert("ID".into(), id.to_string().into());
+            entry.insert("Name".into(), "English".into());
+            fork.insert((*kind).into(), plist::Value::Array(vec![entry.into()]));
+        }
         let mut root = plist::Dictionary::new();
         root.insert("resource-fork".into(), fork.into());
         let mut xml = Vec::new();
         plist::Value::Dictionary(root).to_writer_xml(&mut xml).unwrap();
         xml
+    }
+}
+
+impl Udif {
+    /// The tables, and the licence, as a resource fork.
+    fn resource_fork(&self) -> Vec<u8> {
+        let licence = LICENCE.iter().filter(|_| self.licence);
+        let mut kinds: Vec<(&str, Vec<Resource>)> =
+            licence.map(|(kind, id)| (*kind, vec![(*id, b"You agree to everything.".to_vec())])).collect();
+        let tables = self.tables.iter().zip(0..).map(|(table, id)| (id, table.bytes())).collect();
+        kinds.insert(kinds.len() / 2, ("blkx", tables));
+        let (mut data, mut references) = (Vec::new(), Vec::new());
+        let mut types = ((kinds.len() - 1) as u16).to_be_bytes().to_vec();
+        for (kind, resources) in &kinds {
+            types.extend(kind.as_bytes());
+            types.extend(((resources.len() - 1) as u16).to_be_bytes());
+            types.extend(((2 + 8 * kinds.len() + references.len()) as u16).to_be_bytes());
+            for (id, bytes) in resources {
+                references.extend(id.to_be_bytes());
+                // Every name is `part 0`, whatever its number.
+                references.extend(0_u16.to_be_bytes());
+                references.extend((data.len() as u32).to_be_bytes());
+                references.extend([0; 4]);
+                data.extend((bytes.len() as u32).to_be_bytes());
+                data.extend(bytes);
+            }
+        }
+        let list = [types, references].concat();
+        let map = [
+            &[0; 24][..],
+            &28_u16.to_be_bytes(),
+            &(28 + list.len() as u16).to_be_bytes(),
+            &list,
+            b"\x06part 0",
+        ];
+        let map = map.concat();
+        let mut fork = Vec::new();
+        for field in [256, 256 + data.len() as u32, data.len() as u32, map.len() as u32] {
+            fork.extend(field.to_be_bytes());
+        }
+        fork.resize(256, 0);
+        [fork, data, map].concat()
     }
 }
 

@@ -34,6 +34,7 @@ fn inspect_prints_the_whole_object_and_nothing_else() {
     let got: Value = serde_json::from_slice(&output.stdout).unwrap();
     let want = json!({
         "format": "udif",
+        "parts": [],
         "codecs": ["lzfse"],
         "encrypted": false,
         "virtual_size": 1_900_544,
@@ -43,6 +44,13 @@ fn inspect_prints_the_whole_object_and_nothing_else() {
         ],
         "checksums": { "present": true, "ok": true },
         "minimum_target_size": 1_900_544,
+        "system": null,
+        "findings": [{
+            "code": "no-mac-volume",
+            "severity": "error",
+            "message": "there is no volume of a Mac in it (Apple_HFS, nothing known in it)",
+            "next_step": "take an image of the volume or of the whole disk with macOS; data can be restored all the same",
+        }],
         "warnings": [],
     });
     assert_eq!(got, want);
@@ -159,8 +167,23 @@ fn what_is_no_image_is_refused_with_its_name_and_advice() {
         (put("a.sparseimage", b"sprs\0\0\0\x03"), "sparse image", "download it again"),
         (put("a.qcow2", b"QFI\xfb\0\0\0\x03"), "qcow2", "qemu-img convert"),
         (put("a.pkg", b"xar!\0\x1c"), "xar", "installed"),
-        (bundle, "sparse bundle", "hdiutil convert"),
-        (put("a.txt", b"hello"), "no disk image", "download it again"),
+        (bundle, "sparse bundle", "image file"),
+        (put("a.asif", b"shdw\0\0\0\x01"), "Apple sparse image", "hdiutil convert"),
+        (put("a.wim", b"MSWIM\0\0\0\xd0"), "Windows image", "file-based"),
+        (put("a.aar", b"AA01\x1c\0"), "Apple Archive", "aa extract"),
+        (put("a.aea", b"AEA1\x01\0"), "Apple Encrypted Archive", "aea decrypt"),
+        (put("a.zip", b"PK\x03\x04\x14\0"), "zip archive", "packed in it"),
+        (
+            put("a.ipsw", b"PK\x03\x04\x14\0 .. BuildManifest.plist .. Restore.plist .."),
+            "Apple firmware",
+            "DFU",
+        ),
+        (put("a.iso", &[&[0; 32769][..], b"CD001", &[0; 4096]].concat()), "ISO 9660", "installed disk"),
+        (put("a.7z", b"7z\xbc\xaf\x27\x1c"), "7-Zip", "packed in it"),
+        (put("a.lz4", b"\x04\x22\x4d\x18"), "lz4", "lz4 -d"),
+        (put("a.vmdk", b"KDMV\x01\0\0\0"), "VMware", "qemu-img convert"),
+        (put("a.vhdx", b"vhdxfile"), "Hyper-V", "qemu-img convert"),
+        (put("a.txt", b"hello\x01"), "`68 65 6c 6c 6f 01` (`hello.`)", "6 bytes"),
         (put("empty", b""), "no disk image", "download it again"),
         (folder.path().join("absent"), "absent", "No such file"),
         (folder.path().to_owned(), "folder", "image file"),

@@ -19,7 +19,7 @@ use crate::image_source_build::*;
 const BLOCK: usize = 512;
 
 /// What to encrypt and how.
-struct Sealed<'a> {
+pub struct Sealed<'a> {
     plain: &'a [u8],
     key_bits: u32,
     iterations: u32,
@@ -28,11 +28,17 @@ struct Sealed<'a> {
 }
 
 impl<'a> Sealed<'a> {
-    fn new(plain: &'a [u8]) -> Sealed<'a> {
+    pub fn new(plain: &'a [u8]) -> Sealed<'a> {
         Sealed { plain, key_bits: 256, iterations: 3, keys: &[(1, "open sesame")] }
     }
 
     fn bytes(&self) -> Vec<u8> {
+        let (header, data) = self.parts(usize::MAX);
+        [header, data].concat()
+    }
+
+    /// Header and data; `recount`: bytes after which blocks are counted from 0 again.
+    pub fn parts(&self, recount: usize) -> (Vec<u8>, Vec<u8>) {
         let secret: Vec<u8> = (0..self.key_bits / 8 + 20).map(|k| (k * 7 + 3) as u8).collect();
         let (data_key, mac_key) = secret.split_at(self.key_bits as usize / 8);
         let data_at = 4096;
@@ -61,7 +67,9 @@ impl<'a> Sealed<'a> {
             put(at + 104, &wrapped);
         }
         let mac = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, mac_key);
+        let mut sealed = Vec::new();
         for (index, block) in self.plain.chunks(BLOCK).enumerate() {
+            let index = index % (recount / BLOCK);
             let mut block = block.to_vec();
             block.resize(BLOCK, 0);
             let iv = hmac::sign(&mac, &(index as u32).to_be_bytes());
@@ -70,9 +78,9 @@ impl<'a> Sealed<'a> {
                 128 => encrypt(aes::Aes128::new_from_slice(data_key).unwrap(), iv, &mut block),
                 _ => encrypt(aes::Aes256::new_from_slice(data_key).unwrap(), iv, &mut block),
             }
-            file.extend(block);
+            sealed.extend(block);
         }
-        file
+        (file, sealed)
     }
 
     fn wrap(&self, secret: &[u8], password: &str) -> Vec<u8> {
@@ -228,7 +236,7 @@ fn inspect_and_decode_take_the_password_from_a_file() {
 
     let output = rootstock(&["decode", &path("a.dmg"), &path("out"), "--password-file", &path("wrong")]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && error.contains("does not open"), "{error}");
+    assert!(output.status.code() == Some(1) && error.contains("the password is wrong"), "{error}");
     assert!(!fs::exists(path("out")).unwrap());
 
     let output = rootstock(&["decode", &path("a.dmg"), &path("out"), "--password-file", &path("right")]);

@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
-mod api;
+pub mod api;
 mod capture;
 mod cli;
 mod client;
 mod doctor;
+mod image_doctor;
 mod image_source;
 mod image_source_build;
+mod image_source_bundle;
 mod image_source_cli;
 mod image_source_damage;
 mod image_source_encrypted;
 mod image_source_partclone;
+mod image_source_split;
 mod image_volume;
 mod media;
 mod nbi;
@@ -26,3 +29,4 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod upload;

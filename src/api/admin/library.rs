@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Retention;
+use super::{ImageFinding, ImageSystem, Retention};
 use crate::api::runner::Progress;
-use crate::value::{Digest, Ring, Rings};
+use crate::value::{Digest, Ring, Rings, Secret};
 
 /// One image in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct ImageVersion {
     pub source: String,
     /// Format of that file: `udif`, `raw`, ….
     pub format: String,
+    /// Whether that file carried checksums of its content, all of which were compared; none: imported before this was kept.
+    #[serde(default)]
+    pub had_checksums: Option<bool>,
     /// When it was imported, milliseconds since 1970 UTC.
     pub imported_ms: i64,
     /// Distinct chunks.
@@ -68,12 +71,21 @@ pub struct ImageVersion {
     pub partition_scheme: String,
     /// Its partitions; a bare volume is one without a number.
     pub partitions: Vec<ImagePartition>,
+    /// The macOS in it, where it can be read.
+    #[serde(default)]
+    pub system: Option<ImageSystem>,
+    /// What there is to know of it before a Mac gets it, the worst first; as of its import.
+    #[serde(default)]
+    pub findings: Vec<ImageFinding>,
     /// Who put it into the library, as far as that is known; may be empty.
     #[serde(default)]
     pub uploader: String,
     /// What people wrote about it; may be empty.
     #[serde(default)]
     pub note: String,
+    /// What it was made from, for the appliance itself: `upload ID`. Empty for a file that was named by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub received: String,
     /// Rings that point to it.
     #[serde(default)]
     pub rings: Vec<Ring>,
@@ -123,14 +135,22 @@ pub struct ImageVolume {
 }
 
 /// Take a file of the appliance's own disk into the library.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportImage {
     /// Name of the image: 1 to 64 of letters, digits, space, `.`, `_`, `-`; begins with a letter or digit. A name that exists gets a new version.
     pub name: String,
-    /// Absolute path on the appliance.
+    /// Absolute path on the appliance: a file, the first part of one that was split, or the folder of a sparse bundle. Over the
+    /// network only below the folders of `library.import-folders`.
     pub path: String,
+    /// What people shall read about the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Password of an encrypted image. Used once and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, format = "password"))]
+    pub password: Option<Secret>,
 }
 
 /// Read every chunk of a version and compare it with the manifest.

@@ -18,6 +18,11 @@
 //! | `PUT /api/v1/images/{name}/retention` | [`SetRetention`] | [`RetentionPlan`]: what will go; nothing has gone yet |
 //! | `POST /api/v1/library/retention` | [`ApplyRetention`] | `[`[`RetentionPlan`]`]` |
 //! | `DELETE /api/v1/images/{name}/versions/{version}` | | [`Deleted`]; 409 while something needs it |
+//! | `GET /api/v1/uploads` | | `[`[`Upload`]`]`, newest first |
+//! | `OPTIONS /api/v1/uploads`, `POST /api/v1/uploads` | | tus 1.0.0, see [`tus`](crate::api::tus) |
+//! | `GET /api/v1/uploads/{upload}` | | [`Upload`] |
+//! | `HEAD`, `PATCH`, `DELETE /api/v1/uploads/{upload}` | | tus 1.0.0 |
+//! | `POST /api/v1/uploads/{upload}/import` | [`ImportUpload`] | 202 [`Job`]: again after it failed, or at last |
 //! | `GET /api/v1/captures` | | `[`[`Capture`](crate::api::capture::Capture)`]`, newest first |
 //! | `POST /api/v1/captures` | [`CreateCapture`](crate::api::capture::CreateCapture) | [`Capture`](crate::api::capture::Capture) |
 //! | `GET /api/v1/captures/{capture}` | | [`Capture`](crate::api::capture::Capture) |
@@ -54,6 +59,7 @@
 //! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
 //! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
+//! | `GET /api/v1/library/folder` `?path=P` | | [`FolderListing`]: what may be imported from the appliance's disk |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/check` | [`CheckLibrary`] | 202 [`Job`]: fails when something is damaged at its end |
 //! | `GET /api/v1/library/check` | | [`CheckReport`] of the last check; 404 when there was none since the start |
@@ -73,6 +79,7 @@
 mod binding;
 mod check;
 mod device;
+mod doctor;
 mod lease;
 mod library;
 mod nbi;
@@ -80,10 +87,12 @@ mod ring;
 mod run;
 mod sequence;
 mod transfer;
+mod upload;
 
 pub use binding::Binding;
 pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,
@@ -99,6 +108,7 @@ pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
 pub use transfer::Transfer;
+pub use upload::{FolderEntry, FolderListing, ImportUpload, Upload, UploadState};
 
 use serde::{Deserialize, Serialize};
 

@@ -11,25 +11,25 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::file::{Image, Output};
+use super::password::Password;
 use crate::image::source::DecodeError;
 use crate::value::ByteSize;
 
 /// The arguments of `decode`.
 #[derive(Args)]
 pub struct Decode {
-    /// The image: .dmg, .sparseimage, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    /// The image: .dmg, .sparseimage, .sparsebundle, partclone or raw, compressed or split; recognised by its content
     file: PathBuf,
     /// File or block device to write
     out: PathBuf,
-    /// File with the password of an encrypted image; a newline at its end does not count
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: Password,
 }
 
 impl Decode {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let of_file = || self.file.display().to_string();
-        let mut image = Image::open(&self.file, self.password_file.as_deref()).with_context(of_file)?;
+        let mut image = Image::open(&self.file, &self.password).with_context(of_file)?;
         match fs::metadata(&self.out) {
             Ok(found) if found.is_dir() => {
                 bail!("{}: this is a folder; name a file in it", self.out.display())

@@ -1,27 +1,29 @@
 //! Image files and the bytes in them, as the verbs of `rootstock image` use them.
 //!
-//! Owns: opening by path, the progress bar, sparse output. Must not know: formats.
+//! Owns: the progress bar, sparse output. Must not know: formats, what lies at a path.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::image::source::{DecodeError, Decoded, Foreign, Piece, Source, SourceError};
+use super::password::Password;
+use crate::image::source::{DecodeError, Decoded, Piece, Source};
+use crate::input::{self, OpenError, Opened, Room};
 use crate::value::Secret;
 
 /// What is tested for zeros, and left out of a sparse file, in one step.
 const HOLE: usize = 32 << 10;
 
-/// Bytes of a password file.
-const MOST_PASSWORD: u64 = 4096;
+/// Bytes that are left free where something is unpacked to be looked at.
+const KEEP_FREE: u64 = 256 << 20;
 
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -30,28 +32,24 @@ pub(super) struct Image {
     pub source: Source,
     /// Length of the file.
     pub length: u64,
+    /// The files, where it was split.
+    pub parts: Vec<PathBuf>,
     read: Arc<AtomicU64>,
 }
 
 impl Image {
-    /// Opens the image at `path`, with the password in another file if there is one.
-    pub fn open(path: &Path, password_file: Option<&Path>) -> anyhow::Result<Image> {
-        let password = password_file.map(read_password).transpose()?;
-        let metadata = fs::metadata(path)?;
-        if metadata.is_dir() && path.join("Info.plist").is_file() {
-            return Err(SourceError::Unsupported(Foreign::SparseBundle).into());
-        }
-        if metadata.is_dir() {
-            bail!("this is a folder; give an image file");
-        }
-        let mut file = File::open(path)?;
-        let length = file
-            .seek(SeekFrom::End(0))
-            .context("an image must be a file or disk that can be read anywhere")?;
-        let read = Arc::new(AtomicU64::new(0));
-        let watched = Watched { file, position: 0, read: Arc::clone(&read) };
-        let source = Source::open_with(watched, password.as_ref())?;
-        Ok(Image { source, length, read })
+    /// Opens the image at `path`. A person at the terminal is asked for the password of one that needs it.
+    pub fn open(path: &Path, password: &Password) -> anyhow::Result<Image> {
+        let given = password.given(path)?;
+        let opened = match open(path, given.as_ref()) {
+            Err(error) if given.is_none() && error.wants_password() && password.may_ask() => {
+                open(path, Some(&password.ask(path)?))
+            }
+            opened => opened,
+        }?;
+        let read = opened.position();
+        let Opened { source, length, parts, .. } = opened;
+        Ok(Image { source, length, parts, read })
     }
 
     /// Decodes everything into `output`, with a progress bar on a terminal.
@@ -86,18 +84,20 @@ impl Image {
     }
 }
 
-/// The password in a file, without the newline that editors put at its end.
-fn read_password(path: &Path) -> anyhow::Result<Secret> {
-    let of_file = || format!("the password file {}", path.display());
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST_PASSWORD + 1).read_to_string(&mut text))
-        .with_context(of_file)?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    ensure!(!password.is_empty(), "{}: it is empty", of_file());
-    ensure!(text.len() as u64 <= MOST_PASSWORD, "{}: it is longer than any password", of_file());
-    Ok(Secret::new(password))
+fn open(path: &Path, password: Option<&Secret>) -> Result<Opened, OpenError> {
+    let folder = input::temporary();
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("unpacking {bytes} {bytes_per_sec}") {
+        bar.set_style(style);
+    }
+    let go_on = |unpacked| {
+        bar.set_position(unpacked);
+        true
+    };
+    let opened =
+        input::open(path, password, Some(Room { folder: &folder, keep_free: KEEP_FREE, go_on: &go_on }));
+    bar.finish_and_clear();
+    opened
 }
 
 fn progress(length: u64) -> ProgressBar {
@@ -107,29 +107,6 @@ fn progress(length: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// A file that tells how far it was read.
-struct Watched {
-    file: File,
-    position: u64,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Watched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.file.read(buffer)?;
-        self.position += got as u64;
-        self.read.store(self.position, Ordering::Relaxed);
-        Ok(got)
-    }
-}
-
-impl Seek for Watched {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.position = self.file.seek(to)?;
-        Ok(self.position)
-    }
 }
 
 /// Where decoded bytes go.
@@ -190,37 +167,19 @@ fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(&bytes[from..], offset + from as u64)
 }
 
-/// A file without a name in `$TMPDIR`, else `/var/tmp`, which holds more than `/tmp` where that is memory. It is gone
-/// when it is closed.
+/// A file without a name in `$TMPDIR`, else `/var/tmp`. It is gone when it is closed.
 pub(super) fn nameless() -> anyhow::Result<File> {
-    let folder = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
-    let flags = nix::fcntl::OFlag::O_TMPFILE.bits();
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
-    options.open(&folder).with_context(|| {
-        format!("making a temporary file in {}; name another folder in TMPDIR", Path::new(&folder).display())
+    let folder = input::temporary();
+    input::nameless(&folder).with_context(|| {
+        format!("making a temporary file in {}; name another folder in TMPDIR", folder.display())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Seek};
     use std::os::unix::fs::MetadataExt;
-
-    #[test]
-    fn a_password_is_what_the_file_holds_without_its_last_newline() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("password");
-        for (text, password) in [("a b", "a b"), (" x \n", " x "), ("é\r\n", "é"), ("two\n\n", "two\n")] {
-            fs::write(&path, text).unwrap();
-            assert_eq!(read_password(&path).unwrap().expose(), password);
-        }
-        for text in ["", "\n", &"a".repeat(5000)] {
-            fs::write(&path, text).unwrap();
-            assert!(read_password(&path).unwrap_err().to_string().contains("password file"));
-        }
-    }
 
     #[test]
     fn zeros_within_data_become_holes_and_the_bytes_stay_right() {

@@ -6,18 +6,26 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::password::Password;
 use crate::api::admin::{ImportImage, Job};
 use crate::cli::connection::Appliance;
 use crate::cli::watch;
+use crate::input;
 
 /// `rootstock image import`
 #[derive(Args, Debug)]
 pub struct Import {
-    /// Image file (.dmg, raw, raw.gz, raw.xz, raw.zst); with --server, its absolute path on the appliance
+    /// Image: .dmg, .sparseimage, .sparsebundle, partclone or raw, compressed or split; with --server, its absolute path on
+    /// the appliance, in a folder of its setting library.import-folders
     file: PathBuf,
     /// Name of the image; one that exists gets a new version
     #[arg(long, value_name = "NAME")]
     name: String,
+    /// What people shall read about the version
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    password: Password,
 }
 
 /// Imports and waits for the end.
@@ -32,10 +40,16 @@ pub fn run(verb: Import, appliance: &Appliance) -> anyhow::Result<ExitCode> {
             verb.file.display()
         );
     };
+    let mut password = verb.password.given(&path)?;
+    // What cannot be opened here, the appliance may open; and what is wrong with it, it says.
+    let wants = || input::open(&path, None, None).is_err_and(|error| error.wants_password());
+    if password.is_none() && appliance.local && verb.password.may_ask() && wants() {
+        password = Some(verb.password.ask(&path)?);
+    }
     let Some(path) = path.to_str().map(str::to_owned) else {
         bail!("{} is not UTF-8: rename the file", path.display());
     };
-    let body = ImportImage { name: verb.name, path };
+    let body = ImportImage { name: verb.name, path, note: verb.note, password };
     let job: Job = appliance.client.post("/api/v1/images", &body)?;
     watch::job(job, appliance)
 }

@@ -9,19 +9,23 @@ use clap::Args;
 use serde::Serialize;
 
 use super::file::{Image, Output, nameless};
+use super::password::Password;
+use super::show;
+use crate::api::admin::{ImageFinding, ImageSystem};
+use crate::cli::output::printable;
+use crate::image::doctor::{self, Place, Subject, Surroundings};
 use crate::image::partition;
-use crate::image::source::{Checksums, DecodeError, Reader, Source, SourceError};
-use crate::image::volume::{self, Kind};
+use crate::image::source::{Checksums, DecodeError, Source, SourceError};
+use crate::image::volume::{self, Kind, Startup};
 use crate::value::ByteSize;
 
 /// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
-    /// The image: .dmg, .sparseimage, raw, or raw in gzip, xz, zstd or bzip2; recognised by its content
+    /// The image: .dmg, .sparseimage, .sparsebundle, partclone or raw, compressed or split; recognised by its content
     file: PathBuf,
-    /// File with the password of an encrypted image; a newline at its end does not count
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    password: Password,
     /// Print one JSON object; sizes and starts are in bytes
     #[arg(long)]
     json: bool,
@@ -30,8 +34,11 @@ pub struct Inspect {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
-    /// `udif`, `sparseimage`, `raw`, `raw.gz`, `raw.xz`, `raw.zst`, `raw.bz2`.
+    /// `udif`, `sparseimage`, `sparsebundle`, `sparsebundle.tar`, `raw`, `partclone`, and the last two with `.gz`, `.xz`,
+    /// `.zst`, `.bz2`.
     format: String,
+    /// The files of one that was split, in order; else empty.
+    parts: Vec<String>,
     codecs: Vec<&'static str>,
     /// Whether the image file is encrypted. A FileVault volume in it is a warning.
     encrypted: bool,
@@ -41,6 +48,11 @@ struct Report {
     partitions: Vec<Partition>,
     checksums: Sums,
     minimum_target_size: u64,
+    /// The macOS on the main volume.
+    system: Option<ImageSystem>,
+    /// What the image doctor finds, the worst first.
+    findings: Vec<ImageFinding>,
+    /// What is odd about the file itself.
     warnings: Vec<String>,
 }
 
@@ -63,6 +75,30 @@ struct Volume {
     size: u64,
     used: Option<u64>,
     block_size: Option<u32>,
+    /// From the start of the volume to the end of its last block in use; none where the map of blocks is not believed.
+    needed: Option<u64>,
+    case_sensitive: Option<bool>,
+    /// Files and folders.
+    files: Option<u64>,
+    /// Whether a Mac starts from it; none where that cannot be told.
+    startup: Option<bool>,
+    /// Why it is not in its last state.
+    unclean: Option<String>,
+    system: Option<ImageSystem>,
+    /// Volumes of an APFS container.
+    volumes: Vec<ApfsVolume>,
+}
+
+#[derive(Serialize)]
+struct ApfsVolume {
+    name: String,
+    role: Option<&'static str>,
+    used: u64,
+    encrypted: bool,
+    sealed: bool,
+    case_sensitive: bool,
+    snapshots: u64,
+    files: u64,
 }
 
 #[derive(Serialize)]
@@ -75,14 +111,14 @@ struct Sums {
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let of_file = || self.file.display().to_string();
-        let (mut report, wrong) = look(&self.file, self.password_file.as_deref()).with_context(of_file)?;
-        if self.password_file.is_some() && !report.encrypted {
+        let (mut report, wrong) = look(&self.file, &self.password).with_context(of_file)?;
+        if self.password.is_given() && !report.encrypted {
             report.warnings.push("the image is not encrypted: the password was not used".to_owned());
         }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
-            print(&self.file, &report);
+            print(&self.file, &report)?;
         }
         match wrong {
             None => Ok(ExitCode::SUCCESS),
@@ -92,10 +128,11 @@ impl Inspect {
 }
 
 /// Reads everything. A wrong checksum comes beside the report: the rest of it is what helps to understand why.
-fn look(path: &Path, password: Option<&Path>) -> anyhow::Result<(Report, Option<SourceError>)> {
+fn look(path: &Path, password: &Password) -> anyhow::Result<(Report, Option<SourceError>)> {
     let mut image = Image::open(path, password)?;
     let format = image.source.format().to_string();
     let codecs = image.source.codecs();
+    let parts: Vec<String> = image.parts.iter().map(|part| part.display().to_string()).collect();
     let warnings = image.source.warnings().to_vec();
     let encrypted = image.source.is_encrypted();
     let streamed = image.source.size().is_none();
@@ -116,18 +153,25 @@ fn look(path: &Path, password: Option<&Path>) -> anyhow::Result<(Report, Option<
         };
         (checksums, image.source.into_reader()?)
     };
-    let mut report = Report {
+    let size = reader.size();
+    let layout = partition::read(&mut reader, size)?;
+    let subject =
+        Subject::gather(&mut reader, size, &layout, Some(checksums)).context("reading the volumes")?;
+    let findings = doctor::examine(&subject, &Surroundings::default());
+    let report = Report {
         format,
+        parts,
         codecs,
         encrypted,
-        virtual_size: reader.size(),
-        partition_scheme: String::new(),
-        partitions: Vec::new(),
+        virtual_size: size,
+        partition_scheme: layout.scheme.to_string(),
         checksums: Sums { present: checksums.present, ok: checksums.ok },
-        minimum_target_size: reader.size(),
+        minimum_target_size: size,
+        system: subject.main().and_then(|main| main.facts.system.clone()).map(Into::into),
+        findings: findings.into_iter().map(Into::into).collect(),
+        partitions: subject.places.into_iter().map(Partition::from).collect(),
         warnings,
     };
-    read_layout(&mut report, &mut reader)?;
     Ok((report, wrong))
 }
 
@@ -138,40 +182,50 @@ fn reading(error: DecodeError<io::Error>) -> anyhow::Error {
     }
 }
 
-/// Fills in partitions and volumes; an image without a table is one partition, number 0, from byte 0.
-fn read_layout(report: &mut Report, reader: &mut Reader) -> anyhow::Result<()> {
-    let size = reader.size();
-    let layout = partition::read(reader, size)?;
-    report.partition_scheme = layout.scheme.to_string();
-    report.warnings.extend(layout.warnings);
-    let mut places: Vec<_> = layout
-        .partitions
-        .into_iter()
-        .map(|found| (found.number, found.kind.to_string(), found.name, found.start, found.size))
-        .collect();
-    if layout.scheme == partition::Scheme::None {
-        places.push((0, "whole image".to_owned(), String::new(), 0, size));
-    }
-    for (number, kind, name, start, size) in places {
-        let facts = volume::read(reader, start, size).context("reading a volume")?;
-        for volume in &facts.encrypted {
-            report.warnings.push(format!(
-                "the APFS volume `{volume}` is encrypted: it is restored as it is, and needs its password on the Mac"
-            ));
-        }
+/// An image without a table is one partition, number 0, from byte 0.
+impl From<Place> for Partition {
+    fn from(place: Place) -> Partition {
+        let kind = place.partition.map_or_else(|| "whole image".to_owned(), |kind| kind.to_string());
+        let (facts, blocks) = (place.facts, place.blocks.ok());
         let volume = (facts.kind != Kind::Unknown).then(|| Volume {
             kind: facts.kind.to_string(),
             label: facts.label,
             size: facts.size,
             used: facts.used,
             block_size: facts.block_size,
+            needed: blocks.map(|blocks| blocks.needed),
+            case_sensitive: facts.case_sensitive,
+            files: facts.files,
+            startup: match facts.startup {
+                Startup::Unknown => None,
+                Startup::Absent => Some(false),
+                Startup::Present => Some(true),
+            },
+            unclean: facts.unclean.map(|reason| reason.to_string()),
+            system: facts.system.map(Into::into),
+            volumes: facts.volumes.into_iter().map(ApfsVolume::from).collect(),
         });
-        report.partitions.push(Partition { number, kind, name, start, size, volume });
+        let (number, name) = (place.number.unwrap_or(0), place.name);
+        Partition { number, kind, name, start: place.start, size: place.size, volume }
     }
-    Ok(())
 }
 
-fn print(path: &Path, report: &Report) {
+impl From<volume::ApfsVolume> for ApfsVolume {
+    fn from(volume: volume::ApfsVolume) -> ApfsVolume {
+        ApfsVolume {
+            name: volume.name,
+            role: volume.role,
+            used: volume.used,
+            encrypted: volume.is_encrypted,
+            sealed: volume.is_sealed,
+            case_sensitive: volume.is_case_sensitive,
+            snapshots: volume.snapshots,
+            files: volume.files,
+        }
+    }
+}
+
+fn print(path: &Path, report: &Report) -> anyhow::Result<()> {
     let sums = match report.checksums {
         Sums { present: false, .. } => "none in the file",
         Sums { ok: true, .. } => "verified",
@@ -180,6 +234,9 @@ fn print(path: &Path, report: &Report) {
     println!("{}", path.display());
     let encrypted = if report.encrypted { ", encrypted" } else { "" };
     println!("  format      {} ({}){encrypted}", report.format, report.codecs.join(", "));
+    if let [first, .., last] = report.parts.as_slice() {
+        println!("  parts       {} from {first} to {last}", report.parts.len());
+    }
     println!("  size        {} ({} bytes)", ByteSize(report.virtual_size), report.virtual_size);
     println!("  checksums   {sums}");
     println!("  partitions  {}", report.partition_scheme);
@@ -205,7 +262,23 @@ fn print(path: &Path, report: &Report) {
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("    {}", cells.join("  ").trim_end());
     }
+    for volume in report.partitions.iter().filter_map(|partition| partition.volume.as_ref()) {
+        for inner in &volume.volumes {
+            let marks = [
+                inner.role.map(str::to_owned),
+                inner.encrypted.then(|| "encrypted".to_owned()),
+                inner.sealed.then(|| "sealed".to_owned()),
+                (inner.snapshots > 0).then(|| format!("snapshots: {}", inner.snapshots)),
+            ];
+            let marks: Vec<String> = marks.into_iter().flatten().collect();
+            println!("  apfs        {}: {} used, {}", inner.name, ByteSize(inner.used), marks.join(", "));
+        }
+    }
+    if let Some(system) = &report.system {
+        println!("  system      {}", printable(&system.to_string()));
+    }
     for warning in &report.warnings {
         println!("  warning     {warning}");
     }
+    show::findings(&report.findings)
 }

@@ -5,13 +5,16 @@ mod collect;
 mod decode;
 mod delete;
 mod file;
+mod files;
 mod import;
 mod inspect;
 mod list;
+mod password;
 mod restore;
 mod retention;
 mod ring;
 mod show;
+mod upload;
 mod verify;
 mod version;
 
@@ -20,6 +23,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::connection::{Connection, Online};
+pub use password::Password;
+pub use upload::follow as follow_upload;
 
 /// Verbs of `rootstock image`.
 #[derive(Subcommand)]
@@ -38,10 +43,20 @@ pub enum Command {
     Decode(decode::Decode),
     /// Take an image file into the library
     #[command(after_help = "\
-The format is recognised by its content. Only what the library does not hold yet is stored. Ctrl-C stops watching; the \
-import goes on.\n\
+The format is recognised by its content. FILE may be the first part of a file that was split (.aa, .000, .001), the folder of \
+a sparse bundle, or a tar archive of it. Only what the library does not hold yet is stored. Ctrl-C stops watching; the import \
+goes on.\n\
 Exit code: 0 the image is in the library · 1 nothing was added.")]
     Import(Online<import::Import>),
+    /// Send an image file of this machine to an appliance, and take it into its library
+    #[command(after_help = "\
+Works over the socket and with --server from any machine. Goes on by itself when the appliance or the network comes back; \
+after Ctrl-C or a restart of this machine run the same command again: what has arrived is not sent again. The whole file is \
+compared with its digest before it becomes a version.\n\
+Exit code: 0 the image is in the library · 1 not; what has arrived is kept until the upload expires (rootstock upload list).")]
+    Upload(Online<upload::Upload>),
+    /// Files on the appliance's own disk that can be imported
+    Files(Online<files::Files>),
     /// Take a disk of this machine into the library: used blocks only, only what the library lacks
     #[command(after_help = "\
 Of HFS+ and APFS volumes only used blocks are read, everything else whole; a FileVault volume needs no password. With --server the \
@@ -112,6 +127,8 @@ impl Command {
             Command::Inspect(inspect) => inspect.run(),
             Command::Decode(decode) => decode.run(),
             Command::Import(verb) => verb.run(before, import::run),
+            Command::Upload(verb) => verb.run(before, upload::run),
+            Command::Files(verb) => verb.run(before, files::run),
             Command::Capture(verb) => verb.run(before, capture::run),
             Command::List(verb) => verb.run(before, list::run),
             Command::Show(verb) => verb.run(before, show::run),

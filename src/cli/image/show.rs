@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::api::admin::{Image, ImagePartition, ImageVersion};
+use crate::api::admin::{Image, ImageFinding, ImagePartition, ImageVersion};
 use crate::cli::connection::Appliance;
 use crate::cli::output::{Table, printable, say, say_json, segment, stamp};
 use crate::value::ByteSize;
@@ -39,10 +39,23 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
         ByteSize(version.size),
         stamp(version.imported_ms)
     ))?;
-    say(format!("from      {} ({})", version.source, version.format))?;
+    let sums = match version.had_checksums {
+        Some(true) => ", its checksums were right",
+        Some(false) => ", it had no checksums",
+        None => "",
+    };
+    say(format!("from      {} ({}{sums})", version.source, version.format))?;
+    for (what, text) in [("by        ", &version.uploader), ("note      ", &version.note)] {
+        if !text.is_empty() {
+            say(format!("{what}{}", printable(text)))?;
+        }
+    }
     say(format!("SHA-256   {}", version.sha256))?;
     say(format!("manifest  {}", version.manifest))?;
     say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;
+    if let Some(system) = &version.system {
+        say(format!("holds     {}", printable(&system.to_string())))?;
+    }
     if !version.uploader.is_empty() {
         say(format!("by        {}", printable(&version.uploader)))?;
     }
@@ -73,7 +86,19 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
             if partition.main { "main" } else { "" }.to_owned(),
         ]);
     }
-    table.print("no partitions")
+    table.print("no partitions")?;
+    findings(&version.findings)
+}
+
+/// What the image doctor found, one after the other.
+pub(super) fn findings(findings: &[ImageFinding]) -> anyhow::Result<()> {
+    for finding in findings {
+        say(format!("{:<9} {}: {}", finding.severity, finding.code, printable(&finding.message)))?;
+        if !finding.next_step.is_empty() {
+            say(format!("{:<9} -> {}", "", printable(&finding.next_step)))?;
+        }
+    }
+    Ok(())
 }
 
 fn volume(partition: &ImagePartition) -> String {

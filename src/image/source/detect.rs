@@ -2,7 +2,9 @@
 //!
 //! Owns: the table of formats, those that are read and those that are only called by their name.
 
+use super::error::SourceError;
 use super::stream::Compression;
+use super::{Input, read_exact_at};
 use crate::image::field::Fields;
 
 /// Bytes at the front that detection looks at: the volume descriptor of an ISO 9660 image is the farthest.
@@ -10,6 +12,9 @@ pub(super) const HEAD: usize = 36 << 10;
 
 /// Bytes at the end that detection looks at: the trailer of a UDIF image.
 pub(super) const TAIL: usize = 512;
+
+/// Bytes at the end of a zip archive in which names are looked for.
+const DIRECTORY: u64 = 1 << 20;
 
 /// A format that is known and not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +27,12 @@ pub enum Foreign {
     SparseBundle,
     /// A part of a UDIF image in several files.
     SegmentedUdif,
-    /// UDIF of Mac OS X 10.0 and 10.1, without an XML resource list.
-    ResourceForkUdif,
     /// ISO 9660.
     Iso,
-    /// zip, and what is one: `.ipsw`.
+    /// zip.
     Zip,
+    /// A zip with the firmware and system of a Mac or other device.
+    Ipsw,
     /// xar: `.pkg`, `.xip`.
     Xar,
     /// Windows imaging format.
@@ -44,8 +49,26 @@ pub enum Foreign {
     Vhd,
     /// Apple sparse image format of macOS 26.
     Asif,
+    /// VirtualBox.
+    Vdi,
+    /// Parallels Desktop.
+    Parallels,
+    /// Expert Witness format of EnCase.
+    ExpertWitness,
+    /// ntfsclone's special image format.
+    Ntfsclone,
+    /// Partimage, of older Clonezilla and FOG.
+    Partimage,
     /// lz4 frame.
     Lz4,
+    /// lzop.
+    Lzop,
+    /// lzip.
+    Lzip,
+    /// lrzip.
+    Lrzip,
+    /// RAR.
+    Rar,
     /// tar.
     Tar,
     /// 7-Zip.
@@ -64,9 +87,9 @@ impl Foreign {
             Foreign::SparseImage => "a sparse image (.sparseimage)",
             Foreign::SparseBundle => "a sparse bundle (.sparsebundle)",
             Foreign::SegmentedUdif => "one segment of a disk image in several files (.dmgpart)",
-            Foreign::ResourceForkUdif => "a UDIF image that keeps its block tables in a resource fork",
             Foreign::Iso => "an ISO 9660 disc image",
-            Foreign::Zip => "a zip archive (.zip, .ipsw)",
+            Foreign::Zip => "a zip archive (.zip)",
+            Foreign::Ipsw => "Apple firmware (.ipsw)",
             Foreign::Xar => "a xar archive (.pkg, .xip)",
             Foreign::Wim => "a Windows image (.wim)",
             Foreign::AppleArchive => "an Apple Archive (.aar)",
@@ -75,7 +98,16 @@ impl Foreign {
             Foreign::Vmdk => "a VMware image (.vmdk)",
             Foreign::Vhd => "a Hyper-V image (.vhd, .vhdx)",
             Foreign::Asif => "an Apple sparse image (.asif)",
+            Foreign::Vdi => "a VirtualBox image (.vdi)",
+            Foreign::Parallels => "a Parallels image (.hdd, .hds)",
+            Foreign::ExpertWitness => "an Expert Witness image (.E01)",
+            Foreign::Ntfsclone => "an ntfsclone image",
+            Foreign::Partimage => "a Partimage image",
             Foreign::Lz4 => "an lz4 file",
+            Foreign::Lzop => "an lzop file",
+            Foreign::Lzip => "an lzip file",
+            Foreign::Lrzip => "an lrzip file",
+            Foreign::Rar => "a RAR archive",
             Foreign::Tar => "a tar archive",
             Foreign::SevenZip => "a 7-Zip archive",
             Foreign::Compressed => "another compressed file",
@@ -90,19 +122,29 @@ impl Foreign {
                 "on a Mac, `hdiutil convert IN.dmg -format UDZO -o OUT.dmg` asks for the password and \
                  writes a plain one"
             }
-            Foreign::SparseBundle | Foreign::Asif => {
-                "on a Mac, convert it with `hdiutil convert IN -format UDZO -o OUT.dmg`"
-            }
+            Foreign::SparseBundle => "give the folder itself, or a tar archive of it",
+            Foreign::Asif => "on a Mac, convert it with `hdiutil convert IN -format UDZO -o OUT.dmg`",
             Foreign::SegmentedUdif => {
                 "on a Mac, join the segments with `hdiutil convert FIRST.dmg -format UDZO -o OUT.dmg`"
             }
-            Foreign::ResourceForkUdif => {
-                "on a Mac, convert it with `hdiutil convert IN.dmg -format UDZO -o OUT.dmg`"
-            }
             Foreign::Iso => "a disc is no system volume; take an image of the installed disk",
-            Foreign::Zip | Foreign::Tar | Foreign::SevenZip | Foreign::Lz4 | Foreign::Compressed => {
+            Foreign::Zip | Foreign::SevenZip | Foreign::Rar | Foreign::Compressed => {
                 "give the disk image that is packed in it"
             }
+            Foreign::Tar => {
+                "give the disk image that is packed in it; of archives, only those of a sparse bundle are read"
+            }
+            Foreign::Ipsw => {
+                "it is written by Apple Configurator or `cfgutil restore` to a Mac in DFU mode; for the library, install \
+                 macOS on one Mac and take an image of its disk"
+            }
+            Foreign::Lz4 => "unpack it with `lz4 -d IN OUT` and give what comes out",
+            Foreign::Lzop => "unpack it with `lzop -d IN` and give what comes out",
+            Foreign::Lzip => "unpack it with `lzip -d IN` and give what comes out",
+            Foreign::Lrzip => "unpack it with `lrzip -d IN` and give what comes out",
+            Foreign::ExpertWitness => "write its disk with `ewfexport -f raw IN.E01`",
+            Foreign::Ntfsclone => "write its volume with `ntfsclone --restore-image -O OUT.img IN`",
+            Foreign::Partimage => "restore it with `partimage restore` and take an image with partclone",
             Foreign::Xar => "a package is installed, not imaged; give a disk image",
             Foreign::Wim => {
                 "a file-based image cannot be written to a disk block by block; give a disk image"
@@ -110,7 +152,10 @@ impl Foreign {
             Foreign::AppleArchive | Foreign::AppleEncryptedArchive => {
                 "on a Mac, unpack it with `aa extract` or `aea decrypt` and give the disk image in it"
             }
-            Foreign::Qcow2 | Foreign::Vmdk => "convert it with `qemu-img convert -O raw IN OUT.img`",
+            Foreign::Parallels => "convert it with `qemu-img convert -f parallels -O raw IN OUT.img`",
+            Foreign::Qcow2 | Foreign::Vmdk | Foreign::Vdi => {
+                "convert it with `qemu-img convert -O raw IN OUT.img`"
+            }
             // Without its name, qemu-img takes a .vhd of fixed size for a raw image.
             Foreign::Vhd => {
                 "convert it with `qemu-img convert -f vpc -O raw IN OUT.img` (a .vhdx: `-f vhdx`)"
@@ -118,6 +163,24 @@ impl Foreign {
             Foreign::SparseImage => "give the .sparseimage itself",
             Foreign::Udif => "give the .dmg itself; it is compressed already",
         }
+    }
+}
+
+impl Foreign {
+    /// What an archive is by what it holds, which its first bytes do not tell.
+    pub(super) fn closer(self, input: &mut dyn Input, file: u64) -> Result<Foreign, SourceError> {
+        if self != Foreign::Zip {
+            return Ok(self);
+        }
+        // The names of all files stand at the end; those of firmware are some hundred.
+        let length = file.min(DIRECTORY);
+        let directory = read_exact_at(input, file - length, length as usize)?;
+        let names = |name: &[u8]| directory.windows(name.len()).any(|window| window == name);
+        Ok(if names(b"BuildManifest.plist") && names(b"Restore.plist") {
+            Foreign::Ipsw
+        } else {
+            Foreign::Zip
+        })
     }
 }
 
@@ -135,13 +198,15 @@ pub(super) enum Detected {
 }
 
 /// Magic at the front: offset, bytes, format.
-const FRONT: [(usize, &[u8], Detected); 24] = [
+const FRONT: [(usize, &[u8], Detected); 36] = [
     (0, b"encrcdsa", Detected::Encrypted),
     (0, b"sprs", Detected::Sparse),
     (0, b"shdw", Detected::Foreign(Foreign::Asif)),
     (0, b"partclone-image", Detected::Partclone),
     (0, b"PK\x03\x04", Detected::Foreign(Foreign::Zip)),
     (0, b"PK\x05\x06", Detected::Foreign(Foreign::Zip)),
+    (0, b"PK\x07\x08", Detected::Foreign(Foreign::Zip)),
+    (0, b"Rar!\x1a\x07", Detected::Foreign(Foreign::Rar)),
     (0, b"xar!", Detected::Foreign(Foreign::Xar)),
     (0, b"MSWIM\0\0\0", Detected::Foreign(Foreign::Wim)),
     (0, b"AA01", Detected::Foreign(Foreign::AppleArchive)),
@@ -153,6 +218,16 @@ const FRONT: [(usize, &[u8], Detected); 24] = [
     (0, b"# Disk DescriptorFile", Detected::Foreign(Foreign::Vmdk)),
     (0, b"vhdxfile", Detected::Foreign(Foreign::Vhd)),
     (0, b"conectix", Detected::Foreign(Foreign::Vhd)),
+    (0x40, b"\x7f\x10\xda\xbe", Detected::Foreign(Foreign::Vdi)),
+    (0, b"WithoutFreeSpace", Detected::Foreign(Foreign::Parallels)),
+    (0, b"WithouFreSpacExt", Detected::Foreign(Foreign::Parallels)),
+    (0, b"EVF\x09\x0d\x0a\xff\0", Detected::Foreign(Foreign::ExpertWitness)),
+    (0, b"EVF2\x0d\x0a\x81\0", Detected::Foreign(Foreign::ExpertWitness)),
+    (0, b"\0ntfsclone-image", Detected::Foreign(Foreign::Ntfsclone)),
+    (0, b"PaRtImAgE-VoLuMe", Detected::Foreign(Foreign::Partimage)),
+    (0, b"\x89LZO\0\x0d\x0a\x1a\x0a", Detected::Foreign(Foreign::Lzop)),
+    (0, b"LZIP", Detected::Foreign(Foreign::Lzip)),
+    (0, b"LRZI", Detected::Foreign(Foreign::Lrzip)),
     (0, b"\x04\x22\x4d\x18", Detected::Foreign(Foreign::Lz4)),
     (0, b"7z\xbc\xaf\x27\x1c", Detected::Foreign(Foreign::SevenZip)),
     (257, b"ustar", Detected::Foreign(Foreign::Tar)),
@@ -180,6 +255,17 @@ const DISK: [(usize, &[u8]); 14] = [
     (3, b"NTFS    "),
 ];
 
+/// What makes more of an ISO 9660 disc than a disc: a volume of a Mac, or a partition table with one.
+const HYBRID: [(usize, &[u8]); 7] = [
+    (1024, b"H+"),
+    (1024, b"HX"),
+    (1024, b"BD"),
+    (32, b"NXSB"),
+    (512, b"EFI PART"),
+    (512, b"PM"),
+    (2048, b"PM"),
+];
+
 /// What a file is, from its first [`HEAD`] and last [`TAIL`] bytes.
 ///
 /// The trailer goes first: the front of a UDIF image is that of its first run and may look like anything.
@@ -203,12 +289,7 @@ pub(super) fn detect(head: &[u8], tail: &[u8]) -> Detected {
         return Detected::Stream(Compression::Zstd);
     }
     let disk = DISK.iter().any(|(at, magic)| head.has(*at, magic));
-    if head.has(32769, b"CD001")
-        && !head.has(1024, b"H+")
-        && !head.has(512, b"EFI PART")
-        && !head.has(512, b"PM")
-        && !head.has(2048, b"PM")
-    {
+    if head.has(32769, b"CD001") && !HYBRID.iter().any(|(at, magic)| head.has(*at, magic)) {
         return Detected::Foreign(Foreign::Iso);
     }
     if disk { Detected::Raw } else { Detected::Unknown }

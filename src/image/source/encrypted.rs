@@ -60,6 +60,8 @@ pub(super) struct Decrypted {
     block: u64,
     data_at: u64,
     size: u64,
+    /// Bytes after which blocks are counted from 0 again.
+    recount: u64,
     position: u64,
     /// Plain bytes from `plain_at` on.
     plain: Vec<u8>,
@@ -73,30 +75,51 @@ impl Decrypted {
         file: u64,
         password: Option<&Secret>,
     ) -> Result<Decrypted, SourceError> {
-        let header = read_exact_at(input.as_mut(), 0, HEADER.min(file as usize))?;
-        let header = Fields(&header);
-        let version = header.be32(8);
-        if version != 2 {
-            return Err(malformed("the version of the encryption header", 8, version.into()));
-        }
-        let password = password.ok_or(SourceError::PasswordNeeded)?;
-        let cipher = Cipher::parse(header)?;
-        let block = header.be32(52);
-        if block == 0 || block % 16 != 0 || block > MOST_BLOCK {
-            return Err(malformed("the block size of the encryption header", 52, block.into()));
-        }
-        let (size, data_at, block) = (header.be64(56), header.be64(64), u64::from(block));
+        let header = Header::read(input.as_mut(), file, password)?;
+        let Header { size, data_at, block, .. } = header;
         let stored = size.checked_next_multiple_of(block).and_then(|stored| stored.checked_add(data_at));
         if stored.is_none_or(|end| end > file) {
             let what = "the encrypted data".to_owned();
             return Err(SourceError::Truncated { what, need: stored.unwrap_or(u64::MAX), have: file });
         }
+        Decrypted::new(input, header.keys, block, data_at, size, u64::MAX)
+    }
+
+    /// The `size` plain bytes of the bands of a sparse bundle, which are `input` one behind the other; its header stands
+    /// in the file `token`. Each band counts its blocks from 0.
+    pub fn bands(
+        token: &[u8],
+        input: Box<dyn Input>,
+        size: u64,
+        band: u64,
+        password: Option<&Secret>,
+    ) -> Result<Decrypted, SourceError> {
+        let header = Header::read(&mut io::Cursor::new(token), token.len() as u64, password)?;
+        if !band.is_multiple_of(header.block) {
+            return Err(malformed("the block size of the encryption header", 52, header.block));
+        }
+        Decrypted::new(input, header.keys, header.block, 0, size, band)
+    }
+
+    /// Bytes of one encrypted block.
+    pub fn block(&self) -> u64 {
+        self.block
+    }
+
+    fn new(
+        input: Box<dyn Input>,
+        keys: Keys,
+        block: u64,
+        data_at: u64,
+        size: u64,
+        recount: u64,
+    ) -> Result<Decrypted, SourceError> {
         // The number of a block is summed up as 32 bits; more blocks would be read with the IVs of others.
-        if size.div_ceil(block) > 1 << 32 {
+        if size.min(recount).div_ceil(block) > 1 << 32 {
             return Err(malformed("the plain length of the encryption header", 56, size));
         }
-        let keys = open_keys(input.as_mut(), header.be32(72), file, cipher, password)?;
-        Ok(Decrypted { input, keys, block, data_at, size, position: 0, plain: Vec::new(), plain_at: 0 })
+        let (plain, plain_at) = (Vec::new(), 0);
+        Ok(Decrypted { input, keys, block, data_at, size, recount, position: 0, plain, plain_at })
     }
 
     /// Decrypts the blocks around `position`.
@@ -108,8 +131,8 @@ impl Decrypted {
         self.plain.resize(length as usize, 0);
         self.input.seek(SeekFrom::Start(self.data_at + first * self.block))?;
         self.input.read_exact(&mut self.plain)?;
-        for (block, index) in self.plain.chunks_mut(self.block as usize).zip(first..) {
-            self.keys.decrypt(index as u32, block);
+        for (block, number) in self.plain.chunks_mut(self.block as usize).zip(first..) {
+            self.keys.decrypt((number % (self.recount / self.block)) as u32, block);
         }
         self.plain_at = first * self.block;
         self.plain.truncate((self.size - self.plain_at).min(length) as usize);
@@ -143,6 +166,33 @@ impl Seek for Decrypted {
         };
         self.position = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         Ok(self.position)
+    }
+}
+
+/// What stands in front of the data, and the keys that the password opened.
+struct Header {
+    keys: Keys,
+    block: u64,
+    size: u64,
+    data_at: u64,
+}
+
+impl Header {
+    fn read(input: &mut dyn Input, file: u64, password: Option<&Secret>) -> Result<Header, SourceError> {
+        let header = read_exact_at(input, 0, HEADER.min(file as usize))?;
+        let header = Fields(&header);
+        let version = header.be32(8);
+        if version != 2 {
+            return Err(malformed("the version of the encryption header", 8, version.into()));
+        }
+        let password = password.ok_or(SourceError::PasswordNeeded)?;
+        let cipher = Cipher::parse(header)?;
+        let block = header.be32(52);
+        if block == 0 || block % 16 != 0 || block > MOST_BLOCK {
+            return Err(malformed("the block size of the encryption header", 52, block.into()));
+        }
+        let keys = open_keys(input, header.be32(72), file, cipher, password)?;
+        Ok(Header { keys, block: block.into(), size: header.be64(56), data_at: header.be64(64) })
     }
 }
 
@@ -228,6 +278,11 @@ fn open_keys(
     let (mut tried, mut iterations) = (0, 0);
     for index in 0..count as usize {
         let at = HEADER + index * KEY_ENTRY;
+        let end = (at + KEY_ENTRY) as u64;
+        if end > file {
+            let what = "the list of keys of the encryption header".to_owned();
+            return Err(SourceError::Truncated { what, need: end, have: file });
+        }
         let entry = read_exact_at(input, at as u64, KEY_ENTRY)?;
         let entry = Fields(&entry);
         if entry.be32(0) != PASSWORD_KEY {

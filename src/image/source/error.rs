@@ -22,12 +22,14 @@ pub enum SourceError {
     Unsupported(Foreign),
     /// An encrypted image, and nobody said its password.
     #[error(
-        "this is an encrypted disk image (encrcdsa), which needs its password: `rootstock image inspect` and \
-         `rootstock image decode` take it by --password-file; the library takes the file that `decode` writes"
+        "this is an encrypted disk image (encrcdsa), which needs its password: `rootstock image inspect`, `decode` and \
+         `import` ask for it on a terminal, and take it by --password-file"
     )]
     PasswordNeeded,
     /// The password opens none of the keys.
-    #[error("the password does not open this encrypted image; check it, and the case of its letters")]
+    #[error(
+        "the password is wrong: it opens none of the keys of this encrypted image; check the case of its letters"
+    )]
     WrongPassword,
     /// An encrypted image whose keys are not for passwords.
     #[error(
@@ -40,12 +42,12 @@ pub enum SourceError {
     Inside(Foreign),
     /// Nothing that is known.
     #[error(
-        "no disk image: {size} bytes that begin with `{head}` have no partition table, no file system, no image \
+        "no disk image: {size} bytes that begin with {head} have no partition table, no file system, no image \
          header and, in the last 512 bytes, no `koly` trailer; if this was a .dmg it is cut off: copy or download it \
          again"
     )]
     Unknown {
-        /// First bytes in hexadecimal.
+        /// First bytes in hexadecimal and as text.
         head: String,
         /// Length of the file.
         size: u64,
@@ -64,13 +66,13 @@ pub enum SourceError {
     },
     /// A compressed file with something unknown in it.
     #[error(
-        "the {format} file holds no disk image: what is packed in it begins with `{head}`; if it is a .dmg, give the \
+        "the {format} file holds no disk image: what is packed in it begins with {head}; if it is a .dmg, give the \
          .dmg itself"
     )]
     UnknownInside {
         /// The format of the file.
         format: &'static str,
-        /// First decoded bytes in hexadecimal.
+        /// First decoded bytes in hexadecimal and as text.
         head: String,
     },
     /// A header field that cannot be.
@@ -96,6 +98,27 @@ pub enum SourceError {
         /// What the parser said.
         #[source]
         source: Box<plist::Error>,
+    },
+    /// The property list of a sparse bundle cannot be read.
+    #[error(
+        "the sparse bundle is damaged: its Info.plist does not say its size and that of its bands; copy it again"
+    )]
+    BundleInfo {
+        /// What the parser said.
+        #[source]
+        source: Box<plist::Error>,
+    },
+    /// An archive with more than one sparse bundle in it.
+    #[error("the tar archive holds several sparse bundles: pack the one that is meant alone")]
+    SeveralBundles,
+    /// A tar archive that stores files with holes in a way that is not read.
+    #[error(
+        "the tar archive stores band {band:x} of the sparse bundle with its holes in an old way (GNU.sparse 0): pack the \
+         folder again without --sparse"
+    )]
+    OddHoles {
+        /// The band.
+        band: u64,
     },
     /// Two block tables describe the same bytes of the image.
     #[error("the image is damaged: two runs describe byte {offset} of the image; make or download it again")]

@@ -46,6 +46,12 @@ impl Extent {
         !matches!(self.filling, Filling::Stored { codec, .. } if codec != Codec::Raw)
     }
 
+    /// The same bytes where the input is the image itself.
+    pub fn in_place(&self) -> Extent {
+        let filling = Filling::Stored { codec: Codec::Raw, at: self.start, stored: self.length };
+        Extent { filling, ..*self }
+    }
+
     /// The part of a divisible extent from `skip` on, at most `length` bytes.
     pub fn part(&self, skip: u64, length: u64) -> Extent {
         let length = length.min(self.length - skip);
@@ -111,6 +117,11 @@ impl ExtentMap {
 
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The extents that have bytes in the file.
+    pub fn stored(&self) -> impl Iterator<Item = &Extent> {
+        self.extents.iter().filter(|extent| matches!(extent.filling, Filling::Stored { .. }))
     }
 
     /// Bytes that no table describes.

@@ -5,17 +5,20 @@
 //! | UDIF (`.dmg`) | `koly` in the last 512 bytes | in every codec, in parallel, checksums verified |
 //! | encrypted (`encrcdsa` v2) | its magic | what is inside, by its password |
 //! | sparse image (`.sparseimage`) | `sprs` | as it is; bands that were never written are free |
+//! | sparse bundle (`.sparsebundle`) | its `Info.plist`; a tar archive of it by `ustar` | as it is, encrypted ones by their password |
 //! | partclone 0001 and 0002 | `partclone-image` | used blocks; checksums verified |
 //! | raw | partition table or file system at the front | as it is |
 //! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `partclone` · `udif` · `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
+//! `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
 mod adc;
-mod codec;
+mod bundle;
+pub(in crate::image) mod codec;
 mod crc;
 mod detect;
 mod encrypted;
@@ -26,14 +29,18 @@ mod pipeline;
 mod reader;
 mod sparse;
 mod stream;
+mod tar;
 mod udif;
 
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
 
+pub use self::bundle::{BandPart, Bundle, MOST_FILE as MOST_BUNDLE_FILE, band_number};
 pub use self::detect::Foreign;
 pub use self::error::{DecodeError, SourceError};
 pub use self::reader::Reader;
+pub use self::stream::unpack;
 
 use self::codec::Codec;
 use self::detect::{Detected, HEAD, TAIL};
@@ -58,6 +65,10 @@ pub enum Format {
     Udif,
     /// Apple's growing disk image in one file.
     SparseImage,
+    /// Apple's growing disk image in a folder of bands.
+    SparseBundle,
+    /// The same in a tar archive.
+    SparseBundleTar,
     /// The bytes of the disk or volume as they are.
     Raw,
     /// Raw, gzip-compressed.
@@ -85,6 +96,8 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Format::Udif => "udif",
             Format::SparseImage => "sparseimage",
+            Format::SparseBundle => "sparsebundle",
+            Format::SparseBundleTar => "sparsebundle.tar",
             Format::Raw => "raw",
             Format::RawGz => "raw.gz",
             Format::RawXz => "raw.xz",
@@ -151,8 +164,8 @@ pub struct Source {
 }
 
 enum Body {
-    Raw(ExtentMap),
-    Sparse(ExtentMap),
+    /// Bytes that stand in the file as they are.
+    Plain(Format, Arc<ExtentMap>),
     Udif(Box<Udif>),
     /// Bytes of the file, bytes of the image.
     Partclone(u64, u64),
@@ -187,26 +200,57 @@ impl Source {
             input = Box::new(Decrypted::open(input, size, password)?);
             (size, detected, head) = recognise(input.as_mut())?;
         }
+        let plain = |format, map| Body::Plain(format, Arc::new(map));
         let body = match detected {
             Detected::Udif => Body::Udif(Box::new(Udif::open(input.as_mut(), size)?)),
-            Detected::Sparse => Body::Sparse(sparse::open(input.as_mut(), size)?),
+            Detected::Sparse => plain(Format::SparseImage, sparse::open(input.as_mut(), size)?),
             Detected::Partclone => Body::Partclone(size, partclone::size(input.as_mut(), size)?),
             Detected::Stream(compression) => {
                 let content = stream::content(input.as_mut(), compression)?;
                 Body::Stream { compression, content, sums: compression.has_sums(&head) }
             }
-            Detected::Foreign(foreign) => return Err(SourceError::Unsupported(foreign)),
+            Detected::Foreign(Foreign::Tar) if !encrypted => {
+                return match tar::find(input.as_mut(), size)? {
+                    Some(bundle) => Source::bundle(bundle, input, Format::SparseBundleTar, password),
+                    None => Err(SourceError::Unsupported(Foreign::Tar)),
+                };
+            }
+            Detected::Foreign(foreign) => {
+                return Err(SourceError::Unsupported(foreign.closer(input.as_mut(), size)?));
+            }
             // hdiutil does not encrypt twice, and a chain of any length must not be followed.
             Detected::Encrypted => return Err(SourceError::Unsupported(Foreign::EncryptedDmg)),
             Detected::Unknown => {
-                return Err(SourceError::Unknown { head: hex(&head[..head.len().min(16)]), size });
+                return Err(SourceError::Unknown { head: shown(&head), size });
             }
             Detected::Raw => {
                 is_whole(input.as_mut(), size)?;
-                Body::Raw(ExtentMap::plain(size))
+                plain(Format::Raw, ExtentMap::plain(size))
             }
         };
         Ok(Source { input, body, encrypted })
+    }
+
+    /// Opens a sparse bundle whose bands stand in `input`.
+    ///
+    /// # Errors
+    /// A list or band is damaged; the password is missing or wrong.
+    pub fn open_bundle(
+        bundle: Bundle,
+        input: impl Read + Seek + Send + 'static,
+        password: Option<&Secret>,
+    ) -> Result<Source, SourceError> {
+        Source::bundle(bundle, Box::new(input), Format::SparseBundle, password)
+    }
+
+    fn bundle(
+        bundle: Bundle,
+        input: Box<dyn Input>,
+        format: Format,
+        password: Option<&Secret>,
+    ) -> Result<Source, SourceError> {
+        let (input, map, encrypted) = bundle::open(bundle, input, password)?;
+        Ok(Source { input, body: Body::Plain(format, Arc::new(map)), encrypted })
     }
 
     /// Whether the file is encrypted as a whole. A FileVault volume in it is not meant.
@@ -217,8 +261,7 @@ impl Source {
     /// What the file is.
     pub fn format(&self) -> Format {
         match self.body {
-            Body::Raw(_) => Format::Raw,
-            Body::Sparse(_) => Format::SparseImage,
+            Body::Plain(format, _) => format,
             Body::Udif(_) => Format::Udif,
             Body::Partclone(..) => Format::Partclone,
             Body::Stream { compression, content, .. } => match (content, compression) {
@@ -238,7 +281,7 @@ impl Source {
     /// not. A packed UDIF image may hold single runs that are stored as they are; they are not named.
     pub fn codecs(&self) -> Vec<&'static str> {
         match &self.body {
-            Body::Raw(_) | Body::Sparse(_) | Body::Partclone(..) => vec![Codec::Raw.name()],
+            Body::Plain(..) | Body::Partclone(..) => vec![Codec::Raw.name()],
             Body::Stream { compression, .. } => vec![compression.name()],
             Body::Udif(udif) => match udif.codecs.as_slice() {
                 [Codec::Raw, packed @ ..] | packed if !packed.is_empty() => {
@@ -252,7 +295,7 @@ impl Source {
     /// Bytes of the decoded image, where the file says it.
     pub fn size(&self) -> Option<u64> {
         match &self.body {
-            Body::Raw(map) | Body::Sparse(map) => Some(map.size()),
+            Body::Plain(_, map) => Some(map.size()),
             Body::Udif(udif) => Some(udif.map.size()),
             Body::Partclone(_, size) => Some(*size),
             Body::Stream { .. } => None,
@@ -263,7 +306,7 @@ impl Source {
     pub fn warnings(&self) -> &[String] {
         match &self.body {
             Body::Udif(udif) => &udif.warnings,
-            Body::Raw(_) | Body::Sparse(_) | Body::Partclone(..) | Body::Stream { .. } => &[],
+            Body::Plain(..) | Body::Partclone(..) | Body::Stream { .. } => &[],
         }
     }
 
@@ -280,7 +323,7 @@ impl Source {
     ) -> Result<Decoded, DecodeError<E>> {
         let input = self.input.as_mut();
         match &self.body {
-            Body::Raw(map) | Body::Sparse(map) => {
+            Body::Plain(_, map) => {
                 let sums = Sums { decoded: false, stored: false };
                 pipeline::run(input, map.pieces(), sums, 1, &mut |ready| {
                     sink(piece(ready)).map_err(DecodeError::Sink)
@@ -315,17 +358,56 @@ impl Source {
     ///
     /// # Errors
     /// A compressed stream is only read from front to back.
-    pub fn into_reader(mut self) -> Result<Reader, SourceError> {
-        let format = match self.body {
-            Body::Raw(map) | Body::Sparse(map) => return Ok(Reader::new(self.input, map)),
-            Body::Udif(udif) => return Ok(Reader::new(self.input, udif.map)),
-            Body::Partclone(file, _) => {
-                let map = partclone::map(self.input.as_mut(), file)?;
-                return Ok(Reader::new(self.input, map));
-            }
-            Body::Stream { compression, .. } => compression.name(),
-        };
-        Err(SourceError::FrontToBack { format })
+    pub fn into_reader(mut self) -> Result<Reader<'static>, SourceError> {
+        let map = self.map()?;
+        Ok(Reader::new(self.input, map))
+    }
+
+    /// The same, for a while.
+    ///
+    /// # Errors
+    /// As for [`Source::into_reader`].
+    pub fn reader(&mut self) -> Result<Reader<'_>, SourceError> {
+        let map = self.map()?;
+        Ok(Reader::new(Box::new(self.input.as_mut()), map))
+    }
+
+    fn map(&mut self) -> Result<Arc<ExtentMap>, SourceError> {
+        match &self.body {
+            Body::Plain(_, map) => Ok(Arc::clone(map)),
+            Body::Udif(udif) => Ok(Arc::clone(&udif.map)),
+            Body::Partclone(file, _) => Ok(Arc::new(partclone::map(self.input.as_mut(), *file)?)),
+            Body::Stream { compression, .. } => Err(SourceError::FrontToBack { format: compression.name() }),
+        }
+    }
+}
+
+/// What a file looks like from its ends, without more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks(Detected);
+
+impl Looks {
+    /// Looks at both ends of a file, or of a part of one.
+    ///
+    /// # Errors
+    /// Reading it.
+    pub fn at(input: &mut dyn Input) -> Result<Looks, SourceError> {
+        Ok(Looks(recognise(input)?.1))
+    }
+
+    /// Like nothing that is known.
+    pub fn unknown(self) -> bool {
+        self.0 == Detected::Unknown
+    }
+
+    /// Like the beginning of a disk or volume.
+    pub fn raw(self) -> bool {
+        self.0 == Detected::Raw
+    }
+
+    /// Like a UDIF image, whose mark stands at its end.
+    pub fn udif(self) -> bool {
+        self.0 == Detected::Udif
     }
 }
 
@@ -378,6 +460,13 @@ fn read_exact_at(input: &mut dyn Input, at: u64, length: usize) -> Result<Vec<u8
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+/// The first bytes in hexadecimal and as text.
+fn shown(head: &[u8]) -> String {
+    let head = &head[..head.len().min(16)];
+    if head.is_empty() {
+        return "nothing".to_owned();
+    }
+    let hex: Vec<String> = head.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = head.iter().map(|&byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '.' });
+    format!("`{}` (`{}`)", hex.join(" "), text.collect::<String>())
 }

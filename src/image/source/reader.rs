@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use super::codec::{Codec, Unpacker};
 use super::error::SourceError;
@@ -15,9 +16,9 @@ use super::{Input, read_into};
 const MOST_CACHED: usize = 16 << 20;
 
 /// The decoded image as a file that is read anywhere.
-pub struct Reader {
-    input: Box<dyn Input>,
-    map: ExtentMap,
+pub struct Reader<'a> {
+    input: Box<dyn Input + 'a>,
+    map: Arc<ExtentMap>,
     position: u64,
     unpacker: Unpacker,
     packed: Vec<u8>,
@@ -26,8 +27,8 @@ pub struct Reader {
     cached: usize,
 }
 
-impl Reader {
-    pub(super) fn new(input: Box<dyn Input>, map: ExtentMap) -> Reader {
+impl<'a> Reader<'a> {
+    pub(super) fn new(input: Box<dyn Input + 'a>, map: Arc<ExtentMap>) -> Reader<'a> {
         Reader {
             input,
             map,
@@ -77,7 +78,7 @@ impl Reader {
     }
 }
 
-impl Read for Reader {
+impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some((index, extent)) = self.map.at(self.position) else { return Ok(0) };
         let extent = *extent;
@@ -106,7 +107,7 @@ impl Read for Reader {
     }
 }
 
-impl Seek for Reader {
+impl Seek for Reader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(at) => Some(at),

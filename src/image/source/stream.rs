@@ -12,7 +12,7 @@ use super::codec::MOST_XZ_MEMORY;
 use super::detect::{self, Detected, Foreign, HEAD, TAIL};
 use super::error::{DecodeError, SourceError};
 use super::partclone::Unpacker;
-use super::{Checksums, Decoded, Input, Piece, hex};
+use super::{Checksums, Decoded, Input, Piece, shown};
 
 const BLOCK: usize = 1 << 20;
 
@@ -141,6 +141,21 @@ pub(super) fn run<E>(
     Ok(Decoded { size, checksums: Checksums { present: sums, ok: true } })
 }
 
+/// Unpacks a compressed file, whatever is in it. `take` gets it block after block; its size is for `take` to bound.
+///
+/// # Errors
+/// The file is not compressed, damaged or cut off, or `take` had enough.
+pub fn unpack<E>(
+    input: &mut dyn Input,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), DecodeError<E>> {
+    let (size, detected, head) = super::recognise(input)?;
+    let Detected::Stream(compression) = detected else {
+        return Err(SourceError::Unknown { head: shown(&head), size }.into());
+    };
+    blocks(input, compression, &mut |block| take(block).map_err(DecodeError::Sink))
+}
+
 /// Who takes what was unpacked.
 type Taker<'a, E> = dyn FnMut(&[u8]) -> Result<(), DecodeError<E>> + 'a;
 
@@ -182,10 +197,9 @@ fn content_of(block: &[u8], compression: Compression) -> Result<Content, SourceE
         Detected::Sparse => Err(SourceError::Inside(Foreign::SparseImage)),
         Detected::Encrypted => Err(SourceError::Inside(Foreign::EncryptedDmg)),
         Detected::Foreign(foreign) => Err(SourceError::Inside(foreign)),
-        Detected::Unknown => Err(SourceError::UnknownInside {
-            format: compression.name(),
-            head: hex(&block[..block.len().min(16)]),
-        }),
+        Detected::Unknown => {
+            Err(SourceError::UnknownInside { format: compression.name(), head: shown(block) })
+        }
     }
 }
 

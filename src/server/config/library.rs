@@ -1,13 +1,16 @@
-//! `[library]`: what imports may use.
+//! `[library]`: what imports may use, and where files come from.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
-use super::rule::within;
+use super::rule::{check, within};
 use super::upstream::{Upstream, UpstreamFragment};
 use crate::api::admin::Retention;
+use crate::server::naming::{self, NameRule};
 use crate::value::ByteSize;
 
 /// Garbage is worth a collection from here on, in percent.
@@ -21,6 +24,20 @@ pub struct LibraryFragment {
     pub workers: Option<u32>,
     /// Free space that an import leaves on the disk of the library.
     pub keep_free: Option<String>,
+    /// Hours after which an upload that nothing arrives for is removed.
+    pub upload_expires: Option<u64>,
+    /// Largest file that may be uploaded.
+    pub upload_max: Option<String>,
+    /// Folders of the appliance that may be imported from over the network.
+    pub import_folders: Option<Vec<PathBuf>>,
+    /// Folder whose files are imported as they come.
+    pub drop_folder: Option<PathBuf>,
+    /// Name of the image that a dropped file becomes.
+    pub drop_name: Option<String>,
+    /// Seconds that a dropped file must be unchanged.
+    pub drop_settle: Option<u64>,
+    /// What becomes of a dropped file after its import.
+    pub drop_after: Option<DropAfter>,
     /// The newest so many versions of each image are kept.
     pub keep_versions: Option<u32>,
     /// Versions younger than so many days are kept.
@@ -44,6 +61,37 @@ pub struct Library {
     pub collect: u32,
     /// Another appliance that lost chunks are fetched from.
     pub upstream: Option<Upstream>,
+    /// Hours after which an upload that nothing arrives for is removed.
+    pub upload_expires: u64,
+    /// Bytes of the largest file that may be uploaded.
+    pub upload_max: u64,
+    /// Folders of the appliance that may be imported from over the network.
+    pub import_folders: Vec<PathBuf>,
+    /// Files that are imported as they come.
+    pub drop: Option<DropFolder>,
+}
+
+/// A folder whose files are imported as they come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// Name of the image that a file becomes.
+    pub name: NameRule,
+    /// Seconds that a file must be unchanged.
+    pub settle: u64,
+    /// What becomes of a file after its import.
+    pub after: DropAfter,
+}
+
+/// What becomes of a dropped file after its import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropAfter {
+    /// Moved to `done/`.
+    Keep,
+    /// Removed.
+    Remove,
 }
 
 impl LibraryFragment {
@@ -52,6 +100,13 @@ impl LibraryFragment {
         LibraryFragment {
             workers: self.workers.or(earlier.workers),
             keep_free: self.keep_free.or(earlier.keep_free),
+            upload_expires: self.upload_expires.or(earlier.upload_expires),
+            upload_max: self.upload_max.or(earlier.upload_max),
+            import_folders: self.import_folders.or(earlier.import_folders),
+            drop_folder: self.drop_folder.or(earlier.drop_folder),
+            drop_name: self.drop_name.or(earlier.drop_name),
+            drop_settle: self.drop_settle.or(earlier.drop_settle),
+            drop_after: self.drop_after.or(earlier.drop_after),
             keep_versions: self.keep_versions.or(earlier.keep_versions),
             keep_days: self.keep_days.or(earlier.keep_days),
             collect: self.collect.or(earlier.collect),
@@ -60,14 +115,6 @@ impl LibraryFragment {
     }
 
     pub(super) fn validate(self) -> Result<Library, ConfigError> {
-        let keep_free = match self.keep_free {
-            None => 1 << 30,
-            Some(text) => text.parse::<ByteSize>().map(|size| size.0).map_err(|_| ConfigError::Value {
-                key: "library.keep-free",
-                value: format!("`{text}`"),
-                rule: "a size, as in \"5 GiB\"",
-            })?,
-        };
         let workers =
             self.workers.map(|n| within("library.workers", n, 1, 256, "1 to 256 threads")).transpose()?;
         let versions = |n| within("library.keep-versions", n, 1, 100_000, "1 to 100000 versions");
@@ -79,7 +126,58 @@ impl LibraryFragment {
         let percent = |n| within("library.collect", n, 1, 100, "1 to 100 percent; 100 is never");
         let collect = self.collect.map_or(Ok(COLLECT), percent)?;
         let upstream = self.upstream.map(UpstreamFragment::validate).transpose()?;
-        Ok(Library { workers: workers.map(|n| n as usize), keep_free, retention, collect, upstream })
+        let hours = self.upload_expires.unwrap_or(7 * 24);
+        let import_folders = self.import_folders.unwrap_or_default();
+        for path in import_folders.iter().chain(&self.drop_folder) {
+            let key = if Some(path) == self.drop_folder.as_ref() {
+                "library.drop-folder"
+            } else {
+                "library.import-folders"
+            };
+            check(key, &path.display(), path.is_absolute(), "must be an absolute path")?;
+        }
+        let rule = self.drop_name.map(|text| {
+            NameRule::new(&text).ok_or_else(|| ConfigError::Value {
+                key: "library.drop-name",
+                value: format!("`{text}`"),
+                rule: naming::RULE_OF_RULES,
+            })
+        });
+        let name = rule.transpose()?.unwrap_or_default();
+        let settle =
+            within("library.drop-settle", self.drop_settle.unwrap_or(10), 0, 3600, "0 to 3600 seconds")?;
+        let after = self.drop_after.unwrap_or(DropAfter::Keep);
+        Ok(Library {
+            workers: workers.map(|n| n as usize),
+            keep_free: size("library.keep-free", self.keep_free, 1 << 30)?,
+            upload_expires: within("library.upload-expires", hours, 1, 24 * 365, "1 to 8760 hours")?,
+            upload_max: size("library.upload-max", self.upload_max, 4 << 40)?,
+            import_folders,
+            drop: self.drop_folder.map(|path| DropFolder { path, name, settle, after }),
+            retention,
+            collect,
+            upstream,
+        })
+    }
+}
+
+fn size(key: &'static str, text: Option<String>, usual: u64) -> Result<u64, ConfigError> {
+    let Some(text) = text else { return Ok(usual) };
+    text.parse::<ByteSize>().map(|size| size.0).map_err(|_| ConfigError::Value {
+        key,
+        value: format!("`{text}`"),
+        rule: "a size, as in \"5 GiB\"",
+    })
+}
+
+impl Library {
+    /// As the uploads want them.
+    pub fn upload_rules(&self) -> crate::server::upload::Rules {
+        crate::server::upload::Rules {
+            keep_free: self.keep_free,
+            most: self.upload_max,
+            expires: Duration::from_secs(self.upload_expires * 3600),
+        }
     }
 }
 
@@ -100,6 +198,16 @@ impl fmt::Display for Library {
             None => writeln!(f, "# keep-days: old versions are not deleted for their age")?,
         }
         writeln!(f, "collect = {}", self.collect)?;
+        writeln!(f, "upload-expires = {}\nupload-max = \"{}B\"", self.upload_expires, self.upload_max)?;
+        writeln!(f, "import-folders = {:?}", self.import_folders)?;
+        match &self.drop {
+            None => writeln!(f, "# drop-folder: no folder is watched")?,
+            Some(drop) => {
+                writeln!(f, "drop-folder = {:?}\ndrop-name = {:?}", drop.path, drop.name.to_string())?;
+                let after = if drop.after == DropAfter::Keep { "keep" } else { "remove" };
+                writeln!(f, "drop-settle = {}\ndrop-after = {after:?}", drop.settle)?;
+            }
+        }
         match &self.upstream {
             Some(upstream) => write!(f, "{upstream}"),
             None => writeln!(f, "# [library.upstream]: lost chunks are not fetched from another appliance"),

@@ -25,7 +25,7 @@ pub use self::announce::{Announce, AnnounceFragment};
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
-pub use self::library::{Library, LibraryFragment};
+pub use self::library::{DropAfter, DropFolder, Library, LibraryFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::ports::{Ports, PortsFragment};
@@ -301,6 +301,13 @@ mod tests {
             ("[network]\nnames = ['a b']", "`network.names` is `a b`"),
             ("[network]\naddress = '0.0.0.0'", "`network.address` is `0.0.0.0`"),
             ("[library]\nkeep-free = 'much'", "`library.keep-free` is `much`"),
+            ("[library]\nupload-expires = 0", "`library.upload-expires` is `0`: 1 to 8760 hours"),
+            (
+                "[library]\nimport-folders = ['a']",
+                "`library.import-folders` is `a`: must be an absolute path",
+            ),
+            ("[library]\ndrop-folder = 'd'", "`library.drop-folder` is `d`: must be an absolute path"),
+            ("[library]\ndrop-name = '/{stem}'", "`library.drop-name` is `/{stem}`"),
             ("[ports]\nhttp = 443", "`ports.http` and `ports.https` are both 443"),
             ("[boot]\nwithout-deployment = 'no'", "`boot.without-deployment` is `no`"),
             ("[boot]\nkernel-arguments = 'a\"b'", "`boot.kernel-arguments` is `a\\\"b`: words of letters"),
@@ -320,7 +327,9 @@ mod tests {
     fn what_check_prints_gives_the_same_settings_again() {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
                     [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
-                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\ncollect = 10\n[library.upstream]\nurl = 'https://10.0.0.9'\nca = '/etc/ca.pem'\ntoken-file = '/etc/token'";
+                    shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\n\
+                    upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'\ncollect = 10\n\
+                    [library.upstream]\nurl = 'https://10.0.0.9'\nca = '/etc/ca.pem'\ntoken-file = '/etc/token'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);
         let defaults = Fragment::default().validate().unwrap();

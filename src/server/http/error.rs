@@ -7,9 +7,13 @@
 //! | 403 | the token is for something else |
 //! | 404 | no such thing |
 //! | 409 | the state of things forbids it |
-//! | 413 | too long |
 //! | 411 | a body without a length |
+//! | 412 | another version of tus |
+//! | 413 | too long |
 //! | 422 | readable, but what it asks for is wrong |
+//! | 423 | somebody else is at it |
+//! | 429 | too many |
+//! | 460 | not what its checksum says (tus) |
 //! | 500 | our fault; the cause is in the log |
 //! | 503 | not now |
 //! | 507 | no room on the disk |
@@ -20,13 +24,17 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::runner::Problem;
+use crate::api::tus;
 use crate::db::DbError;
 use crate::server::captures::CaptureError;
+use crate::server::folders::FolderError;
 use crate::server::jobs::Full;
 use crate::server::library::ImportError;
 use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
 use crate::server::token::NoRandomness;
+use crate::server::upload::UploadError;
+use crate::server::upload::work::StartError;
 use crate::store::StoreError;
 
 /// An answer that is not a success.
@@ -198,6 +206,69 @@ fn no_room(error: &dyn std::error::Error) -> Refusal {
     let next = "delete images that nobody needs and collect (rootstock image collect), or lower `library.keep-free`; \
                 run it again then: what the library has already is not sent again";
     Refusal::new(StatusCode::INSUFFICIENT_STORAGE, chain(error), next)
+}
+
+impl From<UploadError> for Refusal {
+    fn from(error: UploadError) -> Refusal {
+        let text = chain(&error);
+        let refusal = |status, next_step: &str| Refusal::new(status, text.clone(), next_step);
+        match error {
+            UploadError::Absent(_) => Refusal::absent(text, "list them: rootstock upload list"),
+            UploadError::TooLarge { .. } => {
+                refusal(StatusCode::PAYLOAD_TOO_LARGE, "set `library.upload-max` higher")
+            }
+            UploadError::TooMany(_) => refusal(
+                StatusCode::TOO_MANY_REQUESTS,
+                "finish or cancel some: rootstock upload list, rootstock upload cancel ID",
+            ),
+            UploadError::Room { .. } => refusal(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "make room, then send again, what arrived is kept: delete images that nobody needs and rootstock image collect, \
+                 cancel other uploads, or lower `library.keep-free`",
+            ),
+            UploadError::Locked => refusal(StatusCode::LOCKED, "wait until it ends, then ask for the offset"),
+            UploadError::Offset { .. } => {
+                Refusal::conflict(text, "ask for the offset with HEAD, and send from there")
+            }
+            UploadError::TooLong { .. } => {
+                refusal(StatusCode::PAYLOAD_TOO_LARGE, "send the file that was announced")
+            }
+            UploadError::Checksum => refusal(
+                StatusCode::from_u16(tus::CHECKSUM_MISMATCH).unwrap_or(StatusCode::CONFLICT),
+                "send the same bytes again",
+            ),
+            UploadError::Broken { .. } => refusal(StatusCode::REQUEST_TIMEOUT, "go on from there"),
+            UploadError::State(_) => Refusal::conflict(text, "see how it stands: rootstock upload list"),
+            UploadError::Disk { .. } => Refusal::fault(&error),
+        }
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Refusal {
+        match error {
+            StartError::Upload(error) => error.into(),
+            StartError::Full(full) => full.into(),
+        }
+    }
+}
+
+impl From<FolderError> for Refusal {
+    fn from(error: FolderError) -> Refusal {
+        let text = chain(&error);
+        match error {
+            FolderError::Relative(_) => {
+                Refusal::wrong(text, "name the file as it lies on the appliance, from `/` on")
+            }
+            FolderError::Outside(_) | FolderError::LeadsOut(_) => Refusal::forbidden(
+                text,
+                "name its folder in `library.import-folders`, import it on the appliance itself, or upload it: rootstock image upload",
+            ),
+            FolderError::Read { .. } => {
+                Refusal::absent(text, "check the path, and that rootstockd's account may read it")
+            }
+        }
+    }
 }
 
 impl From<NoRandomness> for Refusal {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::body::{self, Body};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::Refusal;
+use crate::api::tus;
 use crate::server::app::{App, Origin};
 
 /// Bodies up to this length are taken in whole before anything else is looked at.
@@ -93,8 +94,9 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 /// (RFC 9112 section 9.3), and a client that is still sending it would see a broken connection instead of the refusal.
 async fn take_body(request: Request, next: Next) -> Result<Response, Refusal> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    // A body without a length (RFC 9112 section 7.1) is nobody's here; it is taken in within the same bounds.
-    let bounded = request.headers().contains_key(TRANSFER_ENCODING)
+    // A body without a length (RFC 9112 section 7.1) is an upload's only; any other is taken in within the same bounds.
+    let upload = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == tus::CONTENT_TYPE);
+    let bounded = request.headers().contains_key(TRANSFER_ENCODING) && !upload
         || length.is_some_and(|length: usize| (1..=BUFFERED_BODY).contains(&length));
     if !bounded {
         return Ok(next.run(request).await);

@@ -37,7 +37,12 @@ impl Appliance {
 
     /// With further settings.
     pub fn start_with(data: &Path, settings: &str) -> Appliance {
-        let settings = format!("{FREE_PORTS}{settings}");
+        Appliance::start_settings(data, &format!("{FREE_PORTS}{settings}"))
+    }
+
+    /// With these settings and no others.
+    pub fn start_settings(data: &Path, settings: &str) -> Appliance {
+        let settings = settings.to_owned();
         let stop = CancellationToken::new();
         let (stopped, folder) = (stop.clone(), data.to_owned());
         let (told, ready) = std::sync::mpsc::channel();
@@ -55,6 +60,11 @@ impl Appliance {
         });
         let https = ready.recv().expect("the server starts");
         Appliance { stop, thread: Some(thread), data: data.to_owned(), https }
+    }
+
+    /// With further settings of `[library]`.
+    pub fn start_library(data: &Path, settings: &str) -> Appliance {
+        Appliance::start_settings(data, &FREE_PORTS.replace("[library]\n", &format!("[library]\n{settings}")))
     }
 
     /// The admin's command line sees this.
@@ -83,7 +93,8 @@ impl Appliance {
 
     /// Imports a small image and waits for it.
     pub fn import(&self, name: &str, file: &Path) -> Job {
-        let body = admin::ImportImage { name: name.into(), path: file.display().to_string() };
+        let body =
+            admin::ImportImage { name: name.into(), path: file.display().to_string(), ..Default::default() };
         let job: Job = self.admin().post("/api/v1/images", &body).unwrap();
         self.ended(job)
     }

@@ -76,7 +76,8 @@ impl Drop for Daemon {
 fn kill_in_the_middle_of_an_import_leaves_nothing_visible_and_the_next_import_works() {
     let folder = tempdir().unwrap();
     let file = image_file(&folder, 64 << 20);
-    let body = admin::ImportImage { name: "lab".into(), path: file.display().to_string() };
+    let body =
+        admin::ImportImage { name: "lab".into(), path: file.display().to_string(), ..Default::default() };
     let daemon = Daemon::start(&folder);
     let client = Client::unix(folder.path().join("data/rootstock.sock")).with_patience(Patience::NONE);
     let mut job: admin::Job = client.post("/api/v1/images", &body).unwrap();
@@ -99,7 +100,8 @@ fn what_was_acknowledged_outlives_a_kill() {
     let file = image_file(&folder, 1 << 20);
     let daemon = Daemon::start(&folder);
     let client = Client::unix(folder.path().join("data/rootstock.sock")).with_patience(Patience::NONE);
-    let body = admin::ImportImage { name: "lab".into(), path: file.display().to_string() };
+    let body =
+        admin::ImportImage { name: "lab".into(), path: file.display().to_string(), ..Default::default() };
     let mut job: admin::Job = client.post("/api/v1/images", &body).unwrap();
     while !job.state.has_ended() {
         job = client.get(&format!("/api/v1/jobs/{}?after={}&wait=5", job.id, job.change)).unwrap();

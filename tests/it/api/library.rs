@@ -60,7 +60,7 @@ fn a_file_that_is_no_image_adds_nothing_and_says_why() {
     }
     assert_eq!(json(&appliance.admin(), "/api/v1/images"), serde_json::json!([]));
     let import = |name: &str, path: &str| {
-        let body = admin::ImportImage { name: name.into(), path: path.into() };
+        let body = admin::ImportImage { name: name.into(), path: path.into(), ..Default::default() };
         refused(appliance.admin().post::<_, admin::Job>("/api/v1/images", &body)).0
     };
     assert_eq!(import("text", "relative.dmg"), 422);

@@ -26,7 +26,8 @@ fn image(seed: u64) -> Vec<u8> {
 #[test]
 fn no_collection_takes_what_an_import_that_ends_well_names() {
     // In memory: what is tested is the order of things, not the disk's patience.
-    let memory = ["/dev/shm", "/tmp"].into_iter().find(|folder| std::path::Path::new(folder).is_dir()).unwrap();
+    let memory =
+        ["/dev/shm", "/tmp"].into_iter().find(|folder| std::path::Path::new(folder).is_dir()).unwrap();
     let folder = tempfile::tempdir_in(memory).unwrap();
     let store = Store::open(folder.path()).unwrap();
     let living: Mutex<HashMap<Digest, Manifest>> = Mutex::default();

@@ -88,7 +88,7 @@ fn walk(
 
 /// The volume as fstool wants it; nothing is ever written.
 struct Volume {
-    reader: Reader,
+    reader: Reader<'static>,
     start: u64,
     size: u64,
     at: u64,

@@ -1,14 +1,18 @@
-//! UDIF, Apple's disk image format (`.dmg`): from the trailer through the XML list to the map of the image.
+//! UDIF, Apple's disk image format (`.dmg`): from the trailer through the resources to the map of the image. Licences and
+//! what else stands beside the block tables is passed over.
 //!
-//! Owns: `trailer` (koly) · `table` (mish, runs) · `check` (checksums). Must not know: threads, who takes the bytes.
+//! Owns: `trailer` (koly) · `fork` (resources without XML) · `table` (mish, runs) · `check` (checksums). Must not know: threads, who takes the bytes.
 
 mod check;
+mod fork;
 mod table;
 mod trailer;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub(super) use self::check::Check;
+pub(super) use self::table::depth;
 use self::table::{Table, Tables};
 use self::trailer::{Sum, Trailer};
 use super::codec::Codec;
@@ -20,7 +24,7 @@ use super::{Input, read_exact_at};
 /// An opened UDIF image.
 #[derive(Debug)]
 pub(super) struct Udif {
-    pub map: ExtentMap,
+    pub map: Arc<ExtentMap>,
     pub codecs: Vec<Codec>,
     pub warnings: Vec<String>,
     tables: Vec<Table>,
@@ -32,9 +36,9 @@ impl Udif {
     pub fn open(input: &mut dyn Input, file: u64) -> Result<Udif, SourceError> {
         let start = file.saturating_sub(trailer::LENGTH);
         let trailer = Trailer::parse(&read_exact_at(input, start, TAIL)?, file)?;
-        let xml = read_exact_at(input, trailer.xml.at, trailer.xml.length as usize)?;
-        let Tables { tables, extents } = table::parse(&xml, trailer.xml, trailer.data_fork, file)?;
-        drop(xml);
+        let resources = read_exact_at(input, trailer.resources.at, trailer.resources.length as usize)?;
+        let Tables { tables, extents } = table::parse(&resources, &trailer, file)?;
+        drop(resources);
 
         let described = tables.iter().map(|table| table.end).max().unwrap_or_default();
         let mut warnings = Vec::new();
@@ -65,6 +69,7 @@ impl Udif {
         if map.undescribed() > 0 {
             warnings.push(format!("{} bytes that no block table describes read as zeros", map.undescribed()));
         }
+        let map = Arc::new(map);
         let mut udif = Udif { map, codecs: codecs.into_iter().collect(), warnings, tables, trailer };
         udif.warn_of_unknown_sums();
         Ok(udif)

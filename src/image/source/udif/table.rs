@@ -1,4 +1,4 @@
-//! Block tables (`mish`): one per partition, inside the XML resource list.
+//! Block tables (`mish`): one per partition, inside the XML resource list or resource fork.
 //!
 //! | at | field | | at | a run, 40 bytes |
 //! |---|---|---|---|---|
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::super::codec::Codec;
 use super::super::error::SourceError;
 use super::super::extent::{Extent, Filling, MOST_RUN};
-use super::trailer::{Stretch, Sum};
+use super::trailer::{Stretch, Sum, Trailer};
 use crate::image::field::Fields;
 
 const SECTOR: u64 = 512;
@@ -73,13 +73,41 @@ pub(super) struct Tables {
     pub extents: Vec<Extent>,
 }
 
-/// Reads the XML list that stands at `place`; run offsets count from `data_fork`.
-pub(super) fn parse(
-    xml: &[u8],
-    place: Stretch,
-    data_fork: Stretch,
-    file: u64,
-) -> Result<Tables, SourceError> {
+/// Reads the resources that `trailer` names; run offsets count from its data fork.
+pub(super) fn parse(resources: &[u8], trailer: &Trailer, file: u64) -> Result<Tables, SourceError> {
+    let (place, data_fork) = (trailer.resources, trailer.data_fork);
+    let bytes: Vec<(String, Vec<u8>)> = if trailer.is_fork {
+        let found = super::fork::tables(resources).ok_or(SourceError::Malformed {
+            what: "the map of its resource fork",
+            at: place.at,
+            found: Fields(resources).be32(4).into(),
+        })?;
+        found.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect()
+    } else {
+        xml(resources, place)?
+    };
+    if bytes.len() > MOST_TABLES {
+        return Err(SourceError::TooLarge {
+            what: "a number of block tables",
+            claimed: bytes.len() as u64,
+            most: MOST_TABLES as u64,
+        });
+    }
+    if bytes.is_empty() {
+        return Err(SourceError::Malformed { what: "the number of block tables", at: place.at, found: 0 });
+    }
+    let mut all = Tables { tables: Vec::new(), extents: Vec::new() };
+    for (name, bytes) in bytes {
+        let reading = Reading { fields: Fields(&bytes), place, data_fork, file };
+        // It comes into errors, and so into logs and terminals.
+        let name = name.trim().chars().take(128).map(|c| if c.is_control() { '?' } else { c });
+        reading.table(name.collect(), &mut all)?;
+    }
+    Ok(all)
+}
+
+/// Names and bytes of the tables in an XML list.
+fn xml(xml: &[u8], place: Stretch) -> Result<Vec<(String, Vec<u8>)>, SourceError> {
     let bad =
         |source| SourceError::Resources { at: place.at, length: place.length, source: Box::new(source) };
     if depth(xml) > MOST_DEPTH {
@@ -90,29 +118,15 @@ pub(super) fn parse(
         });
     }
     let list: ResourceList = plist::from_reader_xml(xml).map_err(bad)?;
-    let resources = list.fork.blkx;
-    if resources.len() > MOST_TABLES {
-        return Err(SourceError::TooLarge {
-            what: "a number of block tables",
-            claimed: resources.len() as u64,
-            most: MOST_TABLES as u64,
-        });
-    }
-    if resources.is_empty() {
-        return Err(SourceError::Malformed { what: "the number of block tables", at: place.at, found: 0 });
-    }
-    let mut all = Tables { tables: Vec::new(), extents: Vec::new() };
-    for resource in resources {
+    let named = |resource: Resource| {
         let name = if resource.name.trim().is_empty() { resource.cf_name } else { resource.name };
-        let bytes: Vec<u8> = resource.data.into();
-        let reading = Reading { fields: Fields(&bytes), place, data_fork, file };
-        reading.table(name.trim().chars().take(128).collect(), &mut all)?;
-    }
-    Ok(all)
+        (name, resource.data.into())
+    };
+    Ok(list.fork.blkx.into_iter().map(named).collect())
 }
 
 /// How deep the elements of an XML text are nested; the parser behind it recurses.
-fn depth(xml: &[u8]) -> usize {
+pub(in super::super) fn depth(xml: &[u8]) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     let mut rest = xml;
     while let Some(at) = rest.iter().position(|&byte| byte == b'<') {

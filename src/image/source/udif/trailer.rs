@@ -16,7 +16,7 @@ use crate::image::field::Fields;
 pub(super) const LENGTH: u64 = 512;
 
 /// The XML list grows by 54 bytes a run: this is enough for an image of 1 TiB in runs of 1 MiB.
-const MOST_XML: u64 = 64 << 20;
+const MOST_RESOURCES: u64 = 64 << 20;
 
 /// A stretch of the file.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,9 @@ impl Sum {
 #[derive(Debug)]
 pub(super) struct Trailer {
     pub data_fork: Stretch,
-    pub xml: Stretch,
+    /// The XML list, or the resource fork of an image that has none.
+    pub resources: Stretch,
+    pub is_fork: bool,
     pub data_sum: Sum,
     pub master_sum: Sum,
     /// Sectors of the decoded image; 0 in the images of some writers.
@@ -88,24 +90,25 @@ impl Trailer {
             return Err(SourceError::Unsupported(Foreign::SegmentedUdif));
         }
         let (xml_at, xml_length) = (fields.be64(216), fields.be64(224));
-        if xml_length == 0 && fields.be64(48) > 0 {
-            return Err(SourceError::Unsupported(Foreign::ResourceForkUdif));
-        }
-        if xml_length == 0 {
+        let (fork_at, fork_length) = (fields.be64(40), fields.be64(48));
+        let is_fork = xml_length == 0 && fork_length > 0;
+        if xml_length == 0 && !is_fork {
             return Err(malformed("the length of its resource list", 224, 0));
         }
-        let xml = Stretch::within(xml_at, xml_length, start, "its resource list")?;
-        if xml.length > MOST_XML {
+        let (at, length) = if is_fork { (fork_at, fork_length) } else { (xml_at, xml_length) };
+        let resources = Stretch::within(at, length, start, "its resource list")?;
+        if resources.length > MOST_RESOURCES {
             return Err(SourceError::TooLarge {
                 what: "a resource list",
-                claimed: xml.length,
-                most: MOST_XML,
+                claimed: resources.length,
+                most: MOST_RESOURCES,
             });
         }
         let data_fork = Stretch::within(fields.be64(24), fields.be64(32), start, "its data fork")?;
         Ok(Trailer {
             data_fork,
-            xml,
+            resources,
+            is_fork,
             data_sum: Sum::parse(fields, 80),
             master_sum: Sum::parse(fields, 352),
             sectors: fields.be64(492),

@@ -14,6 +14,7 @@ mod run;
 mod sequence;
 mod status;
 mod transfer;
+mod upload;
 
 use axum::Json as Answer;
 use axum::Router;
@@ -50,6 +51,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(check::start, check::last))
         .routes(routes!(image::list, image::import))
         .routes(routes!(image::show))
+        .routes(routes!(image::folder))
+        .routes(routes!(upload::list, upload::create, upload::options))
+        .routes(routes!(upload::show, upload::head, upload::patch, upload::remove, upload::overridden))
+        .routes(routes!(upload::import))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
         .routes(routes!(capture::list, capture::create))
