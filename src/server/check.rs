@@ -21,7 +21,7 @@ use crate::db::DbError;
 use crate::image::chunk::Packer;
 use crate::image::ingest::Keeper;
 use crate::image::manifest::Manifest;
-use crate::store::{CheckProgress, Checked, Flaw, Repaired, StoreError};
+use crate::store::{CheckProgress, Checked, Checking, Flaw, Repaired, StoreError};
 use crate::value::{ByteSize, Digest};
 
 /// The report of the last check. Kept in memory: after a restart, check again.
@@ -49,7 +49,10 @@ pub async fn check(app: &App, job: i64, repair: bool, work: &Work) -> Result<Mad
     let progress = Arc::new(CheckProgress::default());
     work.phase("reading", 0);
     let (library, seen) = (app.library.clone(), progress.clone());
-    let reading = spawn_blocking(move || library.check(&wanted, &seen));
+    let reading = spawn_blocking(move || {
+        let (keys, workers) = ([library.key()], library.workers());
+        library.store().check(&Checking { keys: &keys, wanted: Some(&wanted), workers, progress: &seen })
+    });
     let done = || {
         work.set_total(progress.total.load(Ordering::Relaxed));
         progress.done.load(Ordering::Relaxed)
@@ -206,6 +209,17 @@ fn refetch(library: &Library, upstream: &Upstream, digest: Digest) -> Result<u64
     Ok((before - missing.len()) as u64 + u64::from(lost))
 }
 
+/// Why an image cannot be restored, as far as that is known without reading its chunks.
+fn why_broken(library: &Library, digest: Digest) -> Option<String> {
+    match library.manifest(digest) {
+        Err(error) => Some(chain(&error)),
+        Ok((_, manifest)) => match library.store().missing(&manifest).len() {
+            0 => None,
+            count => Some(format!("{count} of its chunks are lost")),
+        },
+    }
+}
+
 /// Looks again which versions are whole now. Marks those that are not when they were to be repaired, and takes marks away.
 async fn mark(
     app: &App,
@@ -215,7 +229,7 @@ async fn mark(
 ) -> Result<Vec<DamagedVersion>, Problem> {
     let (library, wanted) = (app.library.clone(), names.keys().copied().collect::<Vec<_>>());
     let looking = spawn_blocking(move || {
-        wanted.into_iter().map(|digest| (digest, library.why_broken(digest))).collect::<Vec<_>>()
+        wanted.into_iter().map(|digest| (digest, why_broken(&library, digest))).collect::<Vec<_>>()
     });
     let mut damaged = Vec::new();
     for (digest, mut why) in looking.await.map_err(images::panicked)? {

@@ -12,7 +12,6 @@ use std::sync::atomic::AtomicU64;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 
-use super::http::error::chain;
 use crate::image::chunk::{Packed, chunk_length};
 use crate::image::doctor::Subject;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
@@ -24,10 +23,7 @@ use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
 use crate::image::volume;
 use crate::input::{self, OpenError, Room};
-use crate::store::{
-    CheckProgress, Checked, Checking, GetError, Import, ManifestError, Store, StoreError, StoredImage,
-    Verification,
-};
+use crate::store::{GetError, Import, ManifestError, Store, StoreError, StoredImage, Verification};
 use crate::value::{ByteSize, Digest, Secret};
 
 /// The library of one appliance.
@@ -414,24 +410,9 @@ impl Library {
         self.signer.sign(manifest)
     }
 
-    /// Reads everything that is stored; `wanted` are the manifests that versions name.
-    ///
-    /// # Errors
-    /// When folders cannot be listed; damage is no error but the result.
-    pub fn check(&self, wanted: &[Digest], progress: &CheckProgress) -> Result<Checked, StoreError> {
-        let keys = [self.key()];
-        self.store.check(&Checking { keys: &keys, wanted: Some(wanted), workers: self.workers, progress })
-    }
-
-    /// Why an image cannot be restored, as far as that is known without reading its chunks.
-    pub fn why_broken(&self, digest: Digest) -> Option<String> {
-        match self.manifest(digest) {
-            Err(error) => Some(chain(&error)),
-            Ok((_, manifest)) => match self.store.missing(&manifest).len() {
-                0 => None,
-                count => Some(format!("{count} of its chunks are lost")),
-            },
-        }
+    /// Threads that it uses.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.
