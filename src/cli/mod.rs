@@ -28,6 +28,7 @@ pub mod status;
 pub mod store;
 pub mod transfer;
 pub mod upload;
+pub mod variable;
 mod watch;
 
 use std::io;
@@ -84,6 +85,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Macs as they described themselves
     #[command(subcommand)]
     Device(device::Devices),
+    /// Variables of Macs and collections, for the sequences that run there
+    #[command(subcommand)]
+    Variable(variable::Command),
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
@@ -127,6 +131,7 @@ impl Command {
             Command::Collection(command) => command.run(before),
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
+            Command::Variable(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Lease(command) => command.run(before),
             Command::Transfer(command) => command.run(before),

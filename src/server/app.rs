@@ -15,6 +15,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::upload::Uploads;
 use crate::api::admin::Listener;
@@ -40,6 +41,8 @@ pub struct Appliance {
     pub library: Arc<Library>,
     /// Boot sets.
     pub shelf: Shelf,
+    /// Seals secrets.
+    pub secrets: Arc<SecretKey>,
     /// Files on their way in.
     pub uploads: Uploads,
     /// Runs at work.

@@ -22,10 +22,6 @@ pub struct Import<'s> {
     claims: Arc<Claims>,
 }
 
-/// Claims chunks for an import, from wherever it is; in vain after the import has ended.
-#[derive(Clone, Debug)]
-pub struct Claimer(pub(super) Arc<Claims>);
-
 #[derive(Debug, Default)]
 struct Open {
     pack: Option<PackWriter>,
@@ -55,11 +51,6 @@ impl<'s> Import<'s> {
         }
         *fresh.entry(digest).or_default() += 1;
         Ok(digest)
-    }
-
-    /// Lets others claim chunks for this import: [`Store::holds_for`].
-    pub fn claimer(&self) -> Claimer {
-        Claimer(self.claims.clone())
     }
 
     /// Claims everything that a manifest names, and says what is not there.

@@ -48,7 +48,7 @@ pub use check::{CheckProgress, Checked, Checking};
 pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
 pub use flaw::Flaw;
-pub use import::{Claimer, Import};
+pub use import::Import;
 pub use index::Usage;
 pub use reader::StoredImage;
 pub use repair::Repaired;
@@ -177,11 +177,6 @@ impl Store {
     /// Whether a closed pack has the chunk.
     pub fn holds(&self, digest: &Digest) -> bool {
         self.index().find(digest).is_some()
-    }
-
-    /// Whether a closed pack has the chunk. If so, it stays for the import of `claimer`, to its end.
-    pub fn holds_for(&self, claimer: &Claimer, digest: &Digest) -> bool {
-        self.claim(&claimer.0, digest)
     }
 
     /// Under the lock of the index: a collection sees the claim, or we do not find the chunk.

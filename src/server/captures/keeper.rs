@@ -2,10 +2,9 @@
 //!
 //! Owns: when what was taken in becomes durable, when a silent sender is given up. Must not know: rows, other captures.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +16,13 @@ use crate::image::ingest::Keeper as _;
 use crate::image::manifest::Manifest;
 use crate::server::clock::now_ms;
 use crate::server::library::{ImportError, Imported, Library};
-use crate::store::{Claimer, Import, StoreError};
+use crate::store::{Import, StoreError};
 use crate::value::Digest;
 
 /// Bytes of frames after which a pack is closed: what a reset of the appliance loses at most. Packs stay large enough to be few.
 const SETTLE: u64 = 32 << 20;
 /// Orders that wait.
-const WAITING: usize = 16;
+const WAITING: usize = 64;
 /// A sender that is silent for so long is given up: what it sent is made durable, and may be collected from then on.
 const SILENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -36,6 +35,9 @@ pub enum CaptureError {
     /// It cannot take more at this moment.
     #[error("the disk of the library is slower than what is sent")]
     Busy,
+    /// Something else has its turn.
+    #[error("{0}")]
+    NotNow(&'static str),
     /// Too many at the same time.
     #[error("{0} captures are under way already")]
     TooMany(usize),
@@ -51,18 +53,15 @@ pub enum CaptureError {
 pub struct Held {
     orders: Mutex<Option<SyncSender<Order>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Chunks in the pack that is open.
-    pending: Mutex<HashSet<Digest>>,
     heard_ms: AtomicI64,
     added: AtomicU64,
-    /// What the sender is told is here, stays.
-    claimer: OnceLock<Claimer>,
 }
 
 /// A capture that became a manifest, or the number of chunks that are lacking.
 pub type Finished = Result<Imported, u64>;
 
 enum Order {
+    Ask(Vec<Digest>, oneshot::Sender<Vec<bool>>),
     Keep(Vec<Packed>, oneshot::Sender<Result<Taken, CaptureError>>),
     Finish(Box<Manifest>, oneshot::Sender<Result<Finished, CaptureError>>),
 }
@@ -76,17 +75,14 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
     let held = Arc::new(Held {
         orders: Mutex::new(Some(give)),
         thread: Mutex::default(),
-        pending: Mutex::default(),
         heard_ms: AtomicI64::new(now_ms()),
         added: AtomicU64::new(0),
-        claimer: OnceLock::new(),
     });
     let (told, begun) = std::sync::mpsc::channel();
     let kept = held.clone();
     let thread = std::thread::Builder::new().name(format!("capture {id}")).spawn(move || {
         match library.store().import() {
             Ok(import) => {
-                let _ = kept.claimer.set(import.claimer());
                 let _ = told.send(Ok(()));
                 if let Err(error) = tend(&library, import, &kept, &orders) {
                     tracing::warn!(capture = id, "capture {id}: what was sent last is lost: {error}");
@@ -116,10 +112,15 @@ fn tend(
     let mut unsettled = 0;
     loop {
         match orders.recv_timeout(SILENCE) {
+            // The import answers, so that what it says to be here is not collected.
+            Ok(Order::Ask(chunks, answer)) => {
+                let lacking = chunks.iter().map(|chunk| !import.holds(chunk)).collect();
+                // Somebody who does not wait any more asks again.
+                let _ = answer.send(lacking);
+            }
             Ok(Order::Keep(frames, answer)) => {
                 let kept = keep(library, &import, held, &frames, &mut unsettled);
                 let failed = kept.is_err();
-                // Somebody who does not wait any more asks again.
                 let _ = answer.send(kept);
                 if failed {
                     // The import may have lost its pack. What is in closed ones stays.
@@ -128,7 +129,6 @@ fn tend(
             }
             Ok(Order::Finish(manifest, answer)) => {
                 import.settle()?;
-                held.pending().clear();
                 unsettled = 0;
                 let lacking = library.lacking(&manifest);
                 if lacking > 0 {
@@ -166,7 +166,6 @@ fn keep(
         }
         library.room(packed.frame.len() as u64)?;
         import.keep(packed)?;
-        held.pending().extend(&packed.chunks);
         taken.chunks += new as u64;
         taken.bytes += packed.frame.len() as u64;
     }
@@ -174,17 +173,12 @@ fn keep(
     *unsettled += taken.bytes;
     if *unsettled >= SETTLE {
         import.settle()?;
-        held.pending().clear();
         *unsettled = 0;
     }
     Ok(taken)
 }
 
 impl Held {
-    fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether its keeper takes orders.
     pub fn is_alive(&self) -> bool {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -195,19 +189,14 @@ impl Held {
         self.heard_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Which of these chunks are neither in a closed pack nor in the open one.
-    pub fn lacking(&self, library: &Library, chunks: &[Digest]) -> Vec<bool> {
-        let holds = |chunk: &Digest| match self.claimer.get() {
-            Some(claimer) => library.store().holds_for(claimer, chunk),
-            None => library.store().holds(chunk),
-        };
-        let mut lacking: Vec<bool> = chunks.iter().map(|chunk| !holds(chunk)).collect();
-        if lacking.contains(&true) {
-            let pending = self.pending();
-            let unknown = chunks.iter().zip(&mut lacking).filter(|(_, lacking)| **lacking);
-            unknown.for_each(|(chunk, lacking)| *lacking = !pending.contains(chunk));
-        }
-        lacking
+    /// Which of these chunks are lacking; the others stay as long as the capture is held.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub async fn lacking(&self, chunks: Vec<Digest>) -> Result<Vec<bool>, CaptureError> {
+        let (tell, answer) = oneshot::channel();
+        self.order(Order::Ask(chunks, tell))?;
+        answer.await.map_err(|_| CaptureError::Ended)
     }
 
     /// Takes frames in; their chunks were compared with their names.

@@ -140,6 +140,10 @@ impl From<RunError> for Refusal {
             RunError::OutOfOrder(error) => {
                 Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
             }
+            RunError::Busy { other, .. } => Refusal::conflict(
+                error.to_string(),
+                format!("wait for its end, or cancel it: rootstock run cancel {other}"),
+            ),
             RunError::Moved(_) => {
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
             }
@@ -181,7 +185,7 @@ impl From<CaptureError> for Refusal {
         let busy =
             |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
         match &error {
-            CaptureError::Ended | CaptureError::Busy => busy(&error, "try again"),
+            CaptureError::Ended | CaptureError::Busy | CaptureError::NotNow(_) => busy(&error, "try again"),
             CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
             CaptureError::Store(StoreError::Busy(_)) => busy(&error, "try again when that has ended"),
             CaptureError::Store(StoreError::Full { .. }) | CaptureError::Import(ImportError::Room { .. }) => {
