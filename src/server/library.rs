@@ -410,6 +410,16 @@ impl Library {
         Ok(self.store.locations(&self.manifest(digest)?.1)?)
     }
 
+    /// Signs a manifest whose content is known to be right.
+    pub fn sign(&self, manifest: &Manifest) -> SignedManifest {
+        self.signer.sign(manifest)
+    }
+
+    /// Threads that it uses.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.
     ///
     /// # Errors

@@ -125,8 +125,8 @@ Exit code: 0 deleted · 1 nothing was deleted, and why.")]
     Delete(Online<delete::Delete>),
     /// Give back the room that deleted images took
     #[command(after_help = "\
-What any image of the library holds stays, and so does what a run is applying. Waits for imports; not while a restore reads \
-the library.\n\
+What any image of the library holds stays, and so does what an import counts on. Runs beside imports, uploads, restores and runs: \
+what they read is moved, not taken away.\n\
 Exit code: 0 done · 1 nothing was removed, and why.")]
     Collect(Online<collect::Collect>),
 }

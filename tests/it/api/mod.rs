@@ -4,6 +4,7 @@ pub mod appliance;
 mod authoring;
 mod binding;
 mod bounds;
+mod check;
 mod cli;
 pub mod daemon;
 mod export;

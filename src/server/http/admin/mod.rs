@@ -3,6 +3,7 @@
 
 mod binding;
 mod capture;
+mod check;
 mod device;
 mod export;
 mod image;
@@ -26,6 +27,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::packs;
 use crate::server::app::App;
 
 /// Longest request: a sequence with its scripts.
@@ -48,6 +50,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(status::status))
         .routes(routes!(status::library))
         .routes(routes!(status::collect))
+        .routes(routes!(check::start, check::last))
         .routes(routes!(image::list, image::import))
         .routes(routes!(image::show))
         .routes(routes!(image::folder))
@@ -116,5 +119,8 @@ pub fn router() -> Router<App> {
     let (router, _) = routes().split_for_parts();
     router
         .route("/api/v1/openapi.json", get(async || Answer(document())))
+        .route("/api/v1/library/manifests/{digest}", get(packs::stored_manifest))
+        .route("/api/v1/library/manifests/{digest}/locations", get(packs::stored_locations))
+        .route("/api/v1/library/packs/{digest}", get(packs::stored_pack))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
