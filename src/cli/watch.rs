@@ -147,6 +147,7 @@ fn doing(kind: JobKind) -> &'static str {
         JobKind::Import => "importing",
         JobKind::Verify => "verifying",
         JobKind::Collect => "collecting",
+        JobKind::Sign => "signing",
         JobKind::Unknown => "working",
     }
 }

@@ -28,4 +28,5 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod trust;
 mod upload;

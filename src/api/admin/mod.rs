@@ -59,6 +59,10 @@
 //! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
 //! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
+//! | `GET /api/v1/keys` | | `[`[`SigningKey`]`]`, newest first |
+//! | `POST /api/v1/keys/rotate` | | `[`[`SigningKey`]`]` |
+//! | `POST /api/v1/keys/{key}/retire` | | 202 [`Job`]: manifests are signed again; 409 for the key that signs |
+//! | `GET /api/v1/receipts` `?run=N&after_run=N&after_number=N` | | `[`[`KeptReceipt`](crate::api::trust::KeptReceipt)`]` |
 //! | `GET /api/v1/library/folder` `?path=P` | | [`FolderListing`]: what may be imported from the appliance's disk |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
@@ -73,6 +77,7 @@
 
 mod binding;
 mod device;
+mod key;
 mod lease;
 mod library;
 mod nbi;
@@ -84,6 +89,7 @@ mod upload;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use key::SigningKey;
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

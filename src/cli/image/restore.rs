@@ -53,17 +53,17 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     }
     let (name, version) = verb.image.find(appliance)?;
     let library: Library = appliance.client.get("/api/v1/library")?;
+    let keys = believed(&library)?;
     let folder = library
         .store
         .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
     let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
         format!("reading the library in {folder}; run this as root or as rootstock's user")
     })?;
-    let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
     let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
     // No garbage is collected while the lock lives, so no chunk moves.
     let _reading = store.reading()?;
-    let manifest = manifest(&store, key, version.manifest)?;
+    let manifest = manifest(&store, &keys, version.manifest)?;
     let plan = Plan::new(&manifest, store.locations(&manifest)?, selection)?;
     if verb.dry_run {
         tell_plan(&plan, &verb.to, appliance.json)?;
@@ -78,12 +78,21 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The keys whose manifests the appliance believes.
+///
+/// # Errors
+/// One of them is no key.
+pub fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
+    let keys = std::iter::once(&library.manifest_key).chain(&library.manifest_keys);
+    keys.map(|key| key.parse().context("the appliance's manifest key")).collect()
+}
+
 /// A manifest of the library, signature checked.
 ///
 /// # Errors
-/// It is missing or not signed with `key`.
-pub fn manifest(store: &Store, key: ManifestKey, manifest: Digest) -> anyhow::Result<Manifest> {
-    Ok(store.manifest(manifest)?.verify(manifest, &[key])?)
+/// It is missing or not signed with one of `keys`.
+pub fn manifest(store: &Store, keys: &[ManifestKey], manifest: Digest) -> anyhow::Result<Manifest> {
+    Ok(store.manifest(manifest)?.verify(manifest, keys)?)
 }
 
 /// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
