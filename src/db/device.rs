@@ -210,6 +210,20 @@ impl Db {
         row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
     }
 
+    /// Models of the known Macs, and the bytes of the largest disk that sequences may touch in any of them.
+    pub async fn macs(&self) -> Result<(Vec<String>, Option<u64>), DbError> {
+        let rows =
+            sqlx::query("SELECT facts FROM device WHERE known = $1").bind(true).fetch_all(&self.read).await?;
+        let (mut models, mut largest) = (Vec::new(), None);
+        for row in rows {
+            let facts: DeviceFacts = from_json("inventory of a device", row.try_get(0)?)?;
+            let disks = facts.disks.iter().filter(|disk| disk.number.is_some() && !disk.external);
+            largest = largest.max(disks.map(|disk| disk.size).max());
+            models.extend(facts.model.map(|model| model.to_string()));
+        }
+        Ok((models, largest))
+    }
+
     /// Number of devices, and of those the unknown ones.
     pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
         let row =

@@ -3,7 +3,8 @@
 //! Reading order, bytes to decisions:
 //! * [`source`]: what an image file is: UDIF, compressed raw, raw; a reader of runs (data, zero, unallocated)
 //! * [`partition`]: GPT, APM, MBR: where the volumes are
-//! * [`volume`]: HFS+, APFS, FAT, exFAT: label, size, used bytes
+//! * [`volume`]: HFS+, APFS, FAT, exFAT: label, size, used blocks, the macOS on it
+//! * [`doctor`]: what an admin should know of an image before a Mac gets it
 //! * [`chunk`]: the grid of 64 KiB cells, the zstd frame around several chunks, bytes whose digest was checked
 //! * [`manifest`]: what an image consists of, signed by the appliance; where its frames lie
 //! * [`ingest`]: from an image source to cells of a manifest, once through, in parallel
@@ -17,6 +18,7 @@ mod field;
 
 pub mod capture;
 pub mod chunk;
+pub mod doctor;
 pub mod ingest;
 pub mod manifest;
 pub mod partition;

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::app::App;
 use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
+use super::diagnosis;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
@@ -88,20 +89,21 @@ async fn import_alone(
     });
     let imported = work.follow(reading, || progress.decoded(), || stopped.stop()).await;
     let imported = imported.map_err(panicked)?.map_err(|error| failed(&error))?;
-    let facts = ImageVersion {
+    let mut facts = ImageVersion {
         uploader: from.uploader,
         note: request.note.clone().unwrap_or_default(),
         received: from.received,
         ..facts(&imported, from.file)
     };
-    let size = facts.size;
+    diagnosis::add(app, &imported, &mut facts).await;
+    let (size, findings) = (facts.size, diagnosis::in_short(&facts.findings));
     let version = app
         .db
         .add_version(&NewVersion { image: request.name.clone(), facts })
         .await
         .map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
-        "{} {version}: {} decoded, {} added to the library; {}",
+        "{} {version}: {} decoded, {} added to the library; {}{findings}",
         request.name,
         ByteSize(size),
         ByteSize(imported.new_bytes),
@@ -130,7 +132,9 @@ pub async fn publish_capture(
         Some(version) => version,
         None => {
             let facts = facts(&imported, capture.source.clone());
-            let facts = ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            let mut facts =
+                ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
+            diagnosis::add(app, &imported, &mut facts).await;
             app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
         }
     };
@@ -301,6 +305,8 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         added: imported.new_bytes,
         partition_scheme: format!("{:?}", manifest.scheme()).to_lowercase(),
         partitions: manifest.regions().iter().filter(shown).map(|region| partition(region, main)).collect(),
+        system: None,
+        findings: Vec::new(),
         uploader: String::new(),
         note: String::new(),
         received: String::new(),

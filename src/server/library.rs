@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::keys::{KeyError, Keys};
 use crate::image::chunk::{Packed, chunk_length};
+use crate::image::doctor::Subject;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
 use crate::image::manifest::{Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region};
 use crate::image::manifest::{SignedManifest, Untrusted, VolumeFacts};
@@ -134,6 +135,12 @@ pub enum LookupError {
     /// It cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its partition table.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Reading what is on it.
+    #[error("looking into the volumes of the image")]
+    Look(#[source] io::Error),
 }
 
 impl Library {
@@ -225,7 +232,7 @@ impl Library {
             }
         };
         let digest = import.finish(&manifest, &self.keys.signer().sign(&manifest))?;
-        let odd = layout.into_iter().flat_map(|layout| layout.warnings);
+        let odd = layout.into_iter().flat_map(|layout| layout.warnings).map(|oddity| oddity.to_string());
         let warnings = warnings.into_iter().chain(odd).collect();
         Ok(Imported {
             digest,
@@ -362,6 +369,18 @@ impl Library {
             }))
         });
         volumes.collect()
+    }
+
+    /// What the image doctor needs to know of an image; `checksums` are those of the file that it came from,
+    /// if it came from one.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn subject(&self, digest: Digest, checksums: Option<Checksums>) -> Result<Subject, LookupError> {
+        let (_, manifest) = self.manifest(digest)?;
+        let mut image = StoredImage::new(&self.store, manifest.regions());
+        let layout = partition::read(&mut image, manifest.size())?;
+        Subject::gather(&mut image, manifest.size(), &layout, checksums).map_err(LookupError::Look)
     }
 
     /// A manifest, checked against this appliance's own key.

@@ -23,6 +23,7 @@ pub mod captures;
 pub mod clock;
 pub mod config;
 pub mod data;
+mod diagnosis;
 pub mod dropped;
 pub mod folders;
 pub mod gate;

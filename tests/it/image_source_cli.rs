@@ -44,6 +44,13 @@ fn inspect_prints_the_whole_object_and_nothing_else() {
         ],
         "checksums": { "present": true, "ok": true },
         "minimum_target_size": 1_900_544,
+        "system": null,
+        "findings": [{
+            "code": "no-mac-volume",
+            "severity": "error",
+            "message": "there is no volume of a Mac in it (Apple_HFS, nothing known in it)",
+            "next_step": "take an image of the volume or of the whole disk with macOS; data can be restored all the same",
+        }],
         "warnings": [],
     });
     assert_eq!(got, want);

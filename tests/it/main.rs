@@ -7,6 +7,7 @@ mod capture;
 mod cli;
 mod client;
 mod doctor;
+mod image_doctor;
 mod image_source;
 mod image_source_build;
 mod image_source_bundle;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Retention;
+use super::{ImageFinding, ImageSystem, Retention};
 use crate::api::runner::Progress;
 use crate::value::{Digest, Ring, Rings, Secret};
 
@@ -71,6 +71,12 @@ pub struct ImageVersion {
     pub partition_scheme: String,
     /// Its partitions; a bare volume is one without a number.
     pub partitions: Vec<ImagePartition>,
+    /// The macOS in it, where it can be read.
+    #[serde(default)]
+    pub system: Option<ImageSystem>,
+    /// What there is to know of it before a Mac gets it, the worst first; as of its import.
+    #[serde(default)]
+    pub findings: Vec<ImageFinding>,
     /// Who put it into the library, as far as that is known; may be empty.
     #[serde(default)]
     pub uploader: String,

@@ -78,6 +78,7 @@
 mod binding;
 mod device;
 mod key;
+mod doctor;
 mod lease;
 mod library;
 mod nbi;
@@ -90,6 +91,7 @@ mod upload;
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use key::SigningKey;
+pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

@@ -10,9 +10,13 @@ use serde::Serialize;
 
 use super::file::{Image, Output, nameless};
 use super::password::Password;
+use super::show;
+use crate::api::admin::{ImageFinding, ImageSystem};
+use crate::cli::output::printable;
+use crate::image::doctor::{self, Place, Subject, Surroundings};
 use crate::image::partition;
-use crate::image::source::{Checksums, DecodeError, Reader, Source, SourceError};
-use crate::image::volume::{self, Kind};
+use crate::image::source::{Checksums, DecodeError, Source, SourceError};
+use crate::image::volume::{self, Kind, Startup};
 use crate::value::ByteSize;
 
 /// The arguments of `inspect`.
@@ -44,6 +48,11 @@ struct Report {
     partitions: Vec<Partition>,
     checksums: Sums,
     minimum_target_size: u64,
+    /// The macOS on the main volume.
+    system: Option<ImageSystem>,
+    /// What the image doctor finds, the worst first.
+    findings: Vec<ImageFinding>,
+    /// What is odd about the file itself.
     warnings: Vec<String>,
 }
 
@@ -66,6 +75,30 @@ struct Volume {
     size: u64,
     used: Option<u64>,
     block_size: Option<u32>,
+    /// From the start of the volume to the end of its last block in use; none where the map of blocks is not believed.
+    needed: Option<u64>,
+    case_sensitive: Option<bool>,
+    /// Files and folders.
+    files: Option<u64>,
+    /// Whether a Mac starts from it; none where that cannot be told.
+    startup: Option<bool>,
+    /// Why it is not in its last state.
+    unclean: Option<String>,
+    system: Option<ImageSystem>,
+    /// Volumes of an APFS container.
+    volumes: Vec<ApfsVolume>,
+}
+
+#[derive(Serialize)]
+struct ApfsVolume {
+    name: String,
+    role: Option<&'static str>,
+    used: u64,
+    encrypted: bool,
+    sealed: bool,
+    case_sensitive: bool,
+    snapshots: u64,
+    files: u64,
 }
 
 #[derive(Serialize)]
@@ -85,7 +118,7 @@ impl Inspect {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
-            print(&self.file, &report);
+            print(&self.file, &report)?;
         }
         match wrong {
             None => Ok(ExitCode::SUCCESS),
@@ -120,19 +153,25 @@ fn look(path: &Path, password: &Password) -> anyhow::Result<(Report, Option<Sour
         };
         (checksums, image.source.into_reader()?)
     };
-    let mut report = Report {
+    let size = reader.size();
+    let layout = partition::read(&mut reader, size)?;
+    let subject =
+        Subject::gather(&mut reader, size, &layout, Some(checksums)).context("reading the volumes")?;
+    let findings = doctor::examine(&subject, &Surroundings::default());
+    let report = Report {
         format,
         parts,
         codecs,
         encrypted,
-        virtual_size: reader.size(),
-        partition_scheme: String::new(),
-        partitions: Vec::new(),
+        virtual_size: size,
+        partition_scheme: layout.scheme.to_string(),
         checksums: Sums { present: checksums.present, ok: checksums.ok },
-        minimum_target_size: reader.size(),
+        minimum_target_size: size,
+        system: subject.main().and_then(|main| main.facts.system.clone()).map(Into::into),
+        findings: findings.into_iter().map(Into::into).collect(),
+        partitions: subject.places.into_iter().map(Partition::from).collect(),
         warnings,
     };
-    read_layout(&mut report, &mut reader)?;
     Ok((report, wrong))
 }
 
@@ -143,40 +182,50 @@ fn reading(error: DecodeError<io::Error>) -> anyhow::Error {
     }
 }
 
-/// Fills in partitions and volumes; an image without a table is one partition, number 0, from byte 0.
-fn read_layout(report: &mut Report, reader: &mut Reader<'_>) -> anyhow::Result<()> {
-    let size = reader.size();
-    let layout = partition::read(reader, size)?;
-    report.partition_scheme = layout.scheme.to_string();
-    report.warnings.extend(layout.warnings);
-    let mut places: Vec<_> = layout
-        .partitions
-        .into_iter()
-        .map(|found| (found.number, found.kind.to_string(), found.name, found.start, found.size))
-        .collect();
-    if layout.scheme == partition::Scheme::None {
-        places.push((0, "whole image".to_owned(), String::new(), 0, size));
-    }
-    for (number, kind, name, start, size) in places {
-        let facts = volume::read(reader, start, size).context("reading a volume")?;
-        for volume in &facts.encrypted {
-            report.warnings.push(format!(
-                "the APFS volume `{volume}` is encrypted: it is restored as it is, and needs its password on the Mac"
-            ));
-        }
+/// An image without a table is one partition, number 0, from byte 0.
+impl From<Place> for Partition {
+    fn from(place: Place) -> Partition {
+        let kind = place.partition.map_or_else(|| "whole image".to_owned(), |kind| kind.to_string());
+        let (facts, blocks) = (place.facts, place.blocks.ok());
         let volume = (facts.kind != Kind::Unknown).then(|| Volume {
             kind: facts.kind.to_string(),
             label: facts.label,
             size: facts.size,
             used: facts.used,
             block_size: facts.block_size,
+            needed: blocks.map(|blocks| blocks.needed),
+            case_sensitive: facts.case_sensitive,
+            files: facts.files,
+            startup: match facts.startup {
+                Startup::Unknown => None,
+                Startup::Absent => Some(false),
+                Startup::Present => Some(true),
+            },
+            unclean: facts.unclean.map(|reason| reason.to_string()),
+            system: facts.system.map(Into::into),
+            volumes: facts.volumes.into_iter().map(ApfsVolume::from).collect(),
         });
-        report.partitions.push(Partition { number, kind, name, start, size, volume });
+        let (number, name) = (place.number.unwrap_or(0), place.name);
+        Partition { number, kind, name, start: place.start, size: place.size, volume }
     }
-    Ok(())
 }
 
-fn print(path: &Path, report: &Report) {
+impl From<volume::ApfsVolume> for ApfsVolume {
+    fn from(volume: volume::ApfsVolume) -> ApfsVolume {
+        ApfsVolume {
+            name: volume.name,
+            role: volume.role,
+            used: volume.used,
+            encrypted: volume.is_encrypted,
+            sealed: volume.is_sealed,
+            case_sensitive: volume.is_case_sensitive,
+            snapshots: volume.snapshots,
+            files: volume.files,
+        }
+    }
+}
+
+fn print(path: &Path, report: &Report) -> anyhow::Result<()> {
     let sums = match report.checksums {
         Sums { present: false, .. } => "none in the file",
         Sums { ok: true, .. } => "verified",
@@ -213,7 +262,23 @@ fn print(path: &Path, report: &Report) {
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("    {}", cells.join("  ").trim_end());
     }
+    for volume in report.partitions.iter().filter_map(|partition| partition.volume.as_ref()) {
+        for inner in &volume.volumes {
+            let marks = [
+                inner.role.map(str::to_owned),
+                inner.encrypted.then(|| "encrypted".to_owned()),
+                inner.sealed.then(|| "sealed".to_owned()),
+                (inner.snapshots > 0).then(|| format!("snapshots: {}", inner.snapshots)),
+            ];
+            let marks: Vec<String> = marks.into_iter().flatten().collect();
+            println!("  apfs        {}: {} used, {}", inner.name, ByteSize(inner.used), marks.join(", "));
+        }
+    }
+    if let Some(system) = &report.system {
+        println!("  system      {}", printable(&system.to_string()));
+    }
     for warning in &report.warnings {
         println!("  warning     {warning}");
     }
+    show::findings(&report.findings)
 }

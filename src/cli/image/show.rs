@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::api::admin::{Image, ImagePartition, ImageVersion};
+use crate::api::admin::{Image, ImageFinding, ImagePartition, ImageVersion};
 use crate::cli::connection::Appliance;
 use crate::cli::output::{Table, printable, say, say_json, segment, stamp};
 use crate::value::ByteSize;
@@ -53,6 +53,9 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
     say(format!("SHA-256   {}", version.sha256))?;
     say(format!("manifest  {}", version.manifest))?;
     say(format!("chunks    {}, {} added to the library", version.chunks, ByteSize(version.added)))?;
+    if let Some(system) = &version.system {
+        say(format!("holds     {}", printable(&system.to_string())))?;
+    }
     if !version.uploader.is_empty() {
         say(format!("by        {}", printable(&version.uploader)))?;
     }
@@ -77,7 +80,19 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
             if partition.main { "main" } else { "" }.to_owned(),
         ]);
     }
-    table.print("no partitions")
+    table.print("no partitions")?;
+    findings(&version.findings)
+}
+
+/// What the image doctor found, one after the other.
+pub(super) fn findings(findings: &[ImageFinding]) -> anyhow::Result<()> {
+    for finding in findings {
+        say(format!("{:<9} {}: {}", finding.severity, finding.code, printable(&finding.message)))?;
+        if !finding.next_step.is_empty() {
+            say(format!("{:<9} -> {}", "", printable(&finding.next_step)))?;
+        }
+    }
+    Ok(())
 }
 
 fn volume(partition: &ImagePartition) -> String {

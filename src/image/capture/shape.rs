@@ -74,6 +74,7 @@ pub struct Shape {
     pub(super) layout: Layout,
     pub(super) parts: Vec<Part>,
     size: u64,
+    warnings: Vec<String>,
 }
 
 /// A stretch of the image.
@@ -141,12 +142,13 @@ impl Shape {
                     .push(format!("all of the volume at byte {offset} is captured, free blocks too: {why}")),
             }
         }
-        shape.layout.warnings.extend(warnings);
+        let odd = shape.layout.warnings.iter().map(ToString::to_string);
+        shape.warnings = odd.chain(warnings).collect();
         Ok(shape)
     }
 
     fn new(layout: Layout, contents: Vec<Content>) -> Shape {
-        let mut shape = Shape { layout, parts: Vec::new(), size: 0 };
+        let mut shape = Shape { layout, parts: Vec::new(), size: 0, warnings: Vec::new() };
         for content in contents {
             let part = Part { at: shape.size, content };
             if part.length() > 0 {
@@ -173,7 +175,7 @@ impl Shape {
 
     /// What is odd about the partition table or a volume and stops nobody.
     pub fn warnings(&self) -> &[String] {
-        &self.layout.warnings
+        &self.warnings
     }
 
     /// Partitions of the image, one line each.

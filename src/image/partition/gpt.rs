@@ -9,7 +9,7 @@
 //! | 72 | block of the entries u64 | | 56 | name, UTF-16 |
 //! | 80 | entries u32, entry size u32, CRC-32 of all | | | |
 
-use super::{Disk, Layout, Partition, PartitionError, PartitionType, Scheme};
+use super::{Disk, Layout, Oddity, Partition, PartitionError, PartitionType, Scheme};
 use crate::image::field::{Fields, utf16};
 
 /// Entries together: 128 of 128 bytes is what everybody writes.
@@ -30,7 +30,7 @@ pub(super) fn read(disk: &mut Disk<'_>) -> Result<Option<Layout>, PartitionError
                     None => Table::Absent,
                 };
                 if !matches!(backup, Table::Good { .. }) {
-                    warnings.push("the backup partition table at the end is missing or damaged".to_owned());
+                    warnings.push(Oddity::BackupMissing);
                 }
                 return Ok(Some(layout(block, partitions, warnings)));
             }
@@ -41,8 +41,7 @@ pub(super) fn read(disk: &mut Disk<'_>) -> Result<Option<Layout>, PartitionError
     for block in BLOCKS {
         let Some(at) = disk.size().checked_sub(block).map(|last| last / block * block) else { continue };
         if let Table::Good { partitions, .. } = read_table(disk, at, block)? {
-            let warning = "the partition table at the front is damaged; its backup at the end was used";
-            return Ok(Some(layout(block, partitions, vec![warning.to_owned()])));
+            return Ok(Some(layout(block, partitions, vec![Oddity::BackupUsed])));
         }
     }
     if let Some((at, what)) = damage {
@@ -63,7 +62,7 @@ fn is_protected(sector: &[u8]) -> bool {
         && (1..4).all(|slot| sector.u8(446 + 16 * slot + 4) == 0)
 }
 
-fn layout(block: u64, partitions: Vec<Partition>, warnings: Vec<String>) -> Layout {
+fn layout(block: u64, partitions: Vec<Partition>, warnings: Vec<Oddity>) -> Layout {
     Layout { scheme: Scheme::Gpt, block_size: block as u32, partitions, warnings }
 }
 

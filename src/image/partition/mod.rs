@@ -69,7 +69,27 @@ pub struct Layout {
     /// In the order in which they lie on the disk.
     pub partitions: Vec<Partition>,
     /// What is odd and stops nobody.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Oddity>,
+}
+
+/// What is odd about a partition table that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// The table at the front is damaged.
+    BackupUsed,
+    /// The table at the end is missing or damaged.
+    BackupMissing,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Oddity::BackupUsed => {
+                "the partition table at the front is damaged; its backup at the end was used"
+            }
+            Oddity::BackupMissing => "the backup partition table at the end is missing or damaged",
+        })
+    }
 }
 
 /// Why a partition table cannot be used.
@@ -315,7 +335,7 @@ mod tests {
             disk[at] ^= 1;
             let layout = layout(&disk).unwrap();
             assert_eq!(layout.partitions.len(), 2);
-            assert!(layout.warnings[0].contains("backup"), "{:?}", layout.warnings);
+            assert!(layout.warnings == [Oddity::BackupUsed], "{:?}", layout.warnings);
         }
     }
 
@@ -324,7 +344,7 @@ mod tests {
         let mut disk = gpt_disk(512);
         let end = disk.len();
         disk[end - 500] ^= 1;
-        assert!(layout(&disk).unwrap().warnings[0].contains("backup"));
+        assert!(layout(&disk).unwrap().warnings == [Oddity::BackupMissing]);
         disk[600] ^= 1;
         assert!(matches!(layout(&disk), Err(PartitionError::Damaged { scheme: Scheme::Gpt, .. })));
     }

@@ -8,7 +8,7 @@
 
 /// Why a run cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AdcError {
+pub(in crate::image) enum AdcError {
     #[error("its data ends inside a token")]
     Cut,
     #[error("a copy reaches back before its first byte")]

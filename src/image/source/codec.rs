@@ -14,7 +14,7 @@ pub(super) const MOST_XZ_MEMORY: u64 = 96 << 20;
 
 /// A way of packing runs, by the run type of a UDIF block table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Codec {
+pub(in crate::image) enum Codec {
     Raw,
     Adc,
     Zlib,
@@ -51,7 +51,7 @@ impl Codec {
 
 /// Why a run gives no bytes.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(in crate::image) enum RunError {
     #[error("its data is damaged")]
     Damaged,
     #[error("its data ends too early")]
@@ -71,7 +71,7 @@ pub(super) enum RunError {
 }
 
 /// Unpacks runs one after the other; keeps what its codecs can use again.
-pub(super) struct Unpacker {
+pub(in crate::image) struct Unpacker {
     zlib: Decompressor,
     lzfse: LzfseDecoder,
 }

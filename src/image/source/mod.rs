@@ -18,7 +18,7 @@
 
 mod adc;
 mod bundle;
-mod codec;
+pub(in crate::image) mod codec;
 mod crc;
 mod detect;
 mod encrypted;

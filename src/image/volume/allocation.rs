@@ -43,6 +43,18 @@ impl Allocation {
         self.runs.iter().filter(|run| run.used).map(|run| run.span.length).sum()
     }
 
+    /// Bytes from the start of the region to the end of the last block in use. A header that stands at the very end
+    /// (HFS+ has one) would move: it counts by its length, not by its place.
+    pub fn needed(&self) -> u64 {
+        let tail = 2 * u64::from(self.block_size);
+        let region: u64 = self.runs.iter().map(|run| run.span.length).sum();
+        match self.runs.as_slice() {
+            [.., free, last] if last.used && last.span.length <= tail => region - free.span.length,
+            [.., last] if !last.used => region - last.span.length,
+            _ => region,
+        }
+    }
+
     /// The parts of `span` that lie in the region, in order: each with whether it is in use.
     pub fn within(&self, span: Span) -> impl Iterator<Item = AllocationRun> + '_ {
         let first = self.runs.partition_point(|run| run.span.end() <= span.offset);
@@ -261,6 +273,19 @@ mod tests {
         let within: Vec<_> =
             allocation.within(region(11, 45)).map(|run| (run.span.offset, run.used)).collect();
         assert_eq!(within, [(11, true), (12, false), (50, true)]);
+    }
+
+    #[test]
+    fn what_is_needed_ends_with_the_last_block_in_use_and_a_header_behind_it() {
+        let needed = |lengths: &[u64]| {
+            let mut map = Mapper::new(region(7, lengths.iter().sum()), 512);
+            lengths.iter().enumerate().for_each(|(place, length)| map.push(*length, place % 2 == 0));
+            map.finish(&[]).needed()
+        };
+        assert_eq!(needed(&[4096, 8192, 1024]), 5120);
+        assert_eq!(needed(&[4096, 8192, 1024, 512]), 4096 + 8192 + 1024);
+        assert_eq!(needed(&[4096, 8192, 4096]), 16384);
+        assert_eq!(needed(&[4096]), 4096);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn read(volume: &mut Window<'_>) -> io::Result<Option<Facts>> {
         size: boot.le64(72).saturating_mul(sector),
         used,
         block_size: Some(geometry.cluster as u32),
-        encrypted: Vec::new(),
+        ..Facts::unknown(0)
     }))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn read(volume: &mut Window<'_>) -> io::Result<Option<Facts>> {
         size: geometry.total * geometry.sector,
         used: free.and_then(|free| geometry.clusters.checked_sub(free)).map(|used| used * geometry.cluster),
         block_size: Some(geometry.cluster as u32),
-        encrypted: Vec::new(),
+        ..Facts::unknown(0)
     }))
 }
 

@@ -12,14 +12,17 @@
 
 mod allocation;
 mod apfs;
+mod decmpfs;
 mod exfat;
 mod fat;
+mod files;
 mod hfs;
 
 use std::fmt;
 use std::io::{self, Read, Seek};
 
 pub use self::allocation::{Allocation, AllocationRun, Distrust};
+pub use self::files::System;
 use crate::image::chunk::Span;
 use crate::image::field::Window;
 
@@ -40,6 +43,13 @@ pub enum Kind {
     ExFat,
     /// None of these.
     Unknown,
+}
+
+impl Kind {
+    /// Whether macOS starts from it.
+    pub fn is_mac(self) -> bool {
+        matches!(self, Kind::HfsPlus | Kind::Hfsx | Kind::Apfs)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -71,12 +81,80 @@ pub struct Facts {
     pub block_size: Option<u32>,
     /// Names of the encrypted volumes in it (FileVault).
     pub encrypted: Vec<String>,
+    /// Whether names differ by case alone; of an APFS container, in the volume with the system.
+    pub case_sensitive: Option<bool>,
+    /// Why it is not in its last state: not unmounted cleanly, journal not empty. APFS is always in one.
+    pub unclean: Option<Distrust>,
+    /// The macOS on it, where it can be read.
+    pub system: Option<System>,
+    /// Whether a Mac starts from it.
+    pub startup: Startup,
+    /// Names in the root folder, of an APFS container in the volume with the system or else the first readable one.
+    pub top: Vec<String>,
+    /// Files and folders, where the file system counts them.
+    pub files: Option<u64>,
+    /// Volumes of an APFS container.
+    pub volumes: Vec<ApfsVolume>,
+    /// Whether it is one half of a Fusion Drive, useless without the other.
+    pub is_fusion: bool,
 }
 
 impl Facts {
     fn unknown(size: u64) -> Facts {
-        Facts { kind: Kind::Unknown, label: None, size, used: None, block_size: None, encrypted: Vec::new() }
+        Facts::of(Kind::Unknown, size)
     }
+
+    /// The facts of a volume of which nothing else is known.
+    pub fn of(kind: Kind, size: u64) -> Facts {
+        Facts {
+            kind,
+            label: None,
+            size,
+            used: None,
+            block_size: None,
+            encrypted: Vec::new(),
+            case_sensitive: None,
+            unclean: None,
+            system: None,
+            startup: Startup::Unknown,
+            top: Vec::new(),
+            files: None,
+            volumes: Vec::new(),
+            is_fusion: false,
+        }
+    }
+}
+
+/// Whether a Mac can start from a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Startup {
+    /// Not for the file system to say, or it cannot be read.
+    Unknown,
+    /// HFS+: no blessed folder with a loader. APFS: no Preboot volume, or one without loader.
+    Absent,
+    /// There is a loader where firmware looks for it.
+    Present,
+}
+
+/// A volume of an APFS container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApfsVolume {
+    /// Its name.
+    pub name: String,
+    /// `system`, `data`, `preboot`, `recovery`, `vm` …; none where it has none.
+    pub role: Option<&'static str>,
+    /// Bytes in use, its snapshots included.
+    pub used: u64,
+    /// Whether it is encrypted.
+    pub is_encrypted: bool,
+    /// Whether macOS sealed it (11 and later): it is valid as it is, byte by byte, or not at all.
+    pub is_sealed: bool,
+    /// Whether names differ by case alone.
+    pub is_case_sensitive: bool,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Files and folders.
+    pub files: u64,
 }
 
 /// Reads the facts of the volume in the `size` bytes from `start` on.
@@ -125,6 +203,11 @@ pub fn judged_allocation(
     Ok(Err(Distrust::Unknown))
 }
 
+/// A name for people: no control characters, which a terminal would obey.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Clear bits among the first `count` of a map, low bit first. Bits that are not there count as set.
 fn clear_bits(map: &[u8], count: u64) -> u64 {
     let whole = usize::try_from(count / 8).unwrap_or(usize::MAX).min(map.len());
@@ -134,6 +217,12 @@ fn clear_bits(map: &[u8], count: u64) -> u64 {
         clear += (0..rest).filter(|bit| byte >> bit & 1 == 0).count() as u64;
     }
     clear
+}
+
+/// How many damaged volumes a test tries: more on demand.
+#[cfg(test)]
+fn cases() -> u32 {
+    std::env::var("ROOTSTOCK_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
 }
 
 #[cfg(test)]

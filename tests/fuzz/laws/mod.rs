@@ -11,6 +11,7 @@
 //! | `admission` | requests of several clients, then time | places are never more than there are, readers keep theirs |
 //! | `path` | a TFTP path or what follows `/boot/` | nothing leads out of the boot folder |
 //! | `nbi` | an NBImageInfo.plist | what is accepted fits its packets, and costs no more than it should |
+//! | `volume` | a volume | it is read within bounds, and its map of used bytes covers it |
 //! | `source` | an image file | it is decoded within bounds, in order, and reads the same wherever one looks |
 //!
 //! Two programs use them: `fuzz.rs` looks for inputs that break one, `replay.rs` is an ordinary test over the kept corpus.
@@ -26,6 +27,7 @@ mod path;
 mod source;
 mod tftp;
 mod transfer;
+mod volume;
 
 #[allow(unused_imports, reason = "the test of the laws' own tools")]
 pub use offer::{entries, tlv};
@@ -46,7 +48,7 @@ pub struct Law {
 }
 
 /// All laws.
-pub const LAWS: [Law; 10] = [
+pub const LAWS: [Law; 11] = [
     Law { name: "dhcp", longest: 1500, memory: 256 << 10, check: dhcp::check },
     Law { name: "offer", longest: 1024, memory: 256 << 10, check: offer::check },
     Law { name: "lease", longest: 512, memory: 128 << 10, check: lease::check },
@@ -56,6 +58,7 @@ pub const LAWS: [Law; 10] = [
     Law { name: "admission", longest: 512, memory: 64 << 10, check: admission::check },
     Law { name: "path", longest: 1024, memory: 64 << 10, check: path::check },
     Law { name: "nbi", longest: 8192, memory: 4 << 20, check: nbi::check },
+    Law { name: "volume", longest: 160 << 10, memory: 64 << 20, check: volume::check },
     Law { name: "source", longest: 64 << 10, memory: 256 << 20, check: source::check },
 ];
 

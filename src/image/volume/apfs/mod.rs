@@ -4,74 +4,90 @@
 //! the checkpoint's mapping blocks, and to the volumes through the container's object map. Every object is held to its
 //! Fletcher-64 checksum. Walks are bounded; where one ends early, a fact is missing.
 //!
-//! Reading order: `object` · `space` · `tree`. Owns: what the volumes say of themselves.
+//! Reading order: `object` · `space` · `tree` · `volumes` · `files`. Owns: which volume speaks for the container.
 
+mod files;
 mod object;
 mod space;
-#[allow(dead_code, reason = "look-ups of files follow")]
 mod tree;
+mod volumes;
 
 use std::io;
 
-use super::{Facts, Kind};
-use crate::image::field::{Fields, Window, text};
+use super::files::{self as lookup, Files};
+use super::{ApfsVolume, Facts, Kind, Startup};
+use crate::image::field::{Fields, Window};
+use files::Records;
 use object::Container;
+use volumes::Volume;
 
 pub(super) use space::allocation;
-
-/// Volumes of a container (NX_MAX_FILE_SYSTEMS).
-const MOST_VOLUMES: usize = 100;
-
-const TYPE_OBJECT_MAP: u16 = 11;
-const TYPE_VOLUME: u16 = 13;
-
-/// APFS_FS_UNENCRYPTED.
-const UNENCRYPTED: u64 = 1;
 
 pub(super) fn read(volume: &mut Window<'_>) -> io::Result<Option<Facts>> {
     let Some(mut container) = Container::open(volume)? else { return Ok(None) };
     let (block, blocks) = (container.block as u64, container.blocks());
     let free = space::manager(&mut container)?.map(|manager| space::free_blocks(Fields(&manager)));
-    let volumes = volumes(&mut container)?;
-    let names = |wanted: &dyn Fn(&Volume) -> bool| -> Vec<String> {
-        volumes.iter().filter(|volume| wanted(volume)).map(|volume| volume.name.clone()).collect()
+    let volumes = volumes::volumes(&mut container)?;
+    let names = |wanted: &dyn Fn(&ApfsVolume) -> bool| -> Vec<String> {
+        volumes
+            .iter()
+            .map(|volume| &volume.facts)
+            .filter(|facts| wanted(facts))
+            .map(|facts| facts.name.clone())
+            .collect()
     };
     let label = names(&|_| true).join(", ");
-    Ok(Some(Facts {
+    let mut facts = Facts {
         kind: Kind::Apfs,
         label: (!label.is_empty()).then_some(label),
         size: blocks.saturating_mul(block),
         used: free.and_then(|free| blocks.checked_sub(free)).and_then(|used| used.checked_mul(block)),
         block_size: Some(block as u32),
-        encrypted: names(&|volume| volume.encrypted),
-    }))
-}
-
-struct Volume {
-    name: String,
-    encrypted: bool,
-}
-
-fn volumes(container: &mut Container<'_, '_>) -> io::Result<Vec<Volume>> {
-    let transaction = container.transaction();
-    let mut volumes = Vec::new();
-    let map = container.superblock().le64(160);
-    let Some(map) = container.object(map, &[TYPE_OBJECT_MAP])? else { return Ok(volumes) };
-    let root = Fields(&map).le64(48);
-    let superblock = container.superblock();
-    let most = (superblock.le32(180) as usize).min(MOST_VOLUMES);
-    let ids: Vec<u64> = (0..most).map(|slot| superblock.le64(184 + 8 * slot)).filter(|&id| id != 0).collect();
-    for id in ids {
-        let Some(address) = tree::look_up(container, root, id, transaction)? else { continue };
-        let Some(found) = container.object(address, &[TYPE_VOLUME])? else { continue };
-        let found = Fields(&found);
-        // apfs_superblock_t: magic at 32, apfs_fs_flags at 264, apfs_volname at 704.
-        if found.has(32, b"APSB") {
-            volumes.push(Volume {
-                name: text(found.bytes(704, 256)),
-                encrypted: found.le64(264) & UNENCRYPTED == 0,
-            });
+        encrypted: names(&|facts| facts.is_encrypted),
+        files: Some(volumes.iter().fold(0, |all, volume| all.saturating_add(volume.facts.files))),
+        volumes: volumes.iter().map(|volume| volume.facts.clone()).collect(),
+        is_fusion: container.is_fusion(),
+        ..Facts::unknown(0)
+    };
+    facts.startup = startup(&mut container, &volumes)?;
+    for volume in speakers(&volumes) {
+        let Some(mut records) = Records::open(&mut container, volume)? else { continue };
+        let system = lookup::system(&mut records)?;
+        if facts.top.is_empty() || system.is_some() {
+            facts.top = lookup::top(&mut records)?;
+            facts.case_sensitive = Some(volume.facts.is_case_sensitive);
+        }
+        if system.is_some() {
+            facts.system = system;
+            break;
         }
     }
-    Ok(volumes)
+    Ok(Some(facts))
 }
+
+/// The volumes that may hold a system: those that say so first, then those that say nothing, then those of people.
+fn speakers(volumes: &[Volume]) -> impl Iterator<Item = &Volume> {
+    let roles = [Some("system"), None, Some("data"), Some("user"), Some("recovery")];
+    roles.into_iter().flat_map(move |role| volumes.iter().filter(move |volume| volume.facts.role == role))
+}
+
+/// Whether the Preboot volume has a loader: in a folder that is named by a volume's or a group's UUID.
+fn startup(container: &mut Container<'_, '_>, volumes: &[Volume]) -> io::Result<Startup> {
+    let Some(preboot) = volumes.iter().find(|volume| volume.facts.role == Some("preboot")) else {
+        return Ok(Startup::Absent);
+    };
+    let Some(mut records) = Records::open(container, preboot)? else { return Ok(Startup::Unknown) };
+    for name in lookup::top(&mut records)?.into_iter().filter(|name| name.len() == 36) {
+        let loader = format!("{name}/System/Library/CoreServices/boot.efi");
+        let root = records.root();
+        if lookup::find(&mut records, root, &loader)?.is_some() {
+            return Ok(Startup::Present);
+        }
+    }
+    Ok(Startup::Absent)
+}
+
+#[cfg(test)]
+pub(super) mod make;
+#[cfg(test)]
+mod tests;

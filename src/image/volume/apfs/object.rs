@@ -151,8 +151,12 @@ impl<'a, 'b> Container<'a, 'b> {
     }
 }
 
-/// Fletcher-64 over everything behind the checksum (Reference, "Object checksum").
 fn is_whole(object: &[u8]) -> bool {
+    Fields(object).le64(0) == checksum(object)
+}
+
+/// Fletcher-64 over everything behind the checksum (Reference, "Object checksum").
+pub(super) fn checksum(object: &[u8]) -> u64 {
     let modulus = u64::from(u32::MAX);
     let (mut low, mut high) = (0_u64, 0_u64);
     // 1024 words: the sums stay far below 64 bits until they are reduced.
@@ -165,5 +169,5 @@ fn is_whole(object: &[u8]) -> bool {
     }
     let first = modulus - (low + high) % modulus;
     let second = modulus - (low + first) % modulus;
-    Fields(object).le64(0) == (second << 32 | first)
+    second << 32 | first
 }

@@ -2,22 +2,23 @@
 //!
 //! | at | volume header, at byte 1024 | | at | |
 //! |---|---|---|---|---|
-//! | 0 | `H+` or `HX` | | 80 | Finder: blessed folder u32 … |
+//! | 0 | `H+` or `HX` | | 80, 84, 100 | blessed folder, blessed file, folder of the system u32 |
 //! | 4 | attributes u32 | | 112 | allocation file (80 bytes) |
 //! | 12 | journal info block u32 | | 192 | extents overflow file |
 //! | 40 | block size, total blocks, free blocks u32 | | 272 | catalog file, attributes file, startup file |
 //!
-//! Reading order: `tree` · `fork` · `space`. Owns: header, wrapper, label.
+//! Reading order: `tree` · `fork` · `space` · `files`. Owns: header, wrapper, facts.
 
-#[allow(dead_code, reason = "look-ups of files follow")]
+mod files;
 mod fork;
 mod space;
 mod tree;
 
 use std::io;
-use std::ops::ControlFlow;
 
-use super::{Facts, Kind};
+use self::files::Catalog;
+use super::files as lookup;
+use super::{Facts, Kind, Startup, printable};
 use crate::image::field::{Fields, Window, utf16};
 use fork::{Fork, Which};
 use tree::Tree;
@@ -28,9 +29,6 @@ const HEADER_AT: u64 = 1024;
 
 /// Bytes of an allocation block; macOS makes 4096 to 65536.
 const MOST_BLOCK: u32 = 1 << 24;
-
-/// Folder that the root folder lies in.
-const ROOT_PARENT: u32 = 1;
 
 /// Files that have no name: their numbers, and where the header describes them.
 const EXTENTS: (u32, usize) = (3, 192);
@@ -116,34 +114,28 @@ impl Hfs {
     }
 
     fn facts(&self, volume: &mut Window<'_>) -> io::Result<Facts> {
-        let overflow = self.overflow(volume)?;
-        let catalog = self.tree(volume, overflow.as_ref(), CATALOG)?;
-        let label = match catalog {
-            Some(catalog) => root_name(volume, &catalog)?,
-            None => None,
-        };
-        Ok(Facts {
+        let mut facts = Facts {
             kind: self.kind,
-            label,
             size: self.bytes(self.total),
             used: self.total.checked_sub(self.free).map(|used| self.bytes(used)),
             block_size: Some(self.block),
-            encrypted: Vec::new(),
-        })
-    }
-}
-
-/// The name of the root folder, which is that of the volume.
-fn root_name(volume: &mut Window<'_>, catalog: &Tree) -> io::Result<Option<String>> {
-    let mut name = None;
-    catalog.scan(volume, &|key| key.be32(2) < ROOT_PARENT, &mut |key, _| {
-        let length = usize::from(key.be16(6)).min(255);
-        if key.be32(2) == ROOT_PARENT && length > 0 {
-            name = Some(key_name(key));
+            unclean: self.unclean(volume)?,
+            // The root folder is not counted.
+            files: Some(u64::from(self.field(32)) + u64::from(self.field(36))),
+            ..Facts::unknown(0)
+        };
+        if let Some(mut catalog) = Catalog::open(self, volume)? {
+            facts.label = catalog.label()?.map(|label| printable(&label));
+            facts.case_sensitive = Some(self.kind == Kind::Hfsx && catalog.is_case_sensitive());
+            facts.system = lookup::system(&mut catalog)?;
+            facts.top = lookup::top(&mut catalog)?;
+            facts.startup = match catalog.is_blessed(self)? {
+                true => Startup::Present,
+                false => Startup::Absent,
+            };
         }
-        ControlFlow::Break(())
-    })?;
-    Ok(name)
+        Ok(facts)
+    }
 }
 
 /// The name in a key of the catalog. A colon on disk is a slash to people.
@@ -151,3 +143,8 @@ fn key_name(key: Fields<'_>) -> String {
     let length = usize::from(key.be16(6)).min(255);
     utf16((0..length).map(|k| key.be16(8 + 2 * k))).replace(':', "/")
 }
+
+#[cfg(test)]
+pub(super) mod make;
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub(in super::super) fn allocation(
     let mut map = Mapper::new(region, hfs.block);
     map.push(start, true);
     match hfs.map(&mut inner, &mut map)? {
-        Err(reason) => return Ok(Some(Err(Distrust::Damaged(reason)))),
+        Err(reason) => Ok(Some(Err(Distrust::Damaged(reason)))),
         Ok(specials) => {
             let at = |offset: u64, length: u64| Span { offset: region.offset + start + offset, length };
             let end = hfs.bytes(hfs.total);
@@ -49,10 +49,12 @@ pub(in super::super) fn allocation(
             let own = own.map(|&(first, count)| at(hfs.bytes(first), hfs.bytes(count)));
             let allocation = map.finish(&reserved);
             let mut own = own.filter(|span| span.length > 0);
-            if own.any(|span| allocation.within(span).any(|part| !part.used)) {
-                return Ok(Some(Err(Distrust::Damaged("it calls blocks free that its own files use"))));
-            }
-            Ok(Some(Ok(allocation)))
+            let impossible = own.any(|span| allocation.within(span).any(|part| !part.used));
+            Ok(Some(if impossible {
+                Err(Distrust::Damaged("it calls blocks free that its own files use"))
+            } else {
+                Ok(allocation)
+            }))
         }
     }
 }

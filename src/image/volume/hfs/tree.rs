@@ -34,6 +34,8 @@ pub(super) struct Tree {
     fork: Fork,
     node: usize,
     root: u32,
+    /// How names are compared: 0xbc byte by byte, 0xcf without regard to case.
+    pub order: u8,
 }
 
 impl Tree {
@@ -43,7 +45,7 @@ impl Tree {
         let fields = Fields(&header);
         let node = usize::from(fields.be16(32));
         let plausible = fields.u8(8) == HEADER && (512..=32768).contains(&node) && node.is_power_of_two();
-        Ok(plausible.then(|| Tree { root: fields.be32(16), fork, node }))
+        Ok(plausible.then(|| Tree { root: fields.be32(16), order: fields.u8(51), fork, node }))
     }
 
     /// The fork that holds the tree.
