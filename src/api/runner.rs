@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
-use crate::value::{Digest, MacAddr, Model, Secret, Serial};
+use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
 pub const PROTOCOL: u32 = 1;
@@ -258,6 +258,9 @@ pub enum Action {
         source_partition: Option<u32>,
         /// Where to.
         destination: Destination,
+        /// What happens to space that the image says nothing about.
+        #[serde(default)]
+        free: FreeSpace,
     },
     /// Take an image from this Mac into the library. Repeatable: what the library holds is not sent again, and a capture
     /// that was finished is not made twice. How it is sent: [`crate::api::capture`].
@@ -373,6 +376,23 @@ pub struct Progress {
     pub disk_rate: u64,
     /// Seconds left in the whole action, when it can be told.
     pub seconds_left: Option<u32>,
+    /// Of an image being applied: what is known of the disk that it goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
+}
+
+/// How much of an image lay on the disk already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct Delta {
+    /// Whether the disk was read first, and why.
+    pub decision: String,
+    /// Bytes that were at their places.
+    pub present: u64,
+    /// Bytes that were copied from elsewhere on the disk.
+    pub copied: u64,
+    /// What happens to space that the image says nothing about.
+    pub free: FreeSpace,
 }
 
 /// Results of an action.
@@ -429,6 +449,15 @@ pub struct Receipt {
     pub bytes: u64,
     /// Bytes of chunks fetched (compressed).
     pub fetched: u64,
+    /// How much lay on the disk already, and why it was read or not.
+    #[serde(default)]
+    pub delta: Delta,
+    /// The disk held the image, every byte of it: nothing was written.
+    #[serde(default)]
+    pub equal: bool,
+    /// Bytes that the image says nothing about and that keep their old content.
+    #[serde(default)]
+    pub left: u64,
     /// Chunks read back from the disk and compared with the manifest.
     pub chunks_read_back: u64,
     /// Chunks that had to be written again because the read-back differed.

@@ -68,6 +68,28 @@ impl Device {
         }
     }
 
+    /// Opens `path` for reading only, whoever uses it.
+    ///
+    /// # Errors
+    /// See [`DeviceError`]: not there, not readable, not a file or block device.
+    pub fn open_to_read(path: &Path) -> Result<Device, DeviceError> {
+        let failed = |error| DeviceError::open(path, error);
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if !kind.is_block_device() && !kind.is_file() {
+            return Err(DeviceError::Kind(path.to_owned()));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let (size, block) = if kind.is_block_device() {
+            let ask = |error: Errno| failed(error.into());
+            let block = ioctl::logical_block(file.as_fd()).map_err(ask)?;
+            (ioctl::size(file.as_fd()).map_err(ask)?, Some(block))
+        } else {
+            (file.metadata().map_err(failed)?.len(), None)
+        };
+        let direct = Direct::open(path, block.unwrap_or(512));
+        Ok(Device { path: path.to_owned(), file, direct, size, block })
+    }
+
     /// Opens a block device.
     ///
     /// # Errors

@@ -307,14 +307,28 @@ impl<'m> Plan<'m> {
         data + self.zero.iter().map(|run| run.span.length).sum::<u64>()
     }
 
-    /// Compressed bytes to fetch, each frame once for the edge and once for the rest.
-    pub fn to_fetch(&self) -> u64 {
-        self.edge_work().frame_bytes(&self.places) + self.work().frame_bytes(&self.places)
+    /// Of these, bytes that need no reading back because they were found on the target.
+    pub fn present_to_check(&self) -> u64 {
+        let zero: u64 = self.zero.iter().filter(|run| run.present).map(|run| run.span.length).sum();
+        self.data_bytes(true) + zero
     }
 
-    /// The fetches for the edge; wants name cells of [`Plan::edge`].
-    pub fn edge_work(&self) -> Work {
-        let wants = (0..).zip(&self.edge).filter_map(|(cell, edge)| Some(Want { slot: edge.chunk?.1, cell }));
+    /// Takes free space for zeros.
+    pub fn zero_free(&mut self) {
+        let free = std::mem::take(&mut self.free).into_iter();
+        self.zero.extend(free.map(|span| ZeroRun { span, present: false }));
+        self.zero.sort_by_key(|run| run.span.offset);
+    }
+
+    /// Compressed bytes to fetch, each frame once for the edge and once for the rest.
+    pub fn to_fetch(&self) -> u64 {
+        self.edge_work(|_| true).frame_bytes(&self.places) + self.work().frame_bytes(&self.places)
+    }
+
+    /// The fetches for those cells of [`Plan::edge`], by number, that are `wanted`.
+    pub fn edge_work(&self, wanted: impl Fn(usize) -> bool) -> Work {
+        let cells = self.edge.iter().enumerate().filter(|(cell, _)| wanted(*cell));
+        let wants = cells.filter_map(|(cell, edge)| Some(Want { slot: edge.chunk?.1, cell: cell as u32 }));
         Work::new(&self.places, wants.collect())
     }
 
@@ -482,7 +496,7 @@ mod tests {
         let plan = plan(&disk, Selection::Whole);
         let frames = |work: Work| work.frame_bytes(plan.places()) / 1000;
         // Map and head are 17 cells, the cell behind is in the frame of the last of these, as is the one behind that.
-        assert_eq!((frames(plan.edge_work()), frames(plan.work())), (5, 1));
+        assert_eq!((frames(plan.edge_work(|_| true)), frames(plan.work())), (5, 1));
         assert_eq!(plan.to_fetch(), 6000);
     }
 

@@ -4,6 +4,7 @@
 //! Must not know: the order in which the engine writes.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use super::place::{open_writable, partition_of, partition_place};
 use super::rates::{Counters, Rates};
 use super::target::{Busy, Part, Timed, limit};
 use super::wizard::{Order, Told};
-use crate::api::runner::{Destination, DiskFacts, Done, Failure, ManifestKeys, Receipt};
+use crate::api::runner::{
+    Delta, Destination, DiskFacts, Done, Failure, ManifestKeys, Progress as Shown, Receipt,
+};
 use crate::client::{Client, HttpFrames, Patience, Watch};
 use crate::device::Device;
 use crate::image::manifest::{
@@ -28,9 +31,9 @@ use crate::image::manifest::{
 };
 use crate::image::plan::{Plan, Selection};
 use crate::image::restore::{
-    FetchError, Options, Phase, Progress, RestoreError, Restored, Snapshot, Survey, Target, restore,
+    FetchError, Options, Phase, Progress, RestoreError, Restored, Snapshot, Target, restore,
 };
-use crate::value::{ByteSize, Digest};
+use crate::value::{ByteSize, Digest, FreeSpace};
 
 /// How often progress is told.
 const PACE: Duration = Duration::from_millis(500);
@@ -48,6 +51,8 @@ pub struct Image<'a> {
     pub partition: Option<u32>,
     /// Where to.
     pub destination: &'a Destination,
+    /// What happens to space that the image says nothing about.
+    pub free: FreeSpace,
 }
 
 /// Applies an image.
@@ -93,7 +98,7 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
             )
         })?;
         let left = Cell::new(false);
-        match watched(work, &client, plan, &target, &left) {
+        match watched(work, &client, plan, image.free, &target, &left) {
             _ if left.get() => return Err(Failed::Left(Interrupted::Moved)),
             Err(RestoreError::Fetch(FetchError::Gone(_))) if moves < MOVES => moves += 1,
             Err(error) => return Err(of_restore(work, image, &error)),
@@ -163,6 +168,7 @@ fn watched(
     work: &Work<'_>,
     client: &Client,
     plan: Plan<'_>,
+    free: FreeSpace,
     part: &Part,
     left: &Cell<bool>,
 ) -> Result<Restored, RestoreError> {
@@ -172,11 +178,11 @@ fn watched(
     let frames = HttpFrames::new(client, &watch);
     let frames = Timed { inner: &frames, busy: &network };
     let target = Timed { inner: part, busy: &disk };
-    let mut teller = Teller::new(work, workers, (plan.to_write(), plan.to_check()));
+    let mut teller = Teller::new(work, workers, free, (plan.to_write(), plan.to_check()));
     let (ended, end) = mpsc::channel::<()>();
     thread::scope(|scope| {
         let engine = scope.spawn(|| {
-            let options = Options { workers, survey: Survey::Sample };
+            let options = Options { free, ..Options::new(workers, clock) };
             let result = restore(plan, &frames, &target, options, &progress);
             drop(ended);
             result
@@ -202,6 +208,8 @@ struct Teller<'a> {
     began: Instant,
     rates: Rates,
     workers: usize,
+    free: FreeSpace,
+    decided: bool,
     to_write: u64,
     to_check: u64,
     last: (Duration, Duration, Duration),
@@ -213,19 +221,43 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn clock() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(now).elapsed()
+}
+
 impl<'a> Teller<'a> {
-    fn new(work: &'a Work<'a>, workers: usize, (to_write, to_check): (u64, u64)) -> Teller<'a> {
+    fn new(
+        work: &'a Work<'a>,
+        workers: usize,
+        free: FreeSpace,
+        (to_write, to_check): (u64, u64),
+    ) -> Teller<'a> {
         let last = Default::default();
         let rates = Rates::default();
-        Teller { work, began: now(), rates, workers, to_write, to_check, last, outage: false }
+        Teller {
+            work,
+            began: now(),
+            rates,
+            workers,
+            free,
+            decided: false,
+            to_write,
+            to_check,
+            last,
+            outage: false,
+        }
     }
 
     fn tell(&mut self, seen: Snapshot, outage: Option<String>, network: Duration, disk: Duration) {
         let at = now().duration_since(self.began);
         self.tell_outage(outage);
         let after = match seen.phase {
+            // What was read is read once: the rest of it has to be written and read back, as far as is known.
             Phase::Preparing => self.to_write + self.to_check,
-            Phase::Writing => self.to_check,
+            Phase::Looking => 0,
+            Phase::Copying => self.to_write.saturating_sub(seen.present),
+            Phase::Writing => self.to_check.saturating_sub(seen.present),
             Phase::ReadingBack | Phase::Closing | Phase::Done => 0,
         };
         let (done, total) = match seen.phase {
@@ -236,10 +268,23 @@ impl<'a> Teller<'a> {
             done,
             total,
             network: seen.fetched,
-            disk: if seen.phase == Phase::ReadingBack { seen.done } else { seen.written },
+            disk: match seen.phase {
+                Phase::Looking | Phase::ReadingBack => seen.done,
+                _ => seen.written,
+            },
             after,
         };
-        let progress = self.rates.progress(at, seen.phase.text(), counters);
+        let delta = seen.decision.map(|decision| Delta {
+            decision: decision.to_string(),
+            present: seen.present,
+            copied: seen.copied,
+            free: self.free,
+        });
+        if let (Some(delta), false) = (&delta, self.decided) {
+            self.decided = true;
+            self.work.reporter.log(vec![delta.decision.clone()]);
+        }
+        let progress = Shown { delta, ..self.rates.progress(at, seen.phase.text(), counters) };
         let (last_at, last_network, last_disk) = std::mem::replace(&mut self.last, (at, network, disk));
         let limit = match seen.phase {
             Phase::Writing if !self.outage => limit(
@@ -333,15 +378,23 @@ fn report(
     restored: Restored,
 ) -> Result<Done, Failed> {
     let node = super::identity::partition_node(&disk.node, number);
-    work.reporter.log(vec![format!(
-        "{} applied: {}, {} fetched, {} chunks were there already, {} cells read back, {} written again",
-        image.name,
-        ByteSize(restored.bytes),
-        ByteSize(restored.fetched),
-        restored.present,
-        restored.read_back,
-        restored.rewritten
-    )]);
+    work.reporter.log(vec![match restored.equal {
+        true => format!(
+            "{} was there already, every byte of {} compared; nothing was written",
+            image.name,
+            ByteSize(restored.bytes)
+        ),
+        false => format!(
+            "{} applied: {}, {} fetched, {} there already, {} copied from elsewhere on the disk, {} cells read back, {} written again",
+            image.name,
+            ByteSize(restored.bytes),
+            ByteSize(restored.fetched),
+            ByteSize(restored.present_bytes),
+            ByteSize(restored.copied),
+            restored.read_back,
+            restored.rewritten
+        ),
+    }]);
     let receipt = Receipt {
         run: work.run.run,
         number: work.number,
@@ -351,6 +404,14 @@ fn report(
         disk: format!("{} {}", disk.model, disk.serial).trim().to_owned(),
         bytes: restored.bytes,
         fetched: restored.fetched,
+        delta: Delta {
+            decision: restored.decision.map(|decision| decision.to_string()).unwrap_or_default(),
+            present: restored.present_bytes,
+            copied: restored.copied,
+            free: image.free,
+        },
+        equal: restored.equal,
+        left: restored.left,
         chunks_read_back: restored.read_back,
         rewritten: restored.rewritten,
         at_ms: now_ms(),

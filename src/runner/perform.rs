@@ -103,8 +103,9 @@ impl Work<'_> {
 pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted> {
     let result = match action {
         Action::FormatDisk { disk, partitions } => format_disk(work, *disk, partitions),
-        Action::ApplyImage { manifest, image, source_partition, destination } => {
-            let image = Image { manifest: *manifest, name: image, partition: *source_partition, destination };
+        Action::ApplyImage { manifest, image, source_partition, destination, free } => {
+            let (manifest, partition, free) = (*manifest, *source_partition, *free);
+            let image = Image { manifest, name: image, partition, destination, free };
             apply(work, image)
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),

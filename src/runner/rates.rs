@@ -56,6 +56,7 @@ impl Rates {
             network_rate: rate(now.network, first.network),
             disk_rate: rate(now.disk, first.disk),
             seconds_left: self.left(at, now),
+            delta: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::capture::CaptureImage;
 use super::name::VariableName;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
-use crate::value::{Pick, Ring};
+use crate::value::{FreeSpace, Pick, Ring};
 
 /// A task sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +178,8 @@ pub struct ApplyImage {
     pub source_partition: Option<u32>,
     /// Where to.
     pub destination: Destination,
+    /// What happens to space that the image says nothing about.
+    pub free: FreeSpace,
 }
 
 /// An [`ApplyImage`] as it is written.
@@ -193,22 +195,32 @@ struct ApplyImageFields {
     source_partition: Option<u32>,
     #[serde(default, skip_serializing_if = "Destination::is_next")]
     destination: Destination,
+    #[serde(default, skip_serializing_if = "FreeSpace::is_default")]
+    free: FreeSpace,
 }
 
 impl TryFrom<ApplyImageFields> for ApplyImage {
     type Error = &'static str;
 
     fn try_from(fields: ApplyImageFields) -> Result<ApplyImage, &'static str> {
-        let ApplyImageFields { image, version, ring, source_partition, destination } = fields;
+        let ApplyImageFields { image, version, ring, source_partition, destination, free } = fields;
         let both = "an image has a `version` or a `ring`, not both; without them, it is what production points to, else the newest version";
-        Ok(ApplyImage { image, pick: Pick::new(version, ring).ok_or(both)?, source_partition, destination })
+        let pick = Pick::new(version, ring).ok_or(both)?;
+        Ok(ApplyImage { image, pick, source_partition, destination, free })
     }
 }
 
 impl From<ApplyImage> for ApplyImageFields {
     fn from(apply: ApplyImage) -> ApplyImageFields {
-        let ApplyImage { image, pick, source_partition, destination } = apply;
-        ApplyImageFields { image, version: pick.version(), ring: pick.ring(), source_partition, destination }
+        let ApplyImage { image, pick, source_partition, destination, free } = apply;
+        ApplyImageFields {
+            image,
+            version: pick.version(),
+            ring: pick.ring(),
+            source_partition,
+            destination,
+            free,
+        }
     }
 }
 

@@ -254,7 +254,7 @@ mod tests {
         ApplyImage, Destination, ExecuteScript, FormatDisk, Partition, Phase, SetVariable, VolumeFormat,
     };
     use crate::sequence::quantity::PartitionSize;
-    use crate::value::{Pick, Ring};
+    use crate::value::{FreeSpace, Pick, Ring};
 
     const EVERYTHING: &str = r#"
 name: Lab Macs
@@ -278,6 +278,7 @@ steps:
       image: lab-%Model%
       version: 3
       destination: {variable: SystemDisk}
+      free: leave
   - name: Keep it
     capture_image:
       image: lab-%Model%
@@ -345,6 +346,7 @@ steps:
             ("name: x\nsteps:\n  - capture_image: {image: a, source: {partition: 2}}\n", "line 3", "`disk`"),
             ("name: x\nsteps:\n  - execute_script: {phase: dos, script: x}\n", "line 3", "dos"),
             ("name: x\nsteps:\n  - apply_image: {image: a, ring: prod}\n", "line 3", "prod"),
+            ("name: x\nsteps:\n  - apply_image: {image: a, free: trim}\n", "line 3", "trim"),
             ("name: x\nsteps:\n  - apply_image: {image: a, version: 1, ring: test}\n", "line 3", "not both"),
             (
                 "name: x\nsteps:\n  - apply_image: {image: a, destination: {disk: 0}}\n",
@@ -398,7 +400,8 @@ steps:
                     let image = "lab %Model%".parse().unwrap();
                     let pick =
                         if ring { Pick::Ring(Ring::Test) } else { number.map_or(Pick::Usual, Pick::Version) };
-                    Kind::ApplyImage(ApplyImage { image, pick, source_partition: number, destination })
+                    let free = if ring { FreeSpace::Zero } else { FreeSpace::Discard };
+                    Kind::ApplyImage(ApplyImage { image, pick, source_partition: number, destination, free })
                 }
             ),
             (any::<u32>(), any::<u64>()).prop_map(|(disk, bytes)| {

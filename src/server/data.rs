@@ -67,8 +67,13 @@ impl DataFolder {
         }
         let keys = path.join("keys");
         fs::set_permissions(&keys, Permissions::from_mode(0o700)).map_err(failed(&keys))?;
-        write_durably(&path.join("lock.pid"), format!("{}\n", std::process::id()).as_bytes(), 0o600)
-            .map_err(failed(&path))?;
+        let pid = path.join("lock.pid");
+        match write_durably(&pid, format!("{}\n", std::process::id()).as_bytes(), 0o600) {
+            // Only a hint for whoever starts a second one. An appliance whose disk is full still boots Macs, and is
+            // needed to make room.
+            Err(error) if is_full(&error) => drop(fs::remove_file(&pid)),
+            written => written.map_err(failed(&path))?,
+        }
         Ok(DataFolder { path, _lock: lock })
     }
 
@@ -106,6 +111,10 @@ impl DataFolder {
     pub fn socket(&self) -> PathBuf {
         self.path.join("rootstock.sock")
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn take_lock(folder: &Path) -> Result<Flock<File>, DataError> {

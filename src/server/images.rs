@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
-use super::captures::{CaptureError, Finished};
+use super::captures::{CaptureError, Finished, TURN};
 use super::clock::now_ms;
 use super::diagnosis;
 use super::http::error::{Refusal, chain};
@@ -121,7 +121,8 @@ pub async fn publish_capture(
     capture: &Capture,
     finishing: impl Future<Output = Result<Finished, CaptureError>>,
 ) -> Result<Result<(u64, u32, Digest), u64>, Refusal> {
-    let settling = app.settling.lock().await;
+    let settling = tokio::time::timeout(TURN, app.settling.lock()).await;
+    let settling = settling.map_err(|_| CaptureError::NotNow("an import is at work"))?;
     let imported = match finishing.await? {
         Ok(imported) => imported,
         Err(lacking) => return Ok(Err(lacking)),

@@ -99,8 +99,8 @@ fn action(act: &Act) -> Action {
         Act::FormatDisk { disk, partitions } => {
             Action::FormatDisk { disk, partitions: partitions.into_iter().map(partition).collect() }
         }
-        Act::ApplyImage { manifest, image, source_partition, target } => {
-            Action::ApplyImage { manifest, image, source_partition, destination: destination(target) }
+        Act::ApplyImage { manifest, image, source_partition, target, free } => {
+            Action::ApplyImage { manifest, image, source_partition, destination: destination(target), free }
         }
         Act::CaptureImage { image, note, source } => Action::CaptureImage { image, note, source },
         Act::ExecuteScript { script, environment, success_codes, secrets } => {

@@ -4,6 +4,7 @@
 //! Must not know: protocols, files, clock.
 
 mod digest;
+mod free;
 mod identity;
 mod image_name;
 mod mac;
@@ -13,6 +14,7 @@ mod secret;
 mod size;
 
 pub use digest::{BadDigest, Digest};
+pub use free::{BadFreeSpace, FreeSpace};
 pub use identity::{BadIdentity, Model, Serial};
 pub use image_name::{IMAGE_NAME_RULE, is_image_name};
 pub use mac::{BadMac, MacAddr};

@@ -3,7 +3,7 @@
 
 Owns: which command of ours meets which of theirs on the same input, and how a ratio is formed. Every row is measured A B A B ..., the
 figure is the median of the pairwise ratios; a ratio above 1 means that ours is faster. Inputs are made by the programs in images/.
-`boot` is measured by boot.py, in network namespaces.
+`boot` is measured by boot.py, in network namespaces; `image` by image.py.
 Servers listen on loopback ports that the kernel chose; everything lies in one temporary folder, on tmpfs where there is room.
 """
 
@@ -292,7 +292,19 @@ class Boot:
             self.rows += bench_tftp(folder, rounds).rows
 
 
-BENCHES = {"boot": Boot, "decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
+class Image:
+    """The image pipeline as one table: image.py."""
+
+    title, parts, size, sizes = "image pipeline", (), 0, ()
+
+    def __init__(self, folder, rounds):
+        import image
+
+        self.rows = image.bench(sys.modules[__name__], folder, rounds, self.parts, self.size, self.sizes)
+
+
+PARTS_OF_IMAGE = ("decode", "import", "versions", "restore", "reimage", "capture", "flat")
+BENCHES = {"boot": Boot, "image": Image, "decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
 
 
 def main():
@@ -301,11 +313,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds after one warm-up")
     parser.add_argument("--folder", help="where inputs and results lie; default: a temporary folder in /dev/shm")
     parser.add_argument("--json", help="write all rows to this file")
-    parser.add_argument("--parts", nargs="+", choices=["dhcp", "tftp", "vm"], default=["dhcp", "tftp", "vm"], help="parts of `boot`; default all")
+    parser.add_argument("--parts", nargs="+", choices=[*Boot.parts, *PARTS_OF_IMAGE], help="parts of `boot` or `image`; default all")
+    parser.add_argument("--size", type=float, default=1, help="GiB of the volume of `image`; default 1")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32], help="GiB of the volumes of its part `flat`; default 1 8 32")
     parser.add_argument("--bsdpy", default=os.environ.get("ROOTSTOCK_BSDPY"), help="bsdpserver.py of BSDPy, as another peer of `boot`")
     chosen = parser.parse_args()
+    wanted = chosen.parts or [*Boot.parts, *PARTS_OF_IMAGE]
     # One of the others measures TFTP already.
-    Boot.parts = [part for part in chosen.parts if part not in chosen.which]
+    Boot.parts = [part for part in Boot.parts if part in wanted and part not in chosen.which]
+    Image.parts = [part for part in PARTS_OF_IMAGE if part in wanted]
+    Image.size, Image.sizes = int(chosen.size * 1024) * MIB, chosen.sizes
     Boot.bsdpy = chosen.bsdpy
     base = chosen.folder or ("/dev/shm" if shutil.disk_usage("/dev/shm").free > 12 << 30 else None)
     rows = []

@@ -19,7 +19,7 @@ fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
 }
 
 /// The blocks that partclone saves of a volume, as ranges of bytes.
-fn saved_by_partclone(kind: Kind, volume: &Path, folder: &Path) -> Vec<Range<u64>> {
+pub fn saved_by_partclone(kind: Kind, volume: &Path, folder: &Path) -> Vec<Range<u64>> {
     let program = if kind == Kind::Apfs { "partclone.apfs" } else { "partclone.hfsplus" };
     let (image, log) = (folder.join("saved.pc"), folder.join("log"));
     let [from, to, log] = [volume, &image, &log].map(|path| path.to_str().unwrap());

@@ -25,6 +25,7 @@ mod netboot;
 mod restore;
 mod runner;
 mod runner_appliance;
+mod runner_delta;
 mod runner_format;
 mod sequence;
 mod stick;

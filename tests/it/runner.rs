@@ -22,12 +22,12 @@ const MIB: u64 = 1 << 20;
 const ENDED: &str = "\0ended";
 
 /// A Mac: a made folder of kernel files with one disk.
-struct Mac {
+pub struct Mac {
     root: tempfile::TempDir,
 }
 
 impl Mac {
-    fn with_disk(size: u64) -> Mac {
+    pub fn with_disk(size: u64) -> Mac {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: String| {
             let path = root.path().join(path);
@@ -49,7 +49,7 @@ impl Mac {
     }
 
     /// Bytes of partition 2 of the disk, which starts after the EFI System Partition.
-    fn volume(&self, length: usize) -> Vec<u8> {
+    pub fn volume(&self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         File::open(self.disk()).unwrap().read_exact_at(&mut bytes, 201 * MIB).unwrap();
         bytes
@@ -59,7 +59,7 @@ impl Mac {
         self.boot_with(&appliance.url(), &appliance.ca, flags)
     }
 
-    fn boot_with(&self, url: &str, ca: &Path, flags: &[&str]) -> Runner {
+    pub fn boot_with(&self, url: &str, ca: &Path, flags: &[&str]) -> Runner {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rootstock-runner"))
             .args(["--server", url, "--keep-running", "--console", "none"])
             .args([Path::new("--ca"), ca])
@@ -136,13 +136,13 @@ impl Words {
     }
 }
 
-struct Runner {
+pub struct Runner {
     child: Child,
     lines: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 impl Runner {
-    fn says(&self, what: &str) {
+    pub fn says(&self, what: &str) {
         let lines = self.lines.0.lock().unwrap();
         let absent = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(what));
         let (lines, waited) = self.lines.1.wait_timeout_while(lines, PATIENCE, absent).unwrap();
@@ -174,6 +174,7 @@ fn apply(image: &Image) -> Action {
         image: "lab-mac 1".into(),
         source_partition: None,
         destination: Destination::Partition { disk: 0, partition: 2 },
+        free: Default::default(),
     }
 }
 

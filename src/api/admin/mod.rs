@@ -77,8 +77,8 @@
 
 mod binding;
 mod device;
-mod key;
 mod doctor;
+mod key;
 mod lease;
 mod library;
 mod nbi;
@@ -90,8 +90,8 @@ mod upload;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
-pub use key::SigningKey;
 pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
+pub use key::SigningKey;
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

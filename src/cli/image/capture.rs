@@ -190,6 +190,7 @@ impl Rates {
             network_rate: rate(seen.sent, before.sent),
             disk_rate,
             seconds_left: left.and_then(|seconds| seconds.try_into().ok()),
+            delta: None,
         }
     }
 }

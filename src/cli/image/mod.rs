@@ -2,6 +2,7 @@
 
 mod capture;
 mod collect;
+mod compare;
 mod decode;
 mod delete;
 mod file;
@@ -76,9 +77,18 @@ Exit code: 0 the image is in the library · 1 no version was made.")]
     /// Write an image of the library to a file or block device of this machine, verified
     #[command(after_help = "\
 Every chunk is checked before it is written; all that the image holds is read back; the first MiB is written last, so that a target \
-that was interrupted does not boot. Run again, it goes on where it was.\n\
+that was interrupted does not boot. Run again, it goes on where it was. What lies on the target already is not written again where \
+reading is faster than writing all: a sample is read first, and what was decided is said. A target that holds the image, every byte \
+of it, is only read.\n\
 Exit code: 0 restored and read back · 1 not: the target does not boot, unless the error says that nothing was written.")]
     Restore(Online<restore::Restore>),
+    /// Compare an image of the library with a file or block device of this machine; writes nothing
+    #[command(after_help = "\
+Tells what is equal, what differs, and what a restore would fetch and write. Space that the image says nothing about is not compared.\n\
+  rootstock image compare lab-mac --with /dev/sdb\n\
+  rootstock image compare lab-mac@3 --partition 2 --with /dev/sdb2 --json\n\
+Exit code: 0 equal · 1 they differ · 2 nothing was compared, and why.")]
+    Compare(Online<compare::Compare>),
     /// Put a version into the next ring: draft, test, production
     #[command(after_help = "\
 A new version is in draft. Sequences that name neither version nor ring get what production points to; as long as it points nowhere, \
@@ -134,6 +144,7 @@ impl Command {
             Command::Show(verb) => verb.run(before, show::run),
             Command::Verify(verb) => verb.run(before, verify::run),
             Command::Restore(verb) => verb.run(before, restore::run),
+            Command::Compare(verb) => verb.run(before, compare::run),
             Command::Promote(verb) => verb.run(before, ring::promote),
             Command::Rollback(verb) => verb.run(before, ring::rollback),
             Command::Rings(verb) => verb.run(before, ring::rings),

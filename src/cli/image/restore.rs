@@ -6,6 +6,7 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,9 +23,9 @@ use crate::cli::progress::Meter;
 use crate::device::Device;
 use crate::image::manifest::{Manifest, ManifestKey};
 use crate::image::plan::{Plan, Selection};
-use crate::image::restore::{self, Options, Progress, Restored, Snapshot, Survey};
-use crate::store::Store;
-use crate::value::{ByteSize, Digest};
+use crate::image::restore::{self, Options, Progress, Restored, Snapshot};
+use crate::store::{Reading, Store};
+use crate::value::{ByteSize, FreeSpace};
 
 /// `rootstock image restore`
 #[derive(Args, Debug)]
@@ -38,7 +39,10 @@ pub struct Restore {
     /// Only this partition, to the start of PATH [default: the whole image, partition table included]
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
-    /// Say what would be done, and do nothing
+    /// What happens to space that the image says nothing about: discard, leave (old content stays), zero (and read back)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    free: FreeSpace,
+    /// Say what would be done to a disk that holds nothing of the image, and do nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -48,79 +52,108 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Restores.
 pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    if !appliance.local {
-        bail!("image restore writes from the library's own disk: run it on the appliance");
-    }
-    let (name, version) = verb.image.find(appliance)?;
-    let library: Library = appliance.client.get("/api/v1/library")?;
-    let keys = believed(&library)?;
-    let folder = library
-        .store
-        .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
-    let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
-        format!("reading the library in {folder}; run this as root or as rootstock's user")
-    })?;
-    let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
-    // No garbage is collected while the lock lives, so no chunk moves.
-    let _reading = store.reading()?;
-    let manifest = manifest(&store, &keys, version.manifest)?;
-    let plan = Plan::new(&manifest, store.locations(&manifest)?, selection)?;
+    let stored = Stored::open("restore", &verb.image, appliance)?;
+    let mut plan = stored.plan(verb.partition.map_or(Selection::Whole, Selection::Partition))?;
     if verb.dry_run {
+        if verb.free == FreeSpace::Zero {
+            plan.zero_free();
+        }
         tell_plan(&plan, &verb.to, appliance.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut meter = Meter::new(appliance.json);
-    let label = format!("{name}@{} to {}", version.version, verb.to.display());
-    let result = restore_local(&store, plan, &verb.to, &mut |shown| meter.show(&label, Some(shown)));
+    let label = format!("{} to {}", stored.label, verb.to.display());
+    let device = Device::open(&verb.to, plan.size)?;
+    let (options, start) = (options(verb.free), now());
+    let result =
+        watch(|progress| restore::restore(plan, &stored.store, &device, options, progress), &mut |shown| {
+            meter.show(&label, Some(shown))
+        });
     meter.clear();
-    let (restored, took) = result.with_context(|| verb.to.display().to_string())?;
-    tell(&label, &restored, took, appliance.json)?;
+    let restored = result.with_context(|| verb.to.display().to_string())?;
+    device.reread_partitions().with_context(|| verb.to.display().to_string())?;
+    tell(&label, &restored, verb.free, start.elapsed(), appliance.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The keys whose manifests the appliance believes.
-///
-/// # Errors
-/// One of them is no key.
-pub fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
+fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
     let keys = std::iter::once(&library.manifest_key).chain(&library.manifest_keys);
     keys.map(|key| key.parse().context("the appliance's manifest key")).collect()
 }
 
-/// A manifest of the library, signature checked.
-///
-/// # Errors
-/// It is missing or not signed with one of `keys`.
-pub fn manifest(store: &Store, keys: &[ManifestKey], manifest: Digest) -> anyhow::Result<Manifest> {
-    Ok(store.manifest(manifest)?.verify(manifest, keys)?)
+/// An image of the local library, opened for reading; no garbage is collected meanwhile.
+pub struct Stored {
+    /// Image and version, for people.
+    pub label: String,
+    /// The library.
+    pub store: Store,
+    manifest: Manifest,
+    _reading: Reading,
 }
 
-/// Writes what `plan` says to the file or block device `to`; `show` is called a few times a second.
-///
-/// # Errors
-/// The target cannot be used or fails; a chunk is damaged. See `image::restore`.
-pub fn restore_local(
-    store: &Store,
-    plan: Plan<'_>,
-    to: &Path,
-    show: &mut dyn FnMut(&Shown),
-) -> anyhow::Result<(Restored, Duration)> {
-    let device = Device::open(to, plan.size)?;
+impl Stored {
+    /// Asks the appliance which version that is and where its library lies, and opens it; `verb` is what for.
+    ///
+    /// # Errors
+    /// The appliance is another machine, the library may not be read, the image is not there or not signed by this appliance.
+    pub fn open(verb: &str, image: &ImageName, appliance: &Appliance) -> anyhow::Result<Stored> {
+        if !appliance.local {
+            bail!("image {verb} reads the library's own disk: run it on the appliance");
+        }
+        let (name, version) = image.find(appliance)?;
+        let library: Library = appliance.client.get("/api/v1/library")?;
+        let keys = believed(&library)?;
+        let folder = library
+            .store
+            .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
+        let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
+            format!("reading the library in {folder}; run this as root or as rootstock's user")
+        })?;
+        // No garbage is collected while the lock lives, so no chunk moves.
+        let reading = store.reading()?;
+        let manifest = store.manifest(version.manifest)?.verify(version.manifest, &keys)?;
+        let label = format!("{name}@{}", version.version);
+        Ok(Stored { label, store, manifest, _reading: reading })
+    }
+
+    /// What putting a part of the image onto a target takes.
+    ///
+    /// # Errors
+    /// A chunk of it is missing, the image has no such part.
+    pub fn plan(&self, selection: Selection) -> anyhow::Result<Plan<'_>> {
+        Ok(Plan::new(&self.manifest, self.store.locations(&self.manifest)?, selection)?)
+    }
+}
+
+/// How this machine restores and compares.
+pub fn options(free: FreeSpace) -> Options {
     let workers = thread::available_parallelism().map_or(2, NonZero::get);
-    let options = Options { workers, survey: Survey::Sample };
+    Options { free, ..Options::new(workers, clock) }
+}
+
+fn clock() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(now).elapsed()
+}
+
+/// Runs `work` in a thread of its own; `show` is called a few times a second.
+pub fn watch<T: Send, E: Send>(
+    work: impl FnOnce(&Progress) -> Result<T, E> + Send,
+    show: &mut dyn FnMut(&Shown),
+) -> Result<T, E> {
     let progress = Progress::default();
-    let start = now();
-    let restored = thread::scope(|scope| {
+    thread::scope(|scope| {
         let (ended, end) = sync_channel::<()>(0);
         let work = scope.spawn({
-            let (device, progress) = (&device, &progress);
+            let progress = &progress;
             move || {
-                let result = restore::restore(plan, store, device, options, progress);
+                let result = work(progress);
                 drop(ended);
                 result
             }
         });
-        let mut phase = (progress.snapshot().phase, start);
+        let mut phase = (progress.snapshot().phase, now());
         while end.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             let (snapshot, now) = (progress.snapshot(), now());
             if snapshot.phase != phase.0 {
@@ -129,9 +162,7 @@ pub fn restore_local(
             show(&shown(&snapshot, now - phase.1));
         }
         work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })?;
-    device.reread_partitions()?;
-    Ok((restored, start.elapsed()))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "rates on the progress bar")]
@@ -169,13 +200,20 @@ fn tell_plan(plan: &Plan<'_>, to: &Path, json: bool) -> anyhow::Result<()> {
     say(format!("from {} of packs; the target must have {} bytes", ByteSize(plan.to_fetch()), plan.size))
 }
 
-fn tell(label: &str, restored: &Restored, took: Duration, json: bool) -> anyhow::Result<()> {
+fn tell(label: &str, restored: &Restored, free: FreeSpace, took: Duration, json: bool) -> anyhow::Result<()> {
+    let decision = restored.decision.map(|decision| decision.to_string()).unwrap_or_default();
     if json {
         return say_json(&serde_json::json!({
-            "bytes": restored.bytes, "fetched": restored.fetched, "chunks_present": restored.present,
-            "cells_read_back": restored.read_back, "rewritten": restored.rewritten,
-            "unallocated": restored.unallocated, "left_unallocated": restored.left, "seconds": took.as_secs_f64(),
+            "bytes": restored.bytes, "equal": restored.equal, "decision": decision,
+            "fetched": restored.fetched, "chunks_present": restored.present, "present": restored.present_bytes,
+            "copied": restored.copied, "cells_read_back": restored.read_back, "rewritten": restored.rewritten,
+            "free": free, "unallocated": restored.unallocated, "left_unallocated": restored.left,
+            "seconds": took.as_secs_f64(),
         }));
+    }
+    if restored.equal {
+        let (all, seconds) = (ByteSize(restored.bytes), took.as_secs_f64());
+        return say(format!("{label}: already equal, nothing was written; {all} compared in {seconds:.1} s"));
     }
     let rate = restored.bytes as f64 / 1e6 / took.as_secs_f64().max(0.001);
     say(format!(
@@ -184,8 +222,14 @@ fn tell(label: &str, restored: &Restored, took: Duration, json: bool) -> anyhow:
         took.as_secs_f64(),
         proof(restored)
     ))?;
-    if restored.present > 0 {
-        say(format!("{} chunks lay there already", restored.present))?;
+    say(decision)?;
+    if restored.present_bytes + restored.copied > 0 {
+        say(format!(
+            "{} lay there already, {} were copied from elsewhere on it, {} of packs were fetched",
+            ByteSize(restored.present_bytes),
+            ByteSize(restored.copied),
+            ByteSize(restored.fetched)
+        ))?;
     }
     if restored.rewritten > 0 {
         say(format!(
@@ -221,15 +265,7 @@ mod tests {
     #[test]
     fn what_was_not_read_back_is_said() {
         let of = |unallocated, left| {
-            proof(&Restored {
-                bytes: 9 << 20,
-                fetched: 0,
-                present: 0,
-                read_back: 5,
-                rewritten: 0,
-                unallocated,
-                left,
-            })
+            proof(&Restored { bytes: 9 << 20, read_back: 5, unallocated, left, ..Restored::default() })
         };
         assert_eq!(of(0, 0), "every cell read back and compared");
         let some = "5 allocated cells read back and compared; 4.0 MiB unallocated in the image: ";
@@ -241,7 +277,16 @@ mod tests {
 
     #[test]
     fn the_time_left_follows_from_the_rate_and_is_not_guessed_at_the_start() {
-        let snapshot = Snapshot { phase: Phase::Writing, done: 200, total: 1000, fetched: 0, written: 200 };
+        let snapshot = Snapshot {
+            phase: Phase::Writing,
+            done: 200,
+            total: 1000,
+            fetched: 0,
+            written: 200,
+            present: 0,
+            copied: 0,
+            decision: None,
+        };
         let after = |seconds| shown(&snapshot, Duration::from_secs(seconds));
         assert_eq!((after(2).disk_rate, after(2).seconds_left), (100, Some(8)));
         assert_eq!((after(0).disk_rate, after(0).seconds_left), (0, None));

@@ -95,6 +95,7 @@ impl<R: Read> Read for Metered<R> {
             network_rate: 0,
             disk_rate: 0,
             seconds_left: None,
+            delta: None,
         };
         self.meter.show(&self.label, Some(&progress));
         Ok(count)

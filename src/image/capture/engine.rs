@@ -163,7 +163,7 @@ pub struct Snapshot {
     pub read: u64,
     /// Bytes of frames sent.
     pub sent: u64,
-    /// Chunks compared with the library, and to compare, while [`Phase::Completing`].
+    /// Bytes whose chunks were compared with the library, and to compare, while [`Phase::Completing`].
     pub compared: (u64, u64),
     disk: (u64, u64),
     wire: (u64, u64),
@@ -353,7 +353,9 @@ fn complete<O: Origin, L: Library>(
     progress: &Progress,
 ) -> Result<(), CaptureError<L::Error>> {
     progress.compared.store(0, Ordering::Relaxed);
-    progress.to_compare.store(manifest.digests().count() as u64, Ordering::Relaxed);
+    let bytes = |cells: &mut dyn Iterator<Item = Span>| cells.map(|span| span.length).sum::<u64>();
+    let all = bytes(&mut manifest.cells().map(|(span, _)| span));
+    progress.to_compare.store(all, Ordering::Relaxed);
     let mut packer = Packer::new().map_err(CaptureError::Compress)?;
     let mut cells = manifest.cells();
     loop {
@@ -363,6 +365,7 @@ fn complete<O: Origin, L: Library>(
             return library.flush().map_err(CaptureError::Library);
         }
         let names: Vec<Digest> = some.iter().map(|(_, digest)| *digest).collect();
+        let compared = bytes(&mut some.iter().map(|(span, _)| *span));
         let lacking = library.lacking(&names).map_err(CaptureError::Library)?;
         let mut again = HashSet::new();
         let lost = some.into_iter().zip(lacking).filter(|(_, lacking)| *lacking).map(|(cell, _)| cell);
@@ -383,7 +386,7 @@ fn complete<O: Origin, L: Library>(
         if let Some(rest) = packer.finish().map_err(CaptureError::Compress)? {
             send(library, rest, progress)?;
         }
-        progress.compared.fetch_add(names.len() as u64, Ordering::Relaxed);
+        progress.compared.fetch_add(compared, Ordering::Relaxed);
     }
 }
 

@@ -325,8 +325,7 @@ fn recovery(partitions: &[Partition], chosen: usize) -> Option<&Partition> {
 }
 
 fn has_macos(facts: &volume::Facts) -> bool {
-    let _ = facts;
-    false
+    facts.system.is_some()
 }
 
 /// `2 Apple_HFS "Macintosh HD" 120 GiB, …`.

@@ -3,13 +3,17 @@
 //! Owns: the workers and their bounded memory, fetching a damaged frame again. Must not know: the order of stages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::image::chunk::{BadFrame, Contents, Frame, Opener, Span, Verified};
+use crate::image::chunk::{BadFrame, Contents, Frame, Opener, Span};
 use crate::image::manifest::Location;
 use crate::image::plan::{Batch, Plan, Want, Work};
-use crate::image::restore::stage::{Doubt, Edge, Opened, pieces};
-use crate::image::restore::{FETCHES, Frames, Place, Progress, RestoreError, Target, in_parallel};
-use crate::value::Digest;
+use crate::image::restore::seen::Seen;
+use crate::image::restore::stage::{Doubt, Edge, Opened};
+use crate::image::restore::{
+    FETCHES, Fetched, Frames, Options, Place, Progress, RestoreError, Target, in_parallel, pieces,
+};
+use crate::value::{Digest, FreeSpace};
 
 /// Zeros and free space are told to the target in pieces of this size: long enough for hardware, short enough to be
 /// seen on a progress bar.
@@ -29,15 +33,17 @@ pub(super) fn fill<T: Target + ?Sized, F: Frames + ?Sized>(
     opened: &Opened<'_, T>,
     frames: &F,
     work: &Work,
-    workers: usize,
+    options: Options,
     progress: &Progress,
 ) -> Result<u64, RestoreError> {
     let plan = opened.plan();
+    let all_free: u64 = plan.free.iter().map(|span| span.length).sum();
+    let (leave, by_hand) = (options.free == FreeSpace::Leave, all_free <= FREE_BY_HAND);
     let absent = plan.zero.iter().filter(|run| !run.present);
     let zeros: Vec<Span> = absent.flat_map(|run| pieces(run.span, ZERO_PIECE)).collect();
-    let free: Vec<Span> = plan.free.iter().flat_map(|span| pieces(*span, ZERO_PIECE)).collect();
-    let by_hand = plan.free.iter().map(|span| span.length).sum::<u64>() <= FREE_BY_HAND;
-    let left = AtomicU64::new(0);
+    let free = plan.free.iter().filter(|_| !leave).flat_map(|span| pieces(*span, ZERO_PIECE));
+    let free: Vec<Span> = free.collect();
+    let left = AtomicU64::new(if leave { all_free } else { 0 });
     let clear = |item: usize| {
         if let Some(span) = zeros.get(item) {
             opened.zero(*span)?;
@@ -51,7 +57,7 @@ pub(super) fn fill<T: Target + ?Sized, F: Frames + ?Sized>(
         Ok(())
     };
     let cleared = zeros.len() + free.len();
-    in_parallel(workers, cleared + work.batches.len(), Worker::default, |worker, item| {
+    in_parallel(options.workers, cleared + work.batches.len(), Worker::default, |worker, item| {
         if progress.stopped() {
             return Err(RestoreError::Stopped);
         }
@@ -86,26 +92,32 @@ pub(super) fn rewrite<T: Target + ?Sized, F: Frames + ?Sized>(
     })
 }
 
-/// The chunks of the edge: fetched before anything is written, so that an image that cannot be had costs nothing.
+/// The chunks of the edge: had before anything is written, so that an image that cannot be had costs nothing. Those that lie
+/// on the target are not fetched.
 pub(super) fn fetch_edge<F: Frames + ?Sized>(
     plan: &Plan<'_>,
     frames: &F,
+    seen: &mut Seen,
+    clock: fn() -> Duration,
     progress: &Progress,
-) -> Result<Edge, RestoreError> {
-    let mut chunks: Vec<Option<Verified<'static>>> = plan.edge.iter().map(|_| None).collect();
-    let (mut worker, work) = (Worker::default(), plan.edge_work());
+) -> Result<(Edge, Fetched), RestoreError> {
+    let (mut worker, work) = (Worker::default(), plan.edge_work(|cell| !seen.has_edge(cell)));
+    let mut chunks = seen.take_edge();
+    let (began, mut bytes) = (clock(), 0);
     for batch in &work.batches {
         open_batch(plan, frames, &work, batch, &mut worker, progress, |wants, contents| {
             for want in wants {
                 if let Some((digest, _)) = plan.edge[want.cell as usize].chunk {
                     let chunk = contents.chunk(want.slot.chunk(), digest)?;
+                    bytes += chunk.bytes().len() as u64;
                     chunks[want.cell as usize] = Some(chunk.into_owned());
                 }
             }
             Ok(Ok(()))
         })?;
     }
-    Edge::collect(plan, chunks)
+    let fetched = Fetched { bytes, time: clock().saturating_sub(began) };
+    Ok((Edge::collect(plan, chunks)?, fetched))
 }
 
 fn write_batch<T: Target + ?Sized, F: Frames + ?Sized>(

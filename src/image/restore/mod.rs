@@ -3,28 +3,39 @@
 //! Owns: the order of things, bounded retries, what came of it. Must not know: where frames come from, what kind of
 //! target it is, the clock.
 //!
-//! 1. the target must be large enough; the chunks of the edge are fetched and verified: until here nothing is written
-//! 2. where told to, cells are found that lie on the target already (`survey`)
+//! 1. the target must be large enough; the chunks of the edge are read from it or fetched, and verified: until here nothing
+//!    is written
+//! 2. where that is faster than fetching (`decide`), what lies on the target already is found: at its place (`seen`) or
+//!    elsewhere (`survey`). When that is everything, edge included, the restore ends here
 //! 3. the old head and backup GPT are cleared and flushed: the target does not boot (`stage::Opened`)
-//! 4. fetch, decompress, verify, write, by several workers (`fill`); flush
-//! 5. every cell is read back and compared; what differs is written again, a bounded number of times (`check`)
+//! 4. what lies elsewhere is copied (`relocate`); the rest is fetched, decompressed, verified, written, by several workers
+//!    (`fill`); flush
+//! 5. every cell that was not seen in 2 is read back and compared; what differs is written again, a bounded number of
+//!    times (`check`)
 //! 6. only the result of 5, `stage::Sound`, can write the edge; flush, read back
 //!
 //! Interrupted anywhere before 6, the target does not boot, and 2 finds what was done.
 
 mod check;
+mod compare;
+mod decide;
 mod fill;
 mod progress;
+mod relocate;
+mod seen;
 mod stage;
 mod survey;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::image::chunk::{BadFrame, PIECE, Span};
 use crate::image::plan::Plan;
-use crate::value::{ByteSize, Digest};
+use crate::value::{ByteSize, Digest, FreeSpace};
 
+pub use compare::{Compared, compare};
+pub use decide::Decision;
 pub use progress::{Phase, Progress, Snapshot};
 pub use survey::Survey;
 
@@ -108,8 +119,27 @@ pub trait Target: Sync {
 pub struct Options {
     /// Threads; also the number of fetches in flight. Each needs about 6 MiB.
     pub workers: usize,
-    /// Whether to look for cells that are there already.
+    /// Whether to look for what is there already.
     pub survey: Survey,
+    /// What happens to space that the image says nothing about.
+    pub free: FreeSpace,
+    /// Tells the time since any moment: for the rates by which it is decided whether to read first.
+    pub clock: fn() -> Duration,
+}
+
+impl Options {
+    /// The defaults, with these threads and this clock.
+    pub const fn new(workers: usize, clock: fn() -> Duration) -> Options {
+        Options { workers, survey: Survey::Sample, free: FreeSpace::Discard, clock }
+    }
+}
+
+/// What was fetched of the edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fetched {
+    /// Uncompressed bytes.
+    bytes: u64,
+    time: Duration,
 }
 
 /// What was done: the facts of a receipt.
@@ -119,9 +149,17 @@ pub struct Restored {
     pub bytes: u64,
     /// Compressed bytes fetched, repeated ones included.
     pub fetched: u64,
-    /// Chunks that lay on the target already.
+    /// Chunks that lay on the target already, at their places.
     pub present: u64,
-    /// Cells read back from the medium and compared, the edge included.
+    /// Their bytes.
+    pub present_bytes: u64,
+    /// Bytes of chunks that lay elsewhere on the target and were copied.
+    pub copied: u64,
+    /// Nothing was written: the target held the image, every byte of it, edge included.
+    pub equal: bool,
+    /// Whether the target was read first, and why.
+    pub decision: Option<Decision>,
+    /// Cells read from the medium and compared, the edge included; each after it was written last.
     pub read_back: u64,
     /// Cells that had to be written again because the medium held something else.
     pub rewritten: u64,
@@ -215,25 +253,55 @@ pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
         return Err(RestoreError::TooSmall { have: target.size(), need: plan.size });
     }
     progress.enter(Phase::Preparing, 0);
-    let edge = fill::fetch_edge(&plan, frames, progress)?;
-    survey::survey(&mut plan, target, options, progress)?;
+    if options.free == FreeSpace::Zero {
+        plan.zero_free();
+    }
+    let mut seen = seen::Seen::nothing(&plan);
+    if options.survey != Survey::None {
+        seen.look_at_edge(&plan, target);
+    }
+    let (edge, fetched) = fill::fetch_edge(&plan, frames, &mut seen, options.clock, progress)?;
+    let surveyed = survey::survey(&plan, target, &seen, fetched, options, progress)?;
+    plan.found(seen.data());
+    plan.zero = seen.zero_runs();
+    progress.found(plan.data_bytes(true));
+    let mut restored = Restored {
+        bytes: plan.size,
+        present: plan.present_cells(),
+        present_bytes: plan.data_bytes(true),
+        decision: Some(surveyed.decision),
+        read_back: stage::cells(&plan),
+        unallocated: plan.free.iter().map(|span| span.length).sum(),
+        ..Restored::default()
+    };
+    if seen.is_all() {
+        // Who wrote it may have been interrupted before it was durable.
+        target.flush().map_err(RestoreError::Flush)?;
+        progress.enter(Phase::Done, 0);
+        let (fetched, left) = (progress.snapshot().fetched, restored.unallocated);
+        return Ok(Restored { equal: true, fetched, left, ..restored });
+    }
 
-    let mut opened = stage::Opened::begin(&plan, target)?;
-    progress.enter(Phase::Writing, plan.to_write());
-    let left = fill::fill(&opened, frames, &plan.work(), options.workers, progress)?;
+    let mut opened = stage::Opened::begin(&plan, target, &seen)?;
+    progress.enter(Phase::Copying, surveyed.moves.len() as u64 * crate::image::chunk::CHUNK);
+    let filled = relocate::relocate(&opened, &surveyed.moves, progress)?;
+    restored.copied = progress.snapshot().copied;
+    progress.enter(Phase::Writing, plan.to_write().saturating_sub(restored.copied));
+    let filled = |cell: u32| filled.get(cell as usize).copied().unwrap_or(false);
+    let work = plan.work_for((0..plan.cells()).filter(|cell| !plan.is_present(*cell) && !filled(*cell)));
+    restored.left = fill::fill(&opened, frames, &work, options, progress)?;
     opened.flush()?;
 
-    let mut rewritten = 0;
-    progress.enter(Phase::ReadingBack, plan.to_check());
+    progress.enter(Phase::ReadingBack, plan.to_check() - plan.present_to_check());
     for round in 1.. {
         match check::check(opened, options.workers, progress)? {
             check::Checked::Sound(sound) => {
                 progress.enter(Phase::Closing, edge.bytes());
-                rewritten += sound.close(&edge)?;
+                restored.rewritten += sound.close(&edge)?;
                 break;
             }
             check::Checked::Differs(differing) if round < ROUNDS => {
-                rewritten += differing.doubted_cells();
+                restored.rewritten += differing.doubted_cells();
                 fill::rewrite(&differing, frames, options.workers, progress)?;
                 differing.flush()?;
                 opened = differing;
@@ -245,15 +313,14 @@ pub fn restore<T: Target + ?Sized, F: Frames + ?Sized>(
         }
     }
     progress.enter(Phase::Done, 0);
-    Ok(Restored {
-        bytes: plan.size,
-        fetched: progress.snapshot().fetched,
-        present: plan.present_cells(),
-        read_back: stage::cells(&plan),
-        rewritten,
-        unallocated: plan.free.iter().map(|span| span.length).sum(),
-        left,
-    })
+    Ok(Restored { fetched: progress.snapshot().fetched, ..restored })
+}
+
+/// `span` in pieces of at most `length`.
+fn pieces(span: Span, length: u64) -> impl Iterator<Item = Span> {
+    (span.offset..span.end())
+        .step_by(length as usize)
+        .map(move |offset| Span { offset, length: length.min(span.end() - offset) })
 }
 
 /// Runs `work(item)` for every item by `workers` threads, each with state of its own; the first error ends all.

@@ -2,13 +2,20 @@
 //!
 //! Owns: counters, the phase, the wish to stop. Must not know: the clock; rates are for those who have one.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crate::image::restore::Decision;
 
 /// What a restore does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Fetches the head, looks at what the target holds.
+    /// Fetches the head, looks at samples of the target.
     Preparing,
+    /// Reads the target: what is there already is not fetched.
+    Looking,
+    /// Copies what lies elsewhere on the target.
+    Copying,
     /// Writes everything but the edge.
     Writing,
     /// Compares what the medium holds.
@@ -20,13 +27,22 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Phase; 5] =
-        [Phase::Preparing, Phase::Writing, Phase::ReadingBack, Phase::Closing, Phase::Done];
+    const ALL: [Phase; 7] = [
+        Phase::Preparing,
+        Phase::Looking,
+        Phase::Copying,
+        Phase::Writing,
+        Phase::ReadingBack,
+        Phase::Closing,
+        Phase::Done,
+    ];
 
     /// For people.
     pub const fn text(self) -> &'static str {
         match self {
             Phase::Preparing => "preparing",
+            Phase::Looking => "reading the disk",
+            Phase::Copying => "copying what is there",
             Phase::Writing => "writing",
             Phase::ReadingBack => "reading back",
             Phase::Closing => "making it bootable",
@@ -43,6 +59,9 @@ pub struct Progress {
     total: AtomicU64,
     fetched: AtomicU64,
     written: AtomicU64,
+    present: AtomicU64,
+    copied: AtomicU64,
+    decision: OnceLock<Decision>,
     stop: AtomicBool,
 }
 
@@ -59,6 +78,12 @@ pub struct Snapshot {
     pub fetched: u64,
     /// Bytes written to the target since the start.
     pub written: u64,
+    /// Bytes that were found at their places.
+    pub present: u64,
+    /// Bytes that were copied from elsewhere on the target.
+    pub copied: u64,
+    /// Whether the target is read first, as soon as that is decided.
+    pub decision: Option<Decision>,
 }
 
 impl Progress {
@@ -71,6 +96,9 @@ impl Progress {
             total: self.total.load(Ordering::Relaxed),
             fetched: self.fetched.load(Ordering::Relaxed),
             written: self.written.load(Ordering::Relaxed),
+            present: self.present.load(Ordering::Relaxed),
+            copied: self.copied.load(Ordering::Relaxed),
+            decision: self.decision.get().copied(),
         }
     }
 
@@ -100,5 +128,18 @@ impl Progress {
     pub(super) fn add_written(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
         self.add_done(bytes);
+    }
+
+    pub(super) fn found(&self, bytes: u64) {
+        self.present.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_copied(&self, bytes: u64) {
+        self.copied.fetch_add(bytes, Ordering::Relaxed);
+        self.add_written(bytes);
+    }
+
+    pub(super) fn decided(&self, decision: Decision) {
+        self.decision.get_or_init(|| decision);
     }
 }

@@ -1,12 +1,14 @@
 //! The promise of the restore, as types: the edge of a target is written after everything else was read back.
 //!
-//! Owns: [`Opened`] (made by clearing the edge; takes only the bytes that the plan names, only for the cells it names),
+//! Owns: [`Opened`] (made by clearing the edge; takes only the bytes that the plan names, only for the cells it names; doubts
+//! every cell that [`Seen`] has no evidence of),
 //! [`Sound`] (made from an [`Opened`] without doubts; writes the edge). Must not know: fetching, threads.
 //! The fields are private to this file: there is no other way from one to the next.
 
 use crate::image::chunk::{CHUNK, PIECE, Span, Verified, VerifiedRun, is_zero};
-use crate::image::plan::{BACKUP_GPT, EdgeCell, Plan};
-use crate::image::restore::{ROUNDS, RestoreError, Scratch, Target};
+use crate::image::plan::{EdgeCell, Plan};
+use crate::image::restore::seen::{Seen, old_backup, read_cells};
+use crate::image::restore::{ROUNDS, RestoreError, Scratch, Target, pieces};
 use crate::value::Digest;
 
 /// Zeros are looked at in pieces of this size: small enough that progress is seen to move on a slow disk.
@@ -80,7 +82,11 @@ fn fits(got: (Digest, u64), digest: Digest, span: Span) -> Result<(), RestoreErr
 
 impl<'a, T: Target + ?Sized> Opened<'a, T> {
     /// Clears what could boot: head, backup GPT of the image's size and of the target's.
-    pub(super) fn begin(plan: &'a Plan<'a>, target: &'a T) -> Result<Opened<'a, T>, RestoreError> {
+    pub(super) fn begin(
+        plan: &'a Plan<'a>,
+        target: &'a T,
+        seen: &Seen,
+    ) -> Result<Opened<'a, T>, RestoreError> {
         let cleared = |span: Span| {
             let zeros = vec![0; span.length as usize];
             let write = |source| RestoreError::Write { offset: span.offset, source };
@@ -90,15 +96,25 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
         for cell in plan.edge.iter().rev() {
             cleared(cell.span)?;
         }
-        let old_backup = target.size().saturating_sub(BACKUP_GPT).max(plan.size);
-        if plan.whole_disk && old_backup < target.size() {
-            cleared(Span { offset: old_backup, length: target.size() - old_backup })?;
+        if let Some(old) = old_backup(plan, target.size()) {
+            cleared(old)?;
         }
         target.flush().map_err(RestoreError::Flush)?;
-        let zeros = plan.zero.iter().flat_map(|run| pieces(run.span, ZERO_PIECE)).map(Doubt::Zero);
-        let data = plan.pieces().map(|cells| Doubt::Data(cells.start, cells.len() as u32));
-        let doubts = data.chain(zeros).collect();
+        let mut doubts: Vec<Doubt> = Vec::new();
+        for mut cells in plan.pieces() {
+            while let Some(first) = cells.find(|cell| !seen.holds(*cell)) {
+                let count = 1 + cells.by_ref().take_while(|cell| !seen.holds(*cell)).count() as u32;
+                doubts.push(Doubt::Data(first, count));
+            }
+        }
+        let zeros = seen.zero_runs().into_iter().filter(|run| !run.present);
+        doubts.extend(zeros.flat_map(|run| pieces(run.span, ZERO_PIECE)).map(Doubt::Zero));
         Ok(Opened { plan, target, doubts })
+    }
+
+    /// To read from.
+    pub(super) fn target(&self) -> &'a T {
+        self.target
     }
 
     pub(super) fn plan(&self) -> &'a Plan<'a> {
@@ -152,6 +168,14 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
         self.target.write_at(offset, chunks.bytes()).map_err(|source| RestoreError::Write { offset, source })
     }
 
+    /// Writes a chunk to its cell.
+    pub(super) fn write_chunk(&self, cell: u32, chunk: &Verified<'_>) -> Result<(), RestoreError> {
+        let cell = self.plan.cell(cell);
+        fits((chunk.digest(), chunk.bytes().len() as u64), cell.digest, cell.span)?;
+        let offset = cell.span.offset;
+        self.target.write_at(offset, chunk.bytes()).map_err(|source| RestoreError::Write { offset, source })
+    }
+
     /// Makes a stretch that the plan knows as zeros, or as free, read as zeros.
     pub(super) fn zero(&self, span: Span) -> Result<(), RestoreError> {
         self.target.zero(span).map_err(|source| RestoreError::Write { offset: span.offset, source })
@@ -183,11 +207,12 @@ impl<'a, T: Target + ?Sized> Opened<'a, T> {
         match self.doubts[number] {
             Doubt::Data(first, count) => {
                 let (span, digests) = self.plan.stretch(first, count);
-                compare(self.target, span, digests, scratch, |at, holds| {
-                    if !holds {
-                        left.push(Doubt::Data(first + at as u32, 1));
-                    }
+                let mut holds = vec![false; digests.len()];
+                read_cells(self.target, span, scratch, |at, _, bytes| {
+                    holds[at] = Digest::of(bytes) == digests[at]
                 });
+                let wrong = (first..).zip(holds).filter(|(_, holds)| !holds);
+                left.extend(wrong.map(|(cell, _)| Doubt::Data(cell, 1)));
             }
             Doubt::Zero(span) => {
                 if !pieces(span, PIECE).all(|piece| holds_zeros(self.target, piece, scratch)) {
@@ -262,40 +287,12 @@ impl<T: Target + ?Sized> Sound<'_, T> {
     }
 }
 
-/// `span` in pieces of at most `length`.
-pub(super) fn pieces(span: Span, length: u64) -> impl Iterator<Item = Span> {
-    (span.offset..span.end())
-        .step_by(length as usize)
-        .map(move |offset| Span { offset, length: length.min(span.end() - offset) })
-}
-
-/// Reads neighbouring cells and tells of each whether it holds its chunk.
-pub(super) fn compare<T: Target + ?Sized>(
-    target: &T,
-    span: Span,
-    digests: &[Digest],
-    scratch: &mut Scratch,
-    mut tell: impl FnMut(usize, bool),
-) {
-    let bytes = scratch.of(span.length);
-    if target.read_back(span.offset, bytes).is_ok() {
-        for (at, (bytes, digest)) in bytes.chunks(CHUNK as usize).zip(digests).enumerate() {
-            tell(at, Digest::of(bytes) == *digest);
-        }
-        return;
-    }
-    // One bad sector does not speak for its neighbours.
-    for (at, (cell, digest)) in span.cells().zip(digests).enumerate() {
-        tell(at, holds_chunk(target, cell, *digest, scratch));
-    }
-}
-
 fn holds_chunk<T: Target + ?Sized>(target: &T, span: Span, digest: Digest, scratch: &mut Scratch) -> bool {
     let bytes = scratch.of(span.length);
     target.read_back(span.offset, bytes).is_ok() && Digest::of(bytes) == digest
 }
 
-pub(super) fn holds_zeros<T: Target + ?Sized>(target: &T, span: Span, scratch: &mut Scratch) -> bool {
+fn holds_zeros<T: Target + ?Sized>(target: &T, span: Span, scratch: &mut Scratch) -> bool {
     let bytes = scratch.of(span.length);
     target.read_back(span.offset, bytes).is_ok() && is_zero(bytes)
 }

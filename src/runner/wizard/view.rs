@@ -275,7 +275,7 @@ fn figures(progress: &Progress, limit: Option<&str>) -> Vec<Line<'static>> {
         format!("about {}", spoken(Duration::from_secs(seconds.into())))
     });
     // The engine's own word for the phase in which the disk is read.
-    let way = if progress.phase == "reading back" { "from" } else { "to" };
+    let way = if progress.phase.starts_with("reading") { "from" } else { "to" };
     let mut lines: Vec<Line<'static>> = vec![
         format!("{} of {}", ByteSize(progress.done), ByteSize(progress.total)).into(),
         format!(
@@ -417,6 +417,7 @@ mod tests {
                 network_rate: 112_400_000,
                 disk_rate: 231_900_000,
                 seconds_left: Some(130),
+                delta: None,
             },
             limit: Some("The network limits.".into()),
         })

@@ -8,7 +8,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Facts, Scope, Value, Variables};
-use crate::value::{Digest, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
+use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
 
 use super::event::{Failure, PinnedImage};
 
@@ -49,6 +49,8 @@ pub enum Act {
         source_partition: Option<u32>,
         /// Where to.
         target: Target,
+        /// What happens to space that the image says nothing about.
+        free: FreeSpace,
     },
     /// Take an image from this Mac into the library.
     CaptureImage {
@@ -228,6 +230,7 @@ impl Filling<'_> {
             image: format!("{} {}", pinned.name, pinned.version),
             source_partition: apply.source_partition,
             target,
+            free: apply.free,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::sequence::model::Sequence;
 use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::variable::{BootMethod, Facts};
-use crate::value::Digest;
+use crate::value::{Digest, FreeSpace};
 
 const SPINE: &str = "
 name: Spine
@@ -90,8 +90,13 @@ fn a_mac_is_formatted_imaged_and_restarted_and_the_run_has_succeeded() {
 
     let (run, apply) = acts(run.apply(&done(1, &["/dev/sda2"], None, None), 5).unwrap());
     let target = Target::Node("/dev/sda2".into());
-    let want =
-        Act::ApplyImage { manifest: manifest(), image: "lab 3".into(), source_partition: None, target };
+    let want = Act::ApplyImage {
+        manifest: manifest(),
+        image: "lab 3".into(),
+        source_partition: None,
+        target,
+        free: FreeSpace::Discard,
+    };
     assert_eq!((apply.number, apply.act), (2, want));
 
     let (run, restart) = acts(run.apply(&done(2, &[], None, Some(manifest())), 9).unwrap());

@@ -2,7 +2,6 @@
 //!
 //! Owns: when what was taken in becomes durable, when a silent sender is given up. Must not know: rows, other captures.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +22,7 @@ use crate::value::Digest;
 /// Bytes of frames after which a pack is closed: what a reset of the appliance loses at most. Packs stay large enough to be few.
 const SETTLE: u64 = 32 << 20;
 /// Orders that wait.
-const WAITING: usize = 16;
+const WAITING: usize = 64;
 /// A sender that is silent for so long is given up: what it sent is made durable, and may be collected from then on.
 const SILENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -36,6 +35,9 @@ pub enum CaptureError {
     /// It cannot take more at this moment.
     #[error("the disk of the library is slower than what is sent")]
     Busy,
+    /// Something else has its turn.
+    #[error("{0}")]
+    NotNow(&'static str),
     /// Too many at the same time.
     #[error("{0} captures are under way already")]
     TooMany(usize),
@@ -51,8 +53,6 @@ pub enum CaptureError {
 pub struct Held {
     orders: Mutex<Option<SyncSender<Order>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Chunks in the pack that is open.
-    pending: Mutex<HashSet<Digest>>,
     heard_ms: AtomicI64,
     added: AtomicU64,
 }
@@ -61,6 +61,7 @@ pub struct Held {
 pub type Finished = Result<Imported, u64>;
 
 enum Order {
+    Ask(Vec<Digest>, oneshot::Sender<Vec<bool>>),
     Keep(Vec<Packed>, oneshot::Sender<Result<Taken, CaptureError>>),
     Finish(Box<Manifest>, oneshot::Sender<Result<Finished, CaptureError>>),
 }
@@ -74,7 +75,6 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
     let held = Arc::new(Held {
         orders: Mutex::new(Some(give)),
         thread: Mutex::default(),
-        pending: Mutex::default(),
         heard_ms: AtomicI64::new(now_ms()),
         added: AtomicU64::new(0),
     });
@@ -112,10 +112,15 @@ fn tend(
     let mut unsettled = 0;
     loop {
         match orders.recv_timeout(SILENCE) {
+            // The import answers, so that what it says to be here is not collected.
+            Ok(Order::Ask(chunks, answer)) => {
+                let lacking = chunks.iter().map(|chunk| !import.holds(chunk)).collect();
+                // Somebody who does not wait any more asks again.
+                let _ = answer.send(lacking);
+            }
             Ok(Order::Keep(frames, answer)) => {
                 let kept = keep(library, &import, held, &frames, &mut unsettled);
                 let failed = kept.is_err();
-                // Somebody who does not wait any more asks again.
                 let _ = answer.send(kept);
                 if failed {
                     // The import may have lost its pack. What is in closed ones stays.
@@ -124,7 +129,6 @@ fn tend(
             }
             Ok(Order::Finish(manifest, answer)) => {
                 import.settle()?;
-                held.pending().clear();
                 unsettled = 0;
                 let lacking = library.lacking(&manifest);
                 if lacking > 0 {
@@ -162,7 +166,6 @@ fn keep(
         }
         library.room(packed.frame.len() as u64)?;
         import.keep(packed)?;
-        held.pending().extend(&packed.chunks);
         taken.chunks += new as u64;
         taken.bytes += packed.frame.len() as u64;
     }
@@ -170,17 +173,12 @@ fn keep(
     *unsettled += taken.bytes;
     if *unsettled >= SETTLE {
         import.settle()?;
-        held.pending().clear();
         *unsettled = 0;
     }
     Ok(taken)
 }
 
 impl Held {
-    fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether its keeper takes orders.
     pub fn is_alive(&self) -> bool {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -191,15 +189,14 @@ impl Held {
         self.heard_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Which of these chunks are neither in a closed pack nor in the open one.
-    pub fn lacking(&self, library: &Library, chunks: &[Digest]) -> Vec<bool> {
-        let mut lacking: Vec<bool> = chunks.iter().map(|chunk| !library.store().holds(chunk)).collect();
-        if lacking.contains(&true) {
-            let pending = self.pending();
-            let unknown = chunks.iter().zip(&mut lacking).filter(|(_, lacking)| **lacking);
-            unknown.for_each(|(chunk, lacking)| *lacking = !pending.contains(chunk));
-        }
-        lacking
+    /// Which of these chunks are lacking; the others stay as long as the capture is held.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub async fn lacking(&self, chunks: Vec<Digest>) -> Result<Vec<bool>, CaptureError> {
+        let (tell, answer) = oneshot::channel();
+        self.order(Order::Ask(chunks, tell))?;
+        answer.await.map_err(|_| CaptureError::Ended)
     }
 
     /// Takes frames in; their chunks were compared with their names.

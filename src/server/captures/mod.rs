@@ -11,6 +11,7 @@ mod keeper;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
@@ -35,6 +36,8 @@ const MOST_HELD: usize = 32;
 const MOST_BODIES: usize = 8;
 /// A capture that was not heard of for so long is forgotten.
 const EXPIRE_MS: i64 = 24 * 3600 * 1000;
+/// How long a sender waits for its turn to finish before it is told to ask again: shorter than its own patience.
+pub const TURN: Duration = Duration::from_secs(60);
 /// How old the time in the row may be.
 const HEARD_MS: i64 = 60_000;
 /// How much smaller than the bytes in use what is kept of a macOS volume is at least expected to be.
@@ -151,7 +154,7 @@ pub async fn open(app: &App, new: NewCapture) -> Result<Capture, Refusal> {
 pub async fn lacking(app: &App, capture: &Capture, chunks: Vec<Digest>) -> Result<Vec<bool>, Refusal> {
     let held = app.captures.hold(capture.id).await?;
     heard(app, capture, &held).await?;
-    Ok(held.lacking(&app.captures.library, &chunks))
+    Ok(held.lacking(chunks).await?)
 }
 
 /// Takes frames in. Each chunk is compared with its name before any is kept.
@@ -185,7 +188,8 @@ fn open_frames(body: &[u8]) -> Result<Vec<Packed>, BadBody> {
 
 /// Makes the image, once, however often it is asked for.
 pub async fn finish(app: &App, id: i64, manifest: Manifest) -> Result<Finish, Refusal> {
-    let turn = app.captures.finishing.lock().await;
+    let turn = tokio::time::timeout(TURN, app.captures.finishing.lock()).await;
+    let turn = turn.map_err(|_| CaptureError::NotNow("another capture is being finished"))?;
     let capture = app.db.capture(id).await?.ok_or_else(|| absent(id))?;
     if let Some(made) = capture.made {
         return Ok(Finish::Made(made));

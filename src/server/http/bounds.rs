@@ -74,7 +74,11 @@ pub fn check_report(report: &Report) -> Result<(), Refusal> {
             ];
             texts.into_iter().try_for_each(|(name, text)| longest(name, text, 64 << 10))
         }
-        ReportEvent::Progress(Progress { phase, .. }) => longest("phase", phase, LONGEST_TEXT),
+        ReportEvent::Progress(Progress { phase, delta, .. }) => {
+            longest("phase", phase, LONGEST_TEXT)?;
+            let decision = delta.as_ref().map_or("", |delta| &delta.decision);
+            longest("decision", decision, LONGEST_TEXT)
+        }
         ReportEvent::Unknown => Ok(()),
     }
 }

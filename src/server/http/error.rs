@@ -182,7 +182,7 @@ impl From<CaptureError> for Refusal {
         let busy =
             |error: &CaptureError, next| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, chain(error), next);
         match &error {
-            CaptureError::Ended | CaptureError::Busy => busy(&error, "try again"),
+            CaptureError::Ended | CaptureError::Busy | CaptureError::NotNow(_) => busy(&error, "try again"),
             CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
             CaptureError::Store(StoreError::Busy(_)) => busy(&error, "try again when that has ended"),
             CaptureError::Store(StoreError::Full { .. }) | CaptureError::Import(ImportError::Room { .. }) => {

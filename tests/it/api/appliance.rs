@@ -172,7 +172,8 @@ pub fn numbered_image(folder: &TempDir, number: u8) -> PathBuf {
     path
 }
 
-fn mbr(disk: &mut [u8], bytes: usize) {
+/// Names one HFS partition of `bytes` at 1 MiB.
+pub fn mbr(disk: &mut [u8], bytes: usize) {
     disk[450] = 0xaf;
     disk[454..458].copy_from_slice(&2048_u32.to_le_bytes());
     disk[458..462].copy_from_slice(&u32::try_from(bytes / 512).unwrap().to_le_bytes());
@@ -234,6 +235,9 @@ impl Mac {
             disk: "QEMU".into(),
             bytes: 3 << 20,
             fetched: 3 << 20,
+            delta: Default::default(),
+            equal: false,
+            left: 0,
             chunks_read_back: 3,
             rewritten: 0,
             at_ms: 0,

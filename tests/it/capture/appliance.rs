@@ -90,10 +90,9 @@ fn a_captured_disk_is_restored_with_every_used_block_and_a_second_capture_sends_
         "the same cells: {volume}"
     );
     let made = &json(&appliance.admin(), "/api/v1/captures")[0];
-    assert_eq!(
-        (&made["made"]["version"], &made["by"]),
-        (&3.into(), &"an administrator on the appliance".into())
-    );
+    assert_eq!(made["made"]["version"], 3);
+    // Who it was stands with the version, as with an upload.
+    assert!(made["by"].as_str().is_some_and(|by| !by.is_empty() && version["uploader"] == by), "{made}");
 }
 
 #[test]

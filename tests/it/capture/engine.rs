@@ -120,36 +120,28 @@ fn one_partition_is_a_bare_volume_with_the_chunks_that_it_has_in_the_whole() {
     );
 }
 
-/// The disk of `mac_disk` with a Recovery partition behind the volume, and a second EFI partition that is left out.
-fn with_recovery(folder: &Path) -> (Vec<u8>, Vec<u8>) {
-    let path = folder.join("volume.img");
-    crate::image_source::mkvolume::write(&path, 9 * MIB as u64, 4).unwrap();
-    let made = std::fs::read(path).unwrap();
-    let layout = partition::read(&mut Cursor::new(&made), made.len() as u64).unwrap();
-    let hfs = &layout.partitions[1];
-    let volume = made[hfs.start as usize..(hfs.start + hfs.size) as usize].to_vec();
-    let mut recovery = vec![0; 700 * 512];
-    noise(9, &mut recovery);
-    let (at, behind) = (40 + 8000_u64, (volume.len() / 512) as u64);
-    let entries = [
-        ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI", 40, 8000_u64),
-        ("48465300-0000-11aa-aa11-00306543ecac", "Macintosh HD", at, behind),
-        ("426f6f74-0000-11aa-aa11-00306543ecac", "Recovery HD", at + behind, 700),
-    ];
-    let blocks = at + behind + 700 + 34;
-    let mut disk = vec![0; blocks as usize * 512];
-    disk[at as usize * 512..][..volume.len()].copy_from_slice(&volume);
-    disk[(at + behind) as usize * 512..][..recovery.len()].copy_from_slice(&recovery);
-    let mut table = vec![0; 128 * 128];
-    for (slot, (kind, name, first, count)) in entries.into_iter().enumerate() {
+const EFI: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+const HFS: &str = "48465300-0000-11aa-aa11-00306543ecac";
+const BOOT: &str = "426f6f74-0000-11aa-aa11-00306543ecac";
+
+/// A GPT disk with these partitions, one behind the other: type, name, content.
+fn gpt_disk(partitions: &[(&str, &str, &[u8])]) -> Vec<u8> {
+    let (mut table, mut content, mut at) = (vec![0; 128 * 128], Vec::new(), 40_u64);
+    for (slot, (kind, name, bytes)) in partitions.iter().enumerate() {
+        let count = bytes.len() as u64 / 512;
         let entry = &mut table[slot * 128..][..128];
         entry[..16].copy_from_slice(&kind.parse::<uuid::Uuid>().unwrap().to_bytes_le());
         entry[16..32].copy_from_slice(&[slot as u8 + 1; 16]);
-        entry[32..40].copy_from_slice(&first.to_le_bytes());
-        entry[40..48].copy_from_slice(&(first + count - 1).to_le_bytes());
+        entry[32..40].copy_from_slice(&at.to_le_bytes());
+        entry[40..48].copy_from_slice(&(at + count - 1).to_le_bytes());
         let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         entry[56..56 + name.len()].copy_from_slice(&name);
+        content.extend_from_slice(bytes);
+        at += count;
     }
+    let blocks = at + 34;
+    let mut disk = vec![0; blocks as usize * 512];
+    disk[40 * 512..][..content.len()].copy_from_slice(&content);
     for (own, other, first) in [(1, blocks - 1, 2), (blocks - 1, 1, blocks - 33)] {
         let mut header = [0; 92];
         header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
@@ -164,13 +156,54 @@ fn with_recovery(folder: &Path) -> (Vec<u8>, Vec<u8>) {
         disk[own as usize * 512..][..92].copy_from_slice(&header);
         disk[first as usize * 512..][..table.len()].copy_from_slice(&table);
     }
-    with_noise_where_it_is_free(disk)
+    disk
+}
+
+/// An HFS+ volume of 8 MiB with a file; and with macOS, as far as its version tells.
+fn hfs_volume(folder: &Path, macos: bool) -> Vec<u8> {
+    use fstool::block::FileBackend;
+    use fstool::fs::hfs_plus::HfsPlus;
+    use fstool::fs::hfs_plus::writer::FormatOpts;
+    const VERSION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>\
+        <key>ProductBuildVersion</key><string>17G66</string><key>ProductName</key><string>Mac OS X</string>\
+        <key>ProductVersion</key><string>10.13.6</string></dict></plist>\n";
+    let path = folder.join("volume.hfs");
+    let mut disk = FileBackend::create(&path, 8 << 20).unwrap();
+    let mut volume = HfsPlus::format(&mut disk, &FormatOpts::default()).unwrap();
+    let mut put = |path: &str, text: &str| {
+        let mut bytes = text.as_bytes();
+        volume.create_file(&mut disk, path, &mut bytes, text.len() as u64, 0o644, 0, 0, 0).unwrap();
+    };
+    put("/file", &"content ".repeat(9000));
+    if macos {
+        let mut folder = String::new();
+        for name in ["System", "Library", "CoreServices"] {
+            folder = format!("{folder}/{name}");
+            volume.create_dir(&mut disk, &folder, 0o755, 0, 0, 0).unwrap();
+        }
+        let (path, mut bytes) = (format!("{folder}/SystemVersion.plist"), VERSION.as_bytes());
+        volume.create_file(&mut disk, &path, &mut bytes, VERSION.len() as u64, 0o644, 0, 0, 0).unwrap();
+    }
+    volume.flush(&mut disk).unwrap();
+    drop(disk);
+    std::fs::read(path).unwrap()
+}
+
+fn noisy(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    noise(seed, &mut bytes);
+    bytes
 }
 
 #[test]
 fn macos_and_its_recovery_become_a_disk_of_their_own_that_other_programs_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (disk, clear) = with_recovery(folder.path());
+    let (volume, recovery) = (hfs_volume(folder.path(), false), noisy(9, 700 * 512));
+    let (disk, clear) = with_noise_where_it_is_free(gpt_disk(&[
+        (EFI, "EFI", &noisy(8, 800 * 512)),
+        (HFS, "Macintosh HD", &volume),
+        (BOOT, "Recovery HD", &recovery),
+    ]));
     let source = partition::read(&mut Cursor::new(&disk), disk.len() as u64).unwrap();
     let (disk, shelf) = (Disk::new(disk), Shelf::default());
     let taken = take(&disk, Selection::Macos, &shelf).unwrap();
@@ -193,6 +226,32 @@ fn macos_and_its_recovery_become_a_disk_of_their_own_that_other_programs_read() 
     let verified = std::process::Command::new("sgdisk").arg("-v").arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert!(said.contains("No problems found"), "{said}");
+}
+
+#[test]
+fn of_several_volumes_the_one_with_macos_is_taken_and_where_nobody_can_tell_the_admin_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, mac) = (hfs_volume(folder.path(), false), hfs_volume(folder.path(), true));
+    let names = |disk: Vec<u8>| {
+        let shape = Shape::of(&Disk::new(disk), Selection::Macos)?;
+        Ok::<_, ShapeError>(shape.partitions())
+    };
+    let recovery = noisy(5, 512 * 9);
+    let taken = names(gpt_disk(&[
+        (HFS, "Data", &data),
+        (HFS, "Macintosh HD", &mac),
+        (BOOT, "Recovery HD", &recovery),
+        (HFS, "More", &data),
+    ]));
+    assert_eq!(taken.unwrap(), "1 Apple_HFS \"Macintosh HD\" 8.0 MiB, 2 Apple_Boot \"Recovery HD\" 4.5 KiB");
+    for several in [
+        vec![(HFS, "Data", &data[..]), (HFS, "More", &data[..])],
+        vec![(HFS, "A", &mac[..]), (HFS, "B", &mac[..])],
+        vec![(EFI, "EFI", &recovery[..])],
+    ] {
+        let error = names(gpt_disk(&several)).unwrap_err();
+        assert!(matches!(error, ShapeError::NotOne { .. }), "{error}");
+    }
 }
 
 #[test]

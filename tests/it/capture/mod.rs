@@ -3,3 +3,4 @@
 mod appliance;
 pub mod disk;
 mod engine;
+mod judge;

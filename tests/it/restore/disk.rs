@@ -21,6 +21,7 @@ struct State {
     /// Writes since the last flush.
     pending: Vec<(usize, Vec<u8>)>,
     operations: usize,
+    writes: usize,
     swallows: u32,
 }
 
@@ -31,6 +32,7 @@ impl Disk {
             durable: content,
             pending: Vec::new(),
             operations: 0,
+            writes: 0,
             swallows: 0,
         };
         Disk { state: Mutex::new(state), die_at: usize::MAX, swallow: None, corrupt: None }
@@ -75,6 +77,11 @@ impl Disk {
         self.state.lock().unwrap().operations
     }
 
+    /// Writes, zeroing counted.
+    pub fn writes(&self) -> usize {
+        self.state.lock().unwrap().writes
+    }
+
     pub fn flip(&self, place: u64) {
         let state = &mut *self.state.lock().unwrap();
         state.view[place as usize] ^= 1;
@@ -99,6 +106,7 @@ impl Disk {
             bytes[(place - offset) as usize] ^= 0x40;
         }
         self.operation(|state| {
+            state.writes += 1;
             if swallow && state.swallows > 0 {
                 state.swallows -= 1;
                 return;

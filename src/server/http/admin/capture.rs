@@ -1,6 +1,5 @@
 //! Captures that a command line sends, and those of runs to look at.
 
-use axum::Extension;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,7 +10,8 @@ use super::image::check_name;
 use crate::api::capture::{Capture, CreateCapture, Finish, Taken};
 use crate::api::runner::Problem;
 use crate::db::NewCapture;
-use crate::server::app::{App, Origin};
+use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::captures;
 use crate::server::http::capture;
 use crate::server::http::error::Refusal;
@@ -33,7 +33,7 @@ pub async fn list(State(app): State<App>) -> Result<Answer<Vec<Capture>>, Refusa
 ))]
 pub async fn create(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Json(request): Json<CreateCapture>,
 ) -> Result<Answer<Capture>, Refusal> {
     check_name(&request.name)?;
@@ -47,7 +47,7 @@ pub async fn create(
         source: request.source,
         size: request.size,
         used: request.used,
-        by: origin.by().to_owned(),
+        by: caller.0,
         run: None,
     };
     Ok(Answer(captures::open(&app, new).await?))
