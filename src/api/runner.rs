@@ -349,6 +349,11 @@ pub enum ReportEvent {
         /// Lines without line ends.
         lines: Vec<String>,
     },
+    /// The script set these variables; the last value of a name counts, also when the script fails afterwards.
+    Variables {
+        /// Names and values.
+        values: Vec<(String, String)>,
+    },
     /// The action ended well.
     Done(Box<Done>),
     /// The action failed.

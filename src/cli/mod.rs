@@ -29,6 +29,7 @@ pub mod sequence;
 pub mod status;
 pub mod transfer;
 pub mod upload;
+pub mod variable;
 mod watch;
 
 use std::io;
@@ -82,6 +83,9 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// Macs as they described themselves
     #[command(subcommand)]
     Device(device::Devices),
+    /// Variables of Macs and collections, for the sequences that run there
+    #[command(subcommand)]
+    Variable(variable::Command),
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
     Client(device::Clients),
@@ -130,6 +134,7 @@ impl Command {
             Command::Collection(command) => command.run(before),
             Command::Run(command) => command.run(before),
             Command::Device(command) => command.run(before),
+            Command::Variable(command) => command.run(before),
             Command::Client(command) => command.run(before),
             Command::Lease(command) => command.run(before),
             Command::Transfer(command) => command.run(before),

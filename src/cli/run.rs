@@ -1,13 +1,15 @@
 //! `rootstock run …`: what Macs are doing and have done.
 
+use std::io::Read;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp, took};
 use super::watch;
-use crate::api::admin::{Run, RunEvent, RunSummary, StepState};
+use crate::api::admin::{Run, RunAnswers, RunEvent, RunSummary, StepState};
 use crate::api::runner::Outcome;
 
 /// Verbs of `rootstock run`.
@@ -24,6 +26,12 @@ Ctrl-C stops watching; the run goes on. With --json, one line of JSON a change."
     Watch(Online<Watch>),
     /// What was recorded of a run: actions, reports, output of scripts
     Log(Online<Log>),
+    /// Let a failed run go on with the step that failed; what was done before it stays
+    Resume(Online<Resume>),
+    /// Give values to the empty variables that a run asks for; the first answer wins
+    Answer(Online<Answer>),
+    /// Let a run go on that waits for a technician
+    Confirm(Online<Confirm>),
     /// Stop a run; the Mac stops what it does when it reports next
     Cancel(Online<Cancel>),
 }
@@ -67,6 +75,30 @@ pub struct Cancel {
     run: i64,
 }
 
+/// `rootstock run resume`
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// Number of the run
+    run: i64,
+}
+
+/// `rootstock run answer`
+#[derive(Args, Debug)]
+pub struct Answer {
+    /// Number of the run
+    run: i64,
+    /// Values; `NAME=-` reads one from standard input, without the line end at its end
+    #[arg(required = true, value_name = "NAME=VALUE")]
+    values: Vec<String>,
+}
+
+/// `rootstock run confirm`
+#[derive(Args, Debug)]
+pub struct Confirm {
+    /// Number of the run
+    run: i64,
+}
+
 impl Command {
     /// Runs the verb.
     ///
@@ -80,6 +112,19 @@ impl Command {
                 verb.run(before, |verb, appliance| watch::run(verb.run, verb.wait, appliance))
             }
             Command::Log(verb) => verb.run(before, log),
+            Command::Resume(verb) => verb.run(before, |verb, appliance| {
+                post(
+                    appliance,
+                    verb.run,
+                    "resume",
+                    &serde_json::json!({}),
+                    "goes on with the step that failed",
+                )
+            }),
+            Command::Answer(verb) => verb.run(before, answer),
+            Command::Confirm(verb) => verb.run(before, |verb, appliance| {
+                post(appliance, verb.run, "confirm", &serde_json::json!({}), "goes on")
+            }),
             Command::Cancel(verb) => verb.run(before, cancel),
         }
     }
@@ -128,15 +173,33 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
     if !run.images.is_empty() {
         say(format!("images: {}", run.images.join(", ")))?;
     }
-    let mut steps = Table::new(["STEP", "NAME", "STATE", "TOOK"]);
+    if let Some(question) = &run.question {
+        let id = summary.id;
+        for asked in &question.variables {
+            say(format!(
+                "asks for {}: rootstock run answer {id} {}=VALUE",
+                printable(&asked.name),
+                printable(&asked.name)
+            ))?;
+        }
+        if let Some(message) = &question.message {
+            say(format!("waits: {} (rootstock run confirm {id})", printable(message)))?;
+        }
+    }
+    let mut steps = Table::new(["STEP", "NAME", "STATE", "TOOK", "WHY"]);
     for (place, step) in (1..).zip(&run.step_list) {
         let time = step.started_ms.map(|started| took(started, step.ended_ms)).unwrap_or_default();
         let place: u32 = place;
-        steps.row([place.to_string(), step.name.clone(), step_state(step.state).to_owned(), time]);
+        let name = step.groups.iter().chain([&step.name]).cloned().collect::<Vec<_>>().join(" / ");
+        let why = step.why.clone().unwrap_or_default();
+        steps.row([place.to_string(), name, step_state(step.state).to_owned(), time, why]);
     }
     steps.print("the sequence has no steps")?;
     if let Some(message) = &run.message {
         say(format!("{}: {}", state(summary.outcome), printable(message)))?;
+    }
+    if run.can_resume {
+        say(format!("it can go on with the step that failed: rootstock run resume {}", summary.id))?;
     }
     if let Some(failure) = &run.failure {
         let parts =
@@ -188,6 +251,42 @@ fn cancel(verb: Cancel, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         say_json(&run)?
     } else {
         say(format!("run {} is cancelled", run.summary.id))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(verb: Answer, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let mut values = std::collections::BTreeMap::new();
+    for setting in &verb.values {
+        let (name, value) =
+            setting.split_once('=').with_context(|| format!("{setting:?}: say NAME=VALUE"))?;
+        let mut value = value.to_owned();
+        if value == "-" {
+            value = String::new();
+            std::io::stdin()
+                .lock()
+                .take(1 << 20)
+                .read_to_string(&mut value)
+                .context("reading standard input")?;
+            value.truncate(value.strip_suffix('\n').unwrap_or(&value).len());
+        }
+        values.insert(name.to_owned(), value);
+    }
+    post(appliance, verb.run, "answers", &RunAnswers { values }, "has its answers")
+}
+
+fn post(
+    appliance: &Appliance,
+    run: i64,
+    what: &str,
+    body: &impl serde::Serialize,
+    said: &str,
+) -> anyhow::Result<ExitCode> {
+    let run: Run = appliance.client.post(&format!("/api/v1/runs/{run}/{what}"), body)?;
+    if appliance.json {
+        say_json(&run)?
+    } else {
+        say(format!("run {} {said}", run.summary.id))?
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ mod ring;
 mod run;
 mod sequence;
 mod standing;
+mod variable;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,9 +36,10 @@ pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use receipt::{Countersignature, ReceiptRow};
 pub use ring::{Move, Standing};
-pub use run::{Append, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
+pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};
 pub use standing::MacStanding;
+pub use variable::{Owner, VariableRow};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");
 

@@ -120,6 +120,19 @@ pub struct Append {
     pub logged: Option<Logged>,
     /// Receipt of an assignment, with the key that it was checked with.
     pub receipt: Option<(u32, SignedReceipt, String)>,
+    /// Set when a run that had ended goes on with these events.
+    pub reopens: bool,
+}
+
+/// What came of adding events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// They are recorded.
+    Recorded,
+    /// Another event was recorded before them; nothing was changed.
+    Moved,
+    /// The run cannot go on: its device has another one that has not ended; nothing was changed.
+    Busy(i64),
 }
 
 const SUMMARY: &str = "SELECT r.id, r.sequence, r.revision, r.device, d.facts, r.outcome, r.step, r.steps, r.started_ms, r.ended_ms
@@ -175,15 +188,20 @@ impl Db {
         Ok(Started::Created(id))
     }
 
-    /// Adds events. False, and nothing is changed, when another event was recorded before them.
-    pub async fn append(&self, run: i64, append: &Append, now_ms: i64) -> Result<bool, DbError> {
+    /// Adds events.
+    pub async fn append(&self, run: i64, append: &Append, now_ms: i64) -> Result<Appended, DbError> {
         let mut tx = self.begin().await?;
         let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM run_event WHERE run = $1")
             .bind(run)
             .fetch_one(&mut *tx)
             .await?;
         if last.unwrap_or(0) + 1 != append.first {
-            return Ok(false);
+            return Ok(Appended::Moved);
+        }
+        if append.reopens
+            && let Some(other) = reopen(&mut tx, run).await?
+        {
+            return Ok(Appended::Busy(other));
         }
         for (number, event) in (append.first..).zip(&append.events) {
             insert_event(&mut tx, run, number, now_ms, event).await?;
@@ -220,7 +238,7 @@ impl Db {
             end(&mut tx, run, ended, now_ms).await?;
         }
         tx.commit().await?;
-        Ok(true)
+        Ok(Appended::Recorded)
     }
 
     /// Notes how far the action at work is, for readers after a restart.
@@ -399,6 +417,23 @@ async fn end(
             .await?;
     }
     Ok(())
+}
+
+/// The other run of the device that has not ended; none: this one goes on again.
+async fn reopen(tx: &mut Transaction<'static, Sqlite>, run: i64) -> Result<Option<i64>, DbError> {
+    let other: Option<i64> = sqlx::query_scalar(
+        "SELECT o.id FROM run o JOIN run r ON r.device = o.device WHERE r.id = $1 AND o.id <> r.id AND o.outcome IS NULL",
+    )
+    .bind(run)
+    .fetch_optional(&mut **tx)
+    .await?;
+    if other.is_none() {
+        sqlx::query("UPDATE run SET outcome = NULL, message = NULL, ended_ms = NULL WHERE id = $1")
+            .bind(run)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(other)
 }
 
 async fn insert_event(

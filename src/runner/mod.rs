@@ -11,6 +11,7 @@
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
 //! | [`format`](mod@format), [`apply`], [`capture`], [`script`], [`restart`] | the actions |
+//! | [`variables`] | what scripts read and set; the tool they call |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
 //! | [`clock`] with [`ntp`], [`log`], [`show`] | the edge |
@@ -41,9 +42,11 @@ pub mod script;
 pub mod settings;
 pub mod show;
 pub mod target;
+pub mod variables;
 pub mod wizard;
 pub mod work;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -59,7 +62,12 @@ use wizard::{State, Terminal};
 /// Runs the program of this process. Exit codes: 0 a restart was asked for (and is somebody else's to do) · 1 the runner cannot
 /// work, with a line that says why · 2 the command line was wrong.
 pub fn main() -> ExitCode {
-    let flags = match Flags::parse(std::env::args().skip(1)) {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if variables::is_for_tool(&words) {
+        return ExitCode::from(variables::tool(&words, &mut std::io::stdout(), &mut std::io::stderr()));
+    }
+    let words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let flags = match Flags::parse(words) {
         Ok(Asked::Run(flags)) => flags,
         Ok(Asked::Help) => return say(USAGE, ExitCode::SUCCESS),
         Ok(Asked::Version) => {

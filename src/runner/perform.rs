@@ -18,6 +18,7 @@ use super::place::{disk_numbered, open_writable, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::script::{self, Ended, Script};
+use super::variables::Folder;
 use crate::api::runner::{
     Action, DeviceFacts, DiskFacts, Done, Failure, PartitionRequest, ReportEvent, RunTicket,
 };
@@ -50,6 +51,9 @@ pub struct Work<'a> {
     pub limit: Option<u32>,
 }
 
+/// Variables in one report: the appliance takes requests of up to 1 MiB.
+const MOST_VALUES: usize = 8;
+
 /// An action did not end well.
 #[derive(Debug)]
 pub enum Failed {
@@ -57,6 +61,12 @@ pub enum Failed {
     Failure(Box<Failure>),
     /// A person wants something else than to wait.
     Left(Interrupted),
+}
+
+impl From<Interrupted> for Failed {
+    fn from(interrupted: Interrupted) -> Failed {
+        Failed::Left(interrupted)
+    }
 }
 
 impl From<Failure> for Failed {
@@ -113,6 +123,7 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             let script = Script {
                 text: script,
                 environment,
+                tool: &[],
                 secrets,
                 limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
             };
@@ -189,8 +200,18 @@ fn check_time(work: &Work<'_>) -> Result<(), Failure> {
 }
 
 fn execute(work: &Work<'_>, script: Script<'_>, success_codes: &[i32]) -> Result<Done, Failed> {
+    let of_variables = |error: std::io::Error| {
+        failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
+    };
+    let variables = Folder::make(work.state, script.environment).map_err(of_variables)?;
+    let script = Script { tool: &variables.environment(), ..script };
     let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())
-        .map_err(|error| failure::of_script(&error))?;
+        .map_err(|error| failure::of_script(&error));
+    // Whatever its end: what it set before counts.
+    for values in variables.set().map_err(of_variables)?.chunks(MOST_VALUES) {
+        work.reporter.must_send(work.link, ReportEvent::Variables { values: values.to_vec() })?;
+    }
+    let ended = ended?;
     let codes = if success_codes.is_empty() { &[0] } else { success_codes };
     match ended {
         Ended::Exit(code) if codes.contains(&code) => Ok(Done { exit_code: Some(code), ..Done::default() }),

@@ -94,6 +94,14 @@ impl Reporter {
         link.persist(what, || self.send(end.clone())).map(drop)
     }
 
+    /// Reports something that must arrive, until the appliance has taken it.
+    ///
+    /// # Errors
+    /// See [`Interrupted`].
+    pub fn must_send(&self, link: &Link, event: ReportEvent) -> Result<(), Interrupted> {
+        link.persist("Reporting to the appliance", || self.send(event.clone())).map(drop)
+    }
+
     fn tell(&self, told: Told) {
         // The screen may be gone; the run goes on.
         let _ = self.news.send(told);

@@ -3,6 +3,7 @@
 //! Owns: the child's life (own process group, time limit, stop), masking secrets, bounds on lines.
 //! Must not know: the appliance.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::variables::from_text;
 use crate::value::Secret;
 
 /// Longest line that is kept; the rest of it is dropped.
@@ -40,6 +42,8 @@ pub struct Script<'a> {
     pub text: &'a str,
     /// Variables.
     pub environment: &'a [(String, String)],
+    /// Further environment, as it is: where the tool is that reads and sets variables.
+    pub tool: &'a [(OsString, OsString)],
     /// Must not appear in what it says.
     pub secrets: &'a [Secret],
     /// After this long it is ended.
@@ -101,7 +105,7 @@ pub fn run(
     let interpreter = interpreter(script.text).ok_or(ScriptError::NoShebang)?;
     let file = File::write(folder, script.text)?;
     let started = |source| ScriptError::Interpreter { interpreter: interpreter.to_owned(), source };
-    let mut child = spawn(&file.0, folder, script.environment).map_err(started)?;
+    let mut child = spawn(&file.0, folder, script).map_err(started)?;
     let said = listen(&mut child, script.secrets);
     let deadline = script.limit.and_then(|limit| now().checked_add(limit));
     let ended = loop {
@@ -161,7 +165,7 @@ impl Drop for File {
     }
 }
 
-fn spawn(file: &Path, folder: &Path, environment: &[(String, String)]) -> io::Result<Child> {
+fn spawn(file: &Path, folder: &Path, script: Script<'_>) -> io::Result<Child> {
     let mut tries = 0;
     loop {
         let valid = |(name, value): &&(String, String)| {
@@ -171,7 +175,8 @@ fn spawn(file: &Path, folder: &Path, environment: &[(String, String)]) -> io::Re
             .current_dir(folder)
             .env_clear()
             .envs([("PATH", PATH), ("HOME", "/root"), ("LC_ALL", "C.UTF-8")])
-            .envs(environment.iter().filter(valid).map(|(name, value)| (name, value)))
+            .envs(script.environment.iter().filter(valid).map(|(name, value)| (name, from_text(value))))
+            .envs(script.tool.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -283,7 +288,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn script<'a>(text: &'a str, secrets: &'a [Secret], limit: Option<Duration>) -> Script<'a> {
-        Script { text, environment: &[], secrets, limit }
+        Script { text, environment: &[], tool: &[], secrets, limit }
     }
 
     fn run_it(script: Script<'_>) -> (Result<Ended, ScriptError>, Vec<String>) {

@@ -31,6 +31,11 @@ usage: rootstock-runner [options]
   --unattended      never wait for a person: plain lines, Required deployments start at once
   --keep-running    do not restart the machine; end instead
   --version, --help
+
+within a script of a task sequence, where PMM_TS_VARIABLE_UTIL is the path of this program:
+
+  --get NAME        prints the value; of several names, assignments for eval
+  --set NAME=VALUE… sets variables of the run
 ";
 
 /// Flags as they were typed.

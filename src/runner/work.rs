@@ -14,14 +14,14 @@ use super::find::find;
 use super::identity;
 use super::link::{Interrupted, Link};
 use super::network::Kept;
-use super::perform::{self, Outcome, Work, perform};
+use super::perform::{self, Work, perform};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::restart::owns_the_machine;
 use super::settings::Settings;
 use super::wizard::{Order, Told};
 use crate::api::runner::{
-    AskNext, DeviceFacts, Failure, Hello, Next, PROTOCOL, RunTicket, StartRun, Welcome,
+    AskNext, DeviceFacts, Failure, Hello, Next, Outcome, PROTOCOL, RunTicket, StartRun, Welcome,
 };
 use crate::client::{Client, ClientError, Patience};
 
@@ -244,6 +244,22 @@ impl Worker<'_> {
         }
     }
 
+    /// Waits for a person, here or at the appliance: a failed run may be told to go on. None: it goes on.
+    fn wait_for_resumption(&self, client: &Client, path: &str, outcome: Outcome) -> Option<Leave> {
+        loop {
+            match self.link.order(REFRESH) {
+                Some(Order::Restart) => return Some(Leave::Restart),
+                Some(_) => return Some(Leave::Again),
+                None => {}
+            }
+            let asked = (outcome == Outcome::Failed)
+                .then(|| client.post::<_, Next>(path, &AskNext { boot: self.settings.boot }));
+            if let Some(Ok(Next::Act(_) | Next::Wait { .. })) = asked {
+                return None;
+            }
+        }
+    }
+
     /// One assignment after the other.
     fn follow(
         &self,
@@ -278,7 +294,7 @@ impl Worker<'_> {
                         deadline: perform::deadline(assignment.timeout),
                         limit: assignment.timeout,
                     };
-                    if perform(&work, &assignment.action).map_err(lost)? == Outcome::Restart {
+                    if perform(&work, &assignment.action).map_err(lost)? == perform::Outcome::Restart {
                         return Ok(Leave::Restart);
                     }
                 }
@@ -293,10 +309,10 @@ impl Worker<'_> {
                 }
                 Next::Finished { outcome, message } => {
                     self.link.tell(Told::Ended { outcome, message });
-                    return Ok(match self.link.wait_for_order() {
-                        Order::Restart => Leave::Restart,
-                        Order::Again | Order::Start(_) | Order::Moved(_) | Order::Network(_) => Leave::Again,
-                    });
+                    if let Some(leave) = self.wait_for_resumption(client, &path, outcome) {
+                        return Ok(leave);
+                    }
+                    self.link.tell(Told::Started { sequence: run.sequence.clone(), steps: run.steps });
                 }
             }
         }

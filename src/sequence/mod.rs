@@ -7,18 +7,31 @@
 //! * [`name`]: names of variables
 //! * [`template`]: texts with `%Name%` in them
 //! * [`variable`]: scopes and their precedence, facts of the Mac
+//! * [`condition`]: when a step or group is done
 //! * [`capture`]: what a Capture Image step takes
-//! * [`model`]: the sequence itself, what it erases, which images it needs
+//! * [`model`]: the sequence itself
+//! * [`tree`]: its entries with their places, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
+//! * [`uses`]: variables that a step reads and sets
+//! * [`program`]: the sequence with those that it runs, as one tree with numbered steps
 //! * [`check`]: everything that is wrong with a sequence, at once
+//! * [`schema`]: the file as a JSON Schema; [`difference`]: what differs between two
 //! * [`run`]: one run: events in, the next action out
+//! * [`rehearsal`]: a run without a Mac: what it would do, what if
 
 pub mod capture;
 pub mod check;
+pub mod condition;
+pub mod difference;
 pub mod model;
 pub mod name;
+pub mod program;
 pub mod quantity;
+pub mod rehearsal;
 pub mod run;
+pub mod schema;
 pub mod template;
+pub mod tree;
+pub mod uses;
 pub mod variable;
 pub mod yaml;

@@ -1,13 +1,13 @@
-//! What a task sequence is: an ordered list of steps and their properties, and what can be told from it alone.
+//! What a task sequence is: an ordered tree of groups and steps with their properties, and what can be told from it alone.
 //!
 //! Existing does not mean sensible: [`super::check`] tells what is wrong. How it stands in a file is [`super::yaml`]'s.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::capture::CaptureImage;
+use super::condition::If;
 use super::name::VariableName;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
@@ -35,11 +35,96 @@ pub struct Sequence {
     pub steps: Vec<Node>,
 }
 
-/// One entry of the tree. Groups will stand beside steps here.
+/// One entry of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// Does something.
     Step(Step),
+    /// Holds others.
+    Group(Group),
+}
+
+/// Entries that belong together: under one condition, and failing as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name.
+    pub name: String,
+    /// Notes for the next admin.
+    pub description: String,
+    /// Left out of every run, with everything in it.
+    pub disabled: bool,
+    /// The run goes on after the group when something in it failed.
+    pub continue_on_error: bool,
+    /// Left out when it does not hold.
+    pub condition: Option<If>,
+    /// In order; ends at the first failure that is not passed over.
+    pub steps: Vec<Node>,
+    /// What is done after such a failure; when it ends well, the failure is mended.
+    pub catch: Vec<Node>,
+    /// What is done last, failure or not.
+    pub finally: Vec<Node>,
+}
+
+/// A part of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Its steps.
+    Steps,
+    /// After a failure.
+    Catch,
+    /// Last.
+    Finally,
+}
+
+impl Section {
+    /// In the order of their work.
+    pub const ALL: [Section; 3] = [Section::Steps, Section::Catch, Section::Finally];
+
+    /// Its key in a file.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Section::Steps => "group",
+            Section::Catch => "catch",
+            Section::Finally => "finally",
+        }
+    }
+}
+
+impl Group {
+    /// The entries of one part.
+    pub fn section(&self, section: Section) -> &[Node] {
+        match section {
+            Section::Steps => &self.steps,
+            Section::Catch => &self.catch,
+            Section::Finally => &self.finally,
+        }
+    }
+}
+
+impl Node {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Node::Step(step) => &step.name,
+            Node::Group(group) => &group.name,
+        }
+    }
+
+    /// Whether it is left out of every run.
+    pub fn disabled(&self) -> bool {
+        match self {
+            Node::Step(step) => step.disabled,
+            Node::Group(group) => group.disabled,
+        }
+    }
+
+    /// What must hold for it to be done.
+    pub fn condition(&self) -> Option<&If> {
+        match self {
+            Node::Step(step) => step.condition.as_ref(),
+            Node::Group(group) => group.condition.as_ref(),
+        }
+    }
 }
 
 /// One step.
@@ -53,6 +138,8 @@ pub struct Step {
     pub disabled: bool,
     /// The run goes on when the step fails.
     pub continue_on_error: bool,
+    /// Left out when it does not hold.
+    pub condition: Option<If>,
     /// The action is stopped, and has failed, after this time.
     pub timeout: Option<Duration>,
     /// What is tried again after a failure.
@@ -87,6 +174,10 @@ pub enum Kind {
     ExecuteScript(ExecuteScript),
     /// Restart.
     Restart,
+    /// Wait for technician.
+    WaitForTechnician(WaitForTechnician),
+    /// Run Sequence.
+    RunSequence(RunSequence),
 }
 
 impl Kind {
@@ -99,7 +190,19 @@ impl Kind {
             Kind::SetVariables(_) => "Set Variables",
             Kind::ExecuteScript(_) => "Execute Script",
             Kind::Restart => "Restart",
+            Kind::WaitForTechnician(_) => "Wait for technician",
+            Kind::RunSequence(_) => "Run Sequence",
         }
+    }
+
+    /// Whether a value in it is secret.
+    pub fn has_secrets(&self) -> bool {
+        matches!(self, Kind::SetVariables(set) if set.iter().any(|one| one.secret))
+    }
+
+    /// Whether it makes a sequence one that brings an operating system (task-sequences section 1).
+    pub fn is_of_os_deployment(&self) -> bool {
+        matches!(self, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_))
     }
 }
 
@@ -321,6 +424,33 @@ pub struct ExecuteScript {
     pub script: String,
 }
 
+/// Waits until a person says that it may go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitForTechnician {
+    /// What the person shall do.
+    pub message: Template,
+    /// What stands on the button.
+    #[serde(default = "go_on", skip_serializing_if = "is_go_on")]
+    pub button: String,
+}
+
+fn go_on() -> String {
+    "Continue".to_owned()
+}
+
+fn is_go_on(button: &str) -> bool {
+    button == "Continue"
+}
+
+/// Does everything that another sequence does, as if its steps stood in a group here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSequence {
+    /// Name of the other sequence; its newest revision when the run starts.
+    pub sequence: String,
+}
+
 /// Where a script runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -340,58 +470,4 @@ fn is_zero(codes: &[i32]) -> bool {
 
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-/// Place of a step in its sequence, from 0 as in the file: `steps[2]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(pub usize);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "steps[{}]", self.0)
-    }
-}
-
-impl Sequence {
-    /// Every step in order, with its place.
-    pub fn walk(&self) -> impl Iterator<Item = (Place, &Step)> {
-        self.steps.iter().enumerate().map(|(index, Node::Step(step))| (Place(index), step))
-    }
-
-    /// Every step that a run does not leave out.
-    pub fn enabled(&self) -> impl Iterator<Item = (Place, &Step)> {
-        self.walk().filter(|(_, step)| !step.disabled)
-    }
-
-    /// Whether it brings an operating system to a Mac or takes one from it (task-sequences section 1): such a sequence
-    /// never starts on a live macOS. Found by looking at the steps, those that are disabled included.
-    pub fn deploys_an_os(&self) -> bool {
-        let of_an_os =
-            |kind: &Kind| matches!(kind, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_));
-        self.walk().any(|(_, step)| of_an_os(&step.kind))
-    }
-
-    /// Which versions of the image `name` its steps ask for. A step whose image depends on the Mac counts where it may be
-    /// that image.
-    pub fn picks(&self, name: &str) -> impl Iterator<Item = Pick> {
-        self.enabled().filter_map(move |(_, step)| match &step.kind {
-            Kind::ApplyImage(apply) if apply.image.may_be(name) => Some(apply.pick),
-            _ => None,
-        })
-    }
-
-    /// Numbers of the disks on which something is lost, for the page that asks for confirmation.
-    pub fn erases(&self) -> Vec<u32> {
-        let disks: BTreeSet<u32> = self
-            .enabled()
-            .filter_map(|(_, step)| match &step.kind {
-                Kind::FormatDisk(format) => Some(format.disk),
-                Kind::ApplyImage(ApplyImage { destination: Destination::Partition { disk, .. }, .. }) => {
-                    Some(*disk)
-                }
-                _ => None,
-            })
-            .collect();
-        disks.into_iter().collect()
-    }
 }

@@ -78,6 +78,7 @@ impl BootMethod {
 
 /// What is known of the Mac itself. A fact that the firmware does not give is an empty text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     /// SMBIOS serial number.
     pub serial: Option<Serial>,

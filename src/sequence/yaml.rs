@@ -10,6 +10,11 @@
 //! | `set_variables` | Set Variables |
 //! | `execute_script` | Execute Script |
 //! | `restart` | Restart |
+//! | `wait_for_technician` | Wait for technician |
+//! | `run_sequence` | Run Sequence |
+//!
+//! A group has `group`, the list of its steps, in the place of a step type, and may have `catch` and `finally` beside it.
+//! Steps and groups may have a condition, `if` (see [`super::condition`]).
 //!
 //! A key that is unknown is an error that names it: a misspelt property must not be dropped silently.
 
@@ -19,7 +24,8 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::model::{Kind, Node, Retry, Sequence, Step};
+use super::condition::If;
+use super::model::{Group, Kind, Node, Retry, Section, Sequence, Step};
 use super::quantity::Duration;
 
 /// Bytes of the longest file: scripts of 16 KiB in a hundred steps fit well.
@@ -81,12 +87,26 @@ impl Sequence {
     }
 }
 
-/// Keys of a step that every type has.
-const PROPERTIES: [&str; 6] = ["name", "description", "disabled", "continue_on_error", "timeout", "retry"];
+/// Keys of properties that steps and groups have.
+pub const COMMON: [&str; 5] = ["name", "description", "disabled", "continue_on_error", "if"];
+
+/// Keys of properties that only steps have.
+pub const OF_STEPS: [&str; 2] = ["timeout", "retry"];
 
 /// Keys of a step that are its type.
-const TYPES: [&str; 6] =
-    ["format_disk", "apply_image", "capture_image", "set_variables", "execute_script", "restart"];
+pub const TYPES: [&str; 8] = [
+    "format_disk",
+    "apply_image",
+    "capture_image",
+    "set_variables",
+    "execute_script",
+    "restart",
+    "wait_for_technician",
+    "run_sequence",
+];
+
+/// Keys of the parts of a group.
+const SECTIONS: [&str; 3] = [Section::Steps.key(), Section::Catch.key(), Section::Finally.key()];
 
 /// The value of `restart`: nothing, or a mapping without keys.
 #[derive(Serialize, Deserialize)]
@@ -95,29 +115,52 @@ struct Nothing {}
 
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Node::Step(step) = self;
-        step.serialize(serializer)
+        match self {
+            Node::Step(step) => step.serialize(serializer),
+            Node::Group(group) => group.serialize(serializer),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
-        Step::deserialize(deserializer).map(Node::Step)
+fn common<M: SerializeMap>(
+    map: &mut M,
+    name: &str,
+    description: &str,
+    flags: [bool; 2],
+    condition: Option<&If>,
+) -> Result<(), M::Error> {
+    map.serialize_entry("name", name)?;
+    if !description.is_empty() {
+        map.serialize_entry("description", description)?;
+    }
+    for (key, set) in ["disabled", "continue_on_error"].into_iter().zip(flags) {
+        if set {
+            map.serialize_entry(key, &true)?;
+        }
+    }
+    condition.map_or(Ok(()), |condition| map.serialize_entry("if", condition))
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let flags = [self.disabled, self.continue_on_error];
+        common(&mut map, &self.name, &self.description, flags, self.condition.as_ref())?;
+        map.serialize_entry(Section::Steps.key(), &self.steps)?;
+        for section in [Section::Catch, Section::Finally] {
+            if !self.section(section).is_empty() {
+                map.serialize_entry(section.key(), self.section(section))?;
+            }
+        }
+        map.end()
     }
 }
 
 impl Serialize for Step {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &self.name)?;
-        if !self.description.is_empty() {
-            map.serialize_entry("description", &self.description)?;
-        }
-        for (key, set) in [("disabled", self.disabled), ("continue_on_error", self.continue_on_error)] {
-            if set {
-                map.serialize_entry(key, &true)?;
-            }
-        }
+        let flags = [self.disabled, self.continue_on_error];
+        common(&mut map, &self.name, &self.description, flags, self.condition.as_ref())?;
         if let Some(timeout) = &self.timeout {
             map.serialize_entry("timeout", timeout)?;
         }
@@ -131,96 +174,99 @@ impl Serialize for Step {
             Kind::SetVariables(variables) => map.serialize_entry("set_variables", variables)?,
             Kind::ExecuteScript(script) => map.serialize_entry("execute_script", script)?,
             Kind::Restart => map.serialize_entry("restart", &Nothing {})?,
+            Kind::WaitForTechnician(wait) => map.serialize_entry("wait_for_technician", wait)?,
+            Kind::RunSequence(run) => map.serialize_entry("run_sequence", run)?,
         }
         map.end()
     }
 }
 
-impl<'de> Deserialize<'de> for Step {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Step, D::Error> {
-        deserializer.deserialize_map(StepVisitor)
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_map(NodeVisitor)
     }
 }
 
-struct StepVisitor;
+struct NodeVisitor;
 
-/// A step while its keys are read.
+/// An entry while its keys are read.
 #[derive(Default)]
 struct Reading {
     name: Option<String>,
     description: Option<String>,
     disabled: Option<bool>,
     continue_on_error: Option<bool>,
+    condition: Option<If>,
     timeout: Option<Duration>,
     retry: Option<Retry>,
     kind: Option<(String, Kind)>,
+    steps: Option<Vec<Node>>,
+    catch: Option<Vec<Node>>,
+    finally: Option<Vec<Node>>,
 }
 
-impl<'de> Visitor<'de> for StepVisitor {
-    type Value = Step;
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a step: a mapping with one of the step types {}", TYPES.join(", "))
+        write!(f, "a step: a mapping with one of the step types {}; or a group", TYPES.join(", "))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Step, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut reading = Reading::default();
         while let Some(key) = map.next_key::<Key>()? {
             reading.take(&key.0, &mut map)?;
         }
-        let Some((_, kind)) = reading.kind else {
-            return Err(A::Error::custom(format!("a step without a type: one of {}", TYPES.join(", "))));
-        };
-        Ok(Step {
-            name: reading.name.unwrap_or_else(|| kind.title().to_owned()),
-            description: reading.description.unwrap_or_default(),
-            disabled: reading.disabled.unwrap_or_default(),
-            continue_on_error: reading.continue_on_error.unwrap_or_default(),
-            timeout: reading.timeout,
-            retry: reading.retry,
-            kind,
-        })
+        reading.node()
     }
 }
 
-/// A key that a step may have; refused while the reader still stands on it, so that the error has its place.
+/// A key that an entry may have; refused while the reader still stands on it, so that the error has its place.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
         let key = String::deserialize(deserializer)?;
-        if PROPERTIES.contains(&key.as_str()) || TYPES.contains(&key.as_str()) {
+        let known: [&[&str]; 4] = [&COMMON, &OF_STEPS, &TYPES, &SECTIONS];
+        if known.iter().any(|keys| keys.contains(&key.as_str())) {
             return Ok(Key(key));
         }
         Err(D::Error::custom(format!(
-            "`{}` is neither a step type ({}) nor a property of a step ({})",
+            "`{}` is neither a step type ({}) nor a part of a group ({}) nor a property ({}, {})",
             key.chars().take(40).collect::<String>(),
             TYPES.join(", "),
-            PROPERTIES.join(", ")
+            SECTIONS.join(", "),
+            COMMON.join(", "),
+            OF_STEPS.join(", ")
         )))
     }
 }
 
+fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    slot: &mut Option<T>,
+    key: &str,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if slot.is_some() {
+        return Err(A::Error::custom(format!("`{key}` stands twice in one entry")));
+    }
+    *slot = map.next_value()?;
+    Ok(())
+}
+
 impl Reading {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-            slot: &mut Option<T>,
-            key: &str,
-            map: &mut A,
-        ) -> Result<(), A::Error> {
-            if slot.is_some() {
-                return Err(A::Error::custom(format!("`{key}` stands twice in one step")));
-            }
-            *slot = map.next_value()?;
-            Ok(())
-        }
         match key {
             "name" => return once(&mut self.name, key, map),
             "description" => return once(&mut self.description, key, map),
             "disabled" => return once(&mut self.disabled, key, map),
             "continue_on_error" => return once(&mut self.continue_on_error, key, map),
+            "if" => return once(&mut self.condition, key, map),
             "timeout" => return once(&mut self.timeout, key, map),
             "retry" => return once(&mut self.retry, key, map),
+            "group" => return once(&mut self.steps, key, map),
+            "catch" => return once(&mut self.catch, key, map),
+            "finally" => return once(&mut self.finally, key, map),
             _ => {}
         }
         if let Some((first, _)) = &self.kind {
@@ -235,6 +281,8 @@ impl Reading {
             "set_variables" => Kind::SetVariables(map.next_value()?),
             "execute_script" => Kind::ExecuteScript(map.next_value()?),
             "restart" => map.next_value::<Option<Nothing>>().map(|_| Kind::Restart)?,
+            "wait_for_technician" => Kind::WaitForTechnician(map.next_value()?),
+            "run_sequence" => Kind::RunSequence(map.next_value()?),
             other => {
                 map.next_value::<IgnoredAny>()?;
                 return Err(A::Error::unknown_field(other, &TYPES));
@@ -243,6 +291,48 @@ impl Reading {
         self.kind = Some((key.to_owned(), kind));
         Ok(())
     }
+
+    fn node<E: serde::de::Error>(self) -> Result<Node, E> {
+        let name = self.name;
+        let (description, condition) = (self.description.unwrap_or_default(), self.condition);
+        let (disabled, continue_on_error) =
+            (self.disabled.unwrap_or_default(), self.continue_on_error.unwrap_or_default());
+        match (self.kind, self.steps) {
+            (Some((key, _)), Some(_)) => {
+                Err(E::custom(format!("an entry is a step or a group: this one has `{key}` and `group`")))
+            }
+            (Some(_), None) if self.catch.is_some() || self.finally.is_some() => {
+                Err(E::custom("only a group has `catch` and `finally`: put the step into a group"))
+            }
+            (Some((_, kind)), None) => Ok(Node::Step(Step {
+                name: name.unwrap_or_else(|| kind.title().to_owned()),
+                description,
+                disabled,
+                continue_on_error,
+                condition,
+                timeout: self.timeout,
+                retry: self.retry,
+                kind,
+            })),
+            (None, Some(_)) if self.timeout.is_some() || self.retry.is_some() => {
+                Err(E::custom("a group has neither `timeout` nor `retry`: give them to its steps"))
+            }
+            (None, Some(steps)) => Ok(Node::Group(Group {
+                name: name.unwrap_or_else(|| "Group".to_owned()),
+                description,
+                disabled,
+                continue_on_error,
+                condition,
+                steps,
+                catch: self.catch.unwrap_or_default(),
+                finally: self.finally.unwrap_or_default(),
+            })),
+            (None, None) => {
+                let types = TYPES.join(", ");
+                Err(E::custom(format!("a step without a type: one of {types}; or `group` for a group")))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -250,8 +340,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sequence::condition::{Clause, Operator, Quantity, Test};
     use crate::sequence::model::{
-        ApplyImage, Destination, ExecuteScript, FormatDisk, Partition, Phase, SetVariable, VolumeFormat,
+        ApplyImage, Destination, ExecuteScript, FormatDisk, Partition, Phase, RunSequence, SetVariable,
+        VolumeFormat, WaitForTechnician,
     };
     use crate::sequence::quantity::PartitionSize;
     use crate::value::{FreeSpace, Pick, Ring};
@@ -297,6 +389,18 @@ steps:
       script: |
         #!/bin/sh
         date +%Y
+  - name: Only on laptops
+    if: {all: [{variable: Model, like: "MacBook*"}, {any: [{variable: MemoryGB, greater: 8}]}]}
+    continue_on_error: true
+    group:
+      - run_sequence: {sequence: Battery}
+      - name: Deeper
+        group:
+          - wait_for_technician: {message: "Plug %SerialNumber% in", button: Done}
+    catch:
+      - {if: {none: [{variable: LastActionExitCode, equals: 3}]}, restart: {}}
+    finally:
+      - wait_for_technician: {message: bye}
   - restart:
 "#;
 
@@ -309,7 +413,13 @@ steps:
         let sequence = Sequence::from_yaml(EVERYTHING).unwrap();
         let names: Vec<_> = sequence.walk().map(|(_, step)| step.name.as_str()).collect();
         assert_eq!(names[..3], ["Wipe", "Put the image on it", "Keep it"]);
-        assert_eq!(names[3..], ["Capture Image", "Capture Image", "Set Variables", "Notes", "Restart"]);
+        assert_eq!(names[3..7], ["Capture Image", "Capture Image", "Set Variables", "Notes"]);
+        let places: Vec<_> = sequence.nodes().iter().map(|visited| visited.place.to_string()).collect();
+        assert_eq!(
+            places[7..11],
+            ["steps[7]", "steps[7].group[0]", "steps[7].group[1]", "steps[7].group[1].group[0]"]
+        );
+        assert_eq!(places[11..], ["steps[7].catch[0]", "steps[7].finally[0]", "steps[8]"]);
         let text = sequence.to_yaml().unwrap();
         assert_eq!(Sequence::from_yaml(&text).unwrap(), sequence, "{text}");
     }
@@ -362,6 +472,16 @@ steps:
     #[test]
     fn a_step_has_exactly_one_type() {
         assert!(refused("name: x\nsteps:\n  - name: a\n").contains("without a type"));
+        for (entry, what) in [
+            ("{group: [], restart: }", "`restart` and `group`"),
+            ("{catch: [], restart: }", "only a group"),
+            ("{group: [], timeout: 1 s}", "neither `timeout` nor `retry`"),
+            ("{catch: []}", "without a type"),
+            ("{group: [], group: []}", "group"),
+        ] {
+            let error = refused(&format!("name: x\nsteps: [{entry}]\n"));
+            assert!(error.contains(what), "{entry}: {error}");
+        }
         let both = refused("name: x\nsteps:\n  - restart:\n    set_variables: []\n");
         assert!(both.contains("`restart` and `set_variables`"), "{both}");
     }
@@ -379,6 +499,42 @@ steps:
         }
         assert!(refused(&"x".repeat(LONGEST_FILE + 1)).contains("at most"));
         assert!(refused(&format!("name: {}", "[".repeat(100_000))).contains("line 1"));
+    }
+
+    fn condition() -> impl Strategy<Value = If> {
+        let test = (0..Operator::KEYS.len(), "[ -~]{0,8}").prop_map(|(index, value)| {
+            let operator = Operator::KEYS[index].1;
+            let value = if operator == Operator::Exists { String::new() } else { value.replace('%', "%%") };
+            Clause::Test(Test { variable: "A_b".parse().unwrap(), operator, value: value.parse().unwrap() })
+        });
+        let quantity = prop_oneof![Just(Quantity::All), Just(Quantity::Any), Just(Quantity::None)];
+        let nested = test.prop_recursive(3, 8, 3, move |inner| {
+            (quantity.clone(), prop::collection::vec(inner, 0..3))
+                .prop_map(|(quantity, clauses)| Clause::If(If { quantity, clauses }))
+        });
+        prop::collection::vec(nested, 0..3).prop_map(|clauses| If { quantity: Quantity::Any, clauses })
+    }
+
+    fn node() -> impl Strategy<Value = Node> {
+        let leaf = step().prop_map(Node::Step);
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let list = || prop::collection::vec(inner.clone(), 0..3);
+            ("[ -~]{0,10}", any::<bool>(), prop::option::of(condition()), list(), list(), list()).prop_map(
+                |(name, disabled, condition, steps, catch, finally)| {
+                    let (description, continue_on_error) = (String::new(), !disabled);
+                    Node::Group(Group {
+                        name,
+                        description,
+                        disabled,
+                        continue_on_error,
+                        condition,
+                        steps,
+                        catch,
+                        finally,
+                    })
+                },
+            )
+        })
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -414,13 +570,19 @@ steps:
                 Kind::FormatDisk(FormatDisk { disk, partitions: vec![partition] })
             }),
             Just(Kind::Restart),
+            "[ -~]{0,9}".prop_map(|sequence| Kind::RunSequence(RunSequence { sequence })),
+            ("[ -$&-~]{0,9}", "[ -~]{0,9}").prop_map(|(message, button)| {
+                Kind::WaitForTechnician(WaitForTechnician { message: message.parse().unwrap(), button })
+            }),
         ];
-        (text, text, any::<(bool, bool)>(), any::<Option<u32>>(), kind).prop_map(
-            |(name, description, (disabled, continue_on_error), count, kind)| Step {
+        let condition = prop::option::of(condition());
+        (text, text, any::<(bool, bool)>(), any::<Option<u32>>(), condition, kind).prop_map(
+            |(name, description, (disabled, continue_on_error), count, condition, kind)| Step {
                 name,
                 description,
                 disabled,
                 continue_on_error,
+                condition,
                 timeout: count.map(|_| "7 min".parse().unwrap()),
                 retry: count.map(|count| Retry { count, delay: None }),
                 kind,
@@ -430,14 +592,14 @@ steps:
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_read_back_as_the_same(name in "[ -~]{0,20}", steps in prop::collection::vec(step(), 0..4)) {
+        fn whatever_is_written_is_read_back_as_the_same(name in "[ -~]{0,20}", steps in prop::collection::vec(node(), 0..4)) {
             let sequence = Sequence {
                 name,
                 description: String::new(),
                 category: String::new(),
                 disabled: false,
                 maximum_run_time: None,
-                steps: steps.into_iter().map(Node::Step).collect(),
+                steps,
             };
             let text = sequence.to_yaml().unwrap();
             prop_assert_eq!(Sequence::from_yaml(&text), Ok(sequence), "{}", text);

@@ -14,6 +14,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::upload::Uploads;
 use crate::api::admin::Listener;
@@ -39,6 +40,8 @@ pub struct Appliance {
     pub library: Arc<Library>,
     /// Boot sets.
     pub shelf: Shelf,
+    /// Seals secrets.
+    pub secrets: Arc<SecretKey>,
     /// Files on their way in.
     pub uploads: Uploads,
     /// Runs at work.

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `db.sqlite3` | database |
-//! | `keys/` | CA, admin token, manifest key |
+//! | `keys/` | CA, admin token, manifest key, key of secrets |
 //! | `store/` | packs, manifests, what is being imported |
 //! | `uploads/` | files on their way in |
 //! | `boot/` | what Macs are given to boot |

@@ -8,6 +8,7 @@
 //! * `library`: the image library on disk; `images`: image versions between library and database
 //! * `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
+//! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
 //! * `announce`: DNS-SD
 //! * `jobs`, `timeline`: long work, records of clients
@@ -36,16 +37,19 @@ pub mod library;
 pub mod listen;
 pub mod naming;
 pub mod nbi;
+pub mod nested;
 pub mod netboot;
 pub mod offer;
 pub mod receipt;
 pub mod retention;
 pub mod rings;
 pub mod runs;
+pub mod secrets;
 pub mod timeline;
 pub mod token;
 pub mod trust;
 pub mod upload;
+pub mod variables;
 pub mod verdict;
 mod wire;
 
@@ -73,6 +77,7 @@ use self::jobs::Jobs;
 use self::library::Library;
 use self::listen::ListenError;
 use self::runs::Runs;
+use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
@@ -116,6 +121,9 @@ pub enum ServerError {
     /// The library.
     #[error(transparent)]
     Library(#[from] library::LibraryError),
+    /// The key of secrets.
+    #[error(transparent)]
+    Secrets(#[from] secrets::KeyError),
     /// Boot sets.
     #[error(transparent)]
     Nbi(#[from] nbi::NbiError),
@@ -160,6 +168,7 @@ impl Server {
         let data = DataFolder::open(data)?;
         let authority = Authority::open(&data.keys())?;
         let admin_token = admin_token(&data.keys())?;
+        let secrets = Arc::new(SecretKey::open(&data.keys().join("secrets.key"))?);
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
         let workers = config.library.workers.unwrap_or_else(cores);
@@ -191,7 +200,8 @@ impl Server {
         let (timeline, events) = Timeline::new();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
-            runs: Runs::new(db.clone(), timeline.clone()),
+            runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
+            secrets,
             db,
             bindings,
             leases,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::api::runner::{BootMethod, Offer, Purpose};
 use crate::db::DeploymentRow;
 use crate::sequence::model::Sequence;
+use crate::sequence::program::{Others, Program};
 
 /// A set of Macs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Collection {
 }
 
 impl Collection {
-    /// Those that the appliance makes.
+    /// Those that the appliance makes, the more special one last.
     pub const BUILT_IN: [Collection; 2] = [Collection::AllMacs, Collection::UnknownMacs];
 
     /// The collection of this name, whatever its case.
@@ -43,9 +44,14 @@ impl Collection {
     }
 
     fn holds(self, mac: &Mac<'_>) -> bool {
+        self.holds_a_mac(mac.known)
+    }
+
+    /// Whether a Mac that is known, or is not, belongs to it.
+    pub fn holds_a_mac(self, known: bool) -> bool {
         match self {
             Collection::AllMacs => true,
-            Collection::UnknownMacs => !mac.known,
+            Collection::UnknownMacs => !known,
         }
     }
 }
@@ -76,15 +82,22 @@ pub struct Offered {
     pub row: DeploymentRow,
     /// Its sequence.
     pub sequence: Sequence,
+    /// The same with the sequences that it runs.
+    pub program: Program,
 }
 
 /// What this Mac may run now, Required first.
 ///
 /// A Required deployment that ended well on the Mac before is offered as Available: it never starts by itself twice, else a
 /// Mac that boots from the network would be imaged at every start.
-pub fn offers(deployments: Vec<DeploymentRow>, mac: &Mac<'_>, countdown: u32) -> Vec<Offered> {
+pub fn offers(
+    deployments: Vec<DeploymentRow>,
+    others: &Others,
+    mac: &Mac<'_>,
+    countdown: u32,
+) -> Vec<Offered> {
     let mut offers: Vec<Offered> =
-        deployments.into_iter().filter_map(|row| offered(row, mac, countdown)).collect();
+        deployments.into_iter().filter_map(|row| offered(row, others, mac, countdown)).collect();
     offers.sort_by_key(|offered| (offered.offer.purpose != Purpose::Required, offered.offer.deployment));
     // The same sequence through two collections is one line; the Required one, if any, is before the other.
     let mut seen = Vec::new();
@@ -96,13 +109,15 @@ pub fn offers(deployments: Vec<DeploymentRow>, mac: &Mac<'_>, countdown: u32) ->
     offers
 }
 
-fn offered(row: DeploymentRow, mac: &Mac<'_>, countdown: u32) -> Option<Offered> {
+fn offered(row: DeploymentRow, others: &Others, mac: &Mac<'_>, countdown: u32) -> Option<Offered> {
     if !Collection::named(&row.deployment.collection)?.holds(mac) {
         return None;
     }
     // A revision that this version cannot read any more starts nowhere; `sequence list` shows why.
     let sequence = Sequence::from_yaml(&row.yaml).ok()?;
-    if sequence.disabled || (mac.boot == BootMethod::Macos && sequence.deploys_an_os()) {
+    // Neither does one whose sequences cannot be put together; `sequence check` shows why.
+    let program = Program::of(&sequence, others).ok()?;
+    if sequence.disabled || (mac.boot == BootMethod::Macos && program.deploys_an_os()) {
         return None;
     }
     let purpose = match row.deployment.purpose {
@@ -115,9 +130,9 @@ fn offered(row: DeploymentRow, mac: &Mac<'_>, countdown: u32) -> Option<Offered>
         description: sequence.description.clone(),
         purpose,
         countdown,
-        erases: sequence.erases(),
+        erases: program.erases(),
     };
-    Some(Offered { offer, row, sequence })
+    Some(Offered { offer, row, sequence, program })
 }
 
 /// Why a Mac is offered nothing, and what to do.
@@ -132,7 +147,7 @@ pub fn why_empty(deployments: &[DeploymentRow], mac: &Mac<'_>, name: &str) -> St
     };
     if deployments.iter().any(|row| applies(&row)) {
         return format!(
-            "every task sequence that is deployed to this Mac ({name}) is disabled, or cannot run from where it was started; \
+            "every task sequence that is deployed to this Mac ({name}) is disabled, runs one that is, or cannot run from where it was started; \
              look at them: rootstock sequence list"
         );
     }
@@ -164,7 +179,7 @@ mod tests {
     }
 
     fn names(rows: Vec<DeploymentRow>, mac: Mac<'_>) -> Vec<(i64, Purpose)> {
-        offers(rows, &mac, 30)
+        offers(rows, &Others::new(), &mac, 30)
             .iter()
             .map(|offered| (offered.offer.deployment, offered.offer.purpose))
             .collect()

@@ -4,6 +4,8 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+mod people;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -12,10 +14,12 @@ use tokio::sync::{Mutex, watch};
 
 use super::clock::now_ms;
 use super::receipt;
+use super::secrets::{CannotUnseal, SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Db, DbError, Ended, EventBody, Logged};
+use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged};
+use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
 use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
@@ -31,12 +35,17 @@ const PROGRESS_AGE_MS: i64 = 5_000;
 const MOST_ROWS: i64 = 20_000;
 /// Bytes that the log of one run may have.
 const MOST_LOG: u64 = 64 << 20;
+/// Seconds after which a Mac whose run waits for a person asks again.
+const ASK_AGAIN: u32 = 3;
+/// What a recorded event is sealed for.
+const CONTEXT: &str = "event";
 
 /// All runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Runs {
     db: Db,
     timeline: Timeline,
+    secrets: Arc<SecretKey>,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -104,6 +113,25 @@ pub enum RunError {
     /// The engine did not come to an answer.
     #[error("run {0} decides without end")]
     Endless(i64),
+    /// A row is sealed, and the key does not open it.
+    #[error("event {number} of run {run} cannot be opened")]
+    Sealed {
+        /// Which run.
+        run: i64,
+        /// Which event.
+        number: i64,
+        /// Why.
+        #[source]
+        source: CannotUnseal,
+    },
+    /// The Mac is at another run.
+    #[error("run {run} cannot go on: its Mac is at run {other}, which has not ended")]
+    Busy {
+        /// Which run.
+        run: i64,
+        /// The other.
+        other: i64,
+    },
     /// Another process moved the run at the same time.
     #[error("run {0} was moved by another process at the same time")]
     Moved(i64),
@@ -114,8 +142,8 @@ pub enum RunError {
 
 impl Runs {
     /// No run is read before it is asked for.
-    pub fn new(db: Db, timeline: Timeline) -> Runs {
-        Runs { db, timeline, held: Arc::default() }
+    pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>) -> Runs {
+        Runs { db, timeline, secrets, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -128,12 +156,7 @@ impl Runs {
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let EventBody::State(body) = &event.body else { continue };
-            let event: Recorded = serde_json::from_str(body).map_err(|source| RunError::Unreadable {
-                run: id,
-                number: event.number,
-                source,
-            })?;
-            recorded.push(event);
+            recorded.push(self.opened(id, event.number, body)?);
         }
         let mac = match recorded.first().map(|first| &first.event) {
             Some(Event::Started(start)) => start.facts.mac,
@@ -166,6 +189,10 @@ impl Runs {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
                 Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
+                Decision::Ask(question) => {
+                    let why = machine.run.masked(&question.line());
+                    return Ok(Next::Wait { seconds: ASK_AGAIN, why });
+                }
                 Decision::Finished { outcome, message } => {
                     let message = machine.run.masked(&message);
                     return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
@@ -186,8 +213,14 @@ impl Runs {
                 self.log(&held, &mut machine, (number, first), lines).await?;
             }
             ReportEvent::Done(done) => self.done(&held, &mut machine, number, *done).await?,
+            ReportEvent::Variables { values } => {
+                let named = |(name, text): (String, String)| Some((name.parse::<VariableName>().ok()?, text));
+                let values = machine.run.values_of_script(values.into_iter().filter_map(named).collect());
+                self.record(&held, &mut machine, Event::ValuesSet { number, values }, None).await?;
+            }
             ReportEvent::Failed(failure) => {
-                let event = Event::Failed { number, failure: wire::failure_in(failure) };
+                let failure = wire::failure_in(wire::masked(&machine.run, failure));
+                let event = Event::Failed { number, failure };
                 self.record(&held, &mut machine, event, None).await?;
             }
             ReportEvent::Unknown => {
@@ -222,11 +255,21 @@ impl Runs {
         }))
     }
 
-    /// A person stops the run.
-    pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await
+    /// A recorded event, opened where it is sealed.
+    pub fn opened(&self, run: i64, number: i64, body: &str) -> Result<Recorded, RunError> {
+        let unreadable = |source| RunError::Unreadable { run, number, source };
+        if !is_sealed(body) {
+            return serde_json::from_str(body).map_err(unreadable);
+        }
+        let text =
+            self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
+        serde_json::from_str(&text).map_err(unreadable)
+    }
+
+    /// An event as it is recorded: one that holds a secret is sealed.
+    pub fn body(&self, recorded: &Recorded) -> Result<String, serde_json::Error> {
+        let body = serde_json::to_string(recorded)?;
+        Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
     }
 
     /// Ends runs whose maximum run time is over; called by a clock.
@@ -369,8 +412,12 @@ impl Runs {
             outcome: wire::outcome(outcome),
             message: after.masked(after.message().unwrap_or_default()),
         });
-        let body = serde_json::to_string(&Recorded { at_ms: now, event })
-            .map_err(|source| RunError::Unreadable { run: held.id, number: machine.last + 1, source })?;
+        let reopens = matches!(event, Event::Resumed { .. });
+        let body = self.body(&Recorded { at_ms: now, event }).map_err(|source| RunError::Unreadable {
+            run: held.id,
+            number: machine.last + 1,
+            source,
+        })?;
         let append = Append {
             events: vec![EventBody::State(body)],
             first: machine.last + 1,
@@ -379,6 +426,7 @@ impl Runs {
             ended,
             logged,
             receipt,
+            reopens,
         };
         self.append(held, machine, &append).await?;
         machine.last += 1;
@@ -409,8 +457,12 @@ impl Runs {
     }
 
     async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
-        if !machine.lost && self.db.append(held.id, append, now_ms()).await? {
-            return Ok(());
+        if !machine.lost {
+            match self.db.append(held.id, append, now_ms()).await? {
+                Appended::Recorded => return Ok(()),
+                Appended::Busy(other) => return Err(RunError::Busy { run: held.id, other }),
+                Appended::Moved => {}
+            }
         }
         machine.lost = true;
         self.lock().remove(&held.id);

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::http::error::chain;
+use super::nested;
 use super::offer::{Mac, offers};
 use crate::api::runner::BootMethod;
 use crate::db::{Db, DbError, DeploymentRow, MacStanding};
+use crate::sequence::program::Others;
 use crate::value::MacAddr;
 
 /// How old a look may be.
@@ -32,11 +34,11 @@ struct Table {
 }
 
 impl Table {
-    fn of(deployments: &[DeploymentRow], macs: Vec<MacStanding>) -> Table {
+    fn of(deployments: &[DeploymentRow], others: &Others, macs: Vec<MacStanding>) -> Table {
         // Purpose and countdown make no difference to whether there is an offer at all.
         let offered = |known| {
             let mac = Mac { known, boot: BootMethod::Netboot, succeeded: &[] };
-            !offers(deployments.to_vec(), &mac, 0).is_empty()
+            !offers(deployments.to_vec(), others, &mac, 0).is_empty()
         };
         Table {
             unknown: offered(false),
@@ -112,7 +114,9 @@ impl Verdicts {
     }
 
     async fn read(&self) -> Result<Table, DbError> {
-        Ok(Table::of(&self.0.db.deployments().await?, self.0.db.mac_standings().await?))
+        let deployments = self.0.db.deployments().await?;
+        let others = nested::of_deployments(&self.0.db, &deployments).await?;
+        Ok(Table::of(&deployments, &others, self.0.db.mac_standings().await?))
     }
 }
 
@@ -149,7 +153,8 @@ mod tests {
 
     #[test]
     fn an_address_that_was_never_seen_is_an_unknown_macs() {
-        let something = |rows: &[DeploymentRow]| Table::of(rows, Vec::new()).something_for(MAC);
+        let something =
+            |rows: &[DeploymentRow]| Table::of(rows, &Others::new(), Vec::new()).something_for(MAC);
         assert!(something(&[to("Unknown Macs", "")]) && something(&[to("All Macs", "")]));
         assert!(!something(&[]) && !something(&[to("Mars", "")]));
         assert!(!something(&[to("All Macs", "disabled: true\n")]), "a disabled sequence is not offered");
@@ -165,12 +170,15 @@ mod tests {
             (standing(true, false, true), true),
         ] {
             assert_eq!(
-                Table::of(&unknown_only, vec![standing]).something_for(MAC),
+                Table::of(&unknown_only, &Others::new(), vec![standing]).something_for(MAC),
                 something,
                 "{standing:?}"
             );
         }
-        assert!(Table::of(&[], vec![standing(true, false, true)]).something_for(MAC), "its run goes on");
+        assert!(
+            Table::of(&[], &Others::new(), vec![standing(true, false, true)]).something_for(MAC),
+            "its run goes on"
+        );
     }
 
     #[tokio::test]

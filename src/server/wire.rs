@@ -52,6 +52,24 @@ pub fn step_state(state: run::StepState) -> admin::StepState {
     }
 }
 
+pub fn question(question: run::Question, run: &run::Run) -> admin::RunQuestion {
+    match question {
+        run::Question::Values(names) => admin::RunQuestion {
+            variables: names
+                .into_iter()
+                .map(|(name, secret)| admin::AskedVariable { name: name.into(), secret })
+                .collect(),
+            message: None,
+            button: None,
+        },
+        run::Question::Confirm { message, button, .. } => admin::RunQuestion {
+            variables: Vec::new(),
+            message: Some(run.masked(&message)),
+            button: Some(button),
+        },
+    }
+}
+
 pub fn finding(finding: &Finding) -> admin::Finding {
     admin::Finding {
         code: finding.code.to_string(),
@@ -66,6 +84,16 @@ pub fn failure_out(failure: &RunFailure) -> Failure {
         evidence: failure.evidence.clone(),
         next_step: failure.next_step.clone(),
         exit_code: failure.exit_code,
+    }
+}
+
+/// A failure as people are shown it.
+pub fn masked(run: &run::Run, failure: Failure) -> Failure {
+    Failure {
+        cause: run.masked(&failure.cause),
+        evidence: run.masked(&failure.evidence),
+        next_step: run.masked(&failure.next_step),
+        ..failure
     }
 }
 

@@ -127,6 +127,9 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             state: StepState::Succeeded,
             started_ms: Some(0),
             ended_ms: Some(2000),
+            place: "steps[0]".into(),
+            groups: vec![],
+            why: None,
         }],
         message: outcome.map(|_| "how it went".into()),
         failure: failed.then(|| Failure {
@@ -135,6 +138,8 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             next_step: "use a larger disk".into(),
             exit_code: None,
         }),
+        question: None,
+        can_resume: failed,
         images: vec!["lab-mac 3".into()],
         receipts: vec![],
     }
@@ -164,6 +169,51 @@ fn check_prints_every_finding_with_its_place_and_fails() {
     let (code, json, _) = outcome(rootstock().args(["sequence", "check", "--json"]).arg(&path));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, &json[0]["findings"][0]["code"]), (1, &"script-without-shebang".into()));
+}
+
+#[test]
+fn plan_simulate_diff_and_schema_need_no_appliance_when_everything_is_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let yaml = "name: x\nsteps:\n  - format_disk: {partitions: [{name: 'HD %Room%', format: apfs, size: 100%}]}\n  - {name: Try, retry: {count: 1}, execute_script: {script: '#!/bin/sh'}}\n  - {name: Laptop, if: {all: [{variable: Model, like: 'MacBook*'}]}, restart: }\n";
+    let (file, facts) =
+        (write("x.yaml", yaml), write("mac.json", r#"{"model": "iMac14,2", "disk0_size": 500000000000}"#));
+    let vars = write("vars.yaml", "Room: ''\n");
+    let call = |words: &[&str]| outcome(rootstock().args(["sequence"]).args(words));
+    let (code, out, errors) = call(&["plan", &file, "--facts", &facts, "--vars", &vars]);
+    assert_eq!(code, 0, "{out}{errors}");
+    for part in
+        ["HD <Room>", "skip", "is not like `MacBook*`", "asks for Room, before step 1", "erases on disk 0"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (code, out, _) = call(&["plan", &file, "--facts", &facts, "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &plan["findings"][0]["code"]), (2, &"unknown-variable".into()), "{out}");
+
+    let common = ["simulate", &file, "--facts", &facts, "--vars", &vars];
+    let simulate = |more: &[&str]| call(&[&common[..], more].concat());
+    let (code, out, _) = simulate(&["--answer", "Room=12", "--reboot-at", "1", "--server-restart-at", "Try"]);
+    assert_eq!(code, 0, "{out}");
+    for part in ["Room=12", "reconnected", "is the same", "succeeded: 2 of 3 steps done"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (code, out, _) = simulate(&["--answer", "Room=12", "--fail", "Try=exit 3"]);
+    assert!(code == 1 && out.matches("exit code 3").count() >= 2 && out.contains("failed: step 2"), "{out}");
+    let (code, out, _) = simulate(&[]);
+    assert!(code == 1 && out.contains("waits for values of Room"), "{out}");
+    assert_eq!(simulate(&["--reboot-at", "Nowhere"]).0, 1);
+
+    let other = write("y.yaml", &yaml.replace("count: 1", "count: 2"));
+    let (code, out, _) = call(&["diff", &file, &other]);
+    assert_eq!((code, out.trim()), (1, "~ steps[1] `Try`: retry.count `1` → `2`"));
+    assert_eq!(call(&["diff", &file, &file]).0, 0);
+    let schema: serde_json::Value = serde_json::from_str(&call(&["schema"]).1).unwrap();
+    assert_eq!(schema["title"], "Rootstock task sequence");
 }
 
 #[test]

@@ -160,7 +160,9 @@ fn no_block_of_volumes_made_here_is_called_free_that_partclone_saves() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mut images = Vec::new();
-    for (name, size) in [("small", 200_u64 << 20), ("several chunks", 400 << 20)] {
+    // Whole chunks of 128 MiB: partclone 0.3.23 takes block 0 for the map of a shorter last chunk that needs none, and saves
+    // more blocks than it says are in use.
+    for (name, size) in [("two chunks", 256_u64 << 20), ("three chunks", 384 << 20)] {
         let path = at(name);
         File::create(&path).unwrap().set_len(size).unwrap();
         run("mkapfs", &["-L", "Made here", path.to_str().unwrap()]);

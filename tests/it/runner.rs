@@ -242,6 +242,39 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
     });
 }
 
+#[test]
+fn a_script_reads_and_sets_variables_through_the_tool_and_they_arrive_also_when_it_fails() {
+    let script = "#!/bin/sh
+[ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get greeting)\" = 'hello  *' ] || exit 5
+eval `\"$PMM_TS_VARIABLE_UTIL\" --get Greeting Key`
+[ \"$Greeting\" = 'hello  *' ] || exit 6
+\"$PMM_TS_VARIABLE_UTIL\" --get Nobody && exit 7
+\"$PMM_TS_VARIABLE_UTIL\" --set Room=\"$Greeting $Key\" Lines=\"$(printf 'a\\nb')\" || exit 8
+\"$PMM_TS_VARIABLE_UTIL\" --set SerialNumber=x && exit 9
+[ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get ROOM)\" = 'hello  * s3cret' ] || exit 10
+exit 3
+";
+    let script = Action::ExecuteScript {
+        script: script.into(),
+        environment: vec![("Greeting".into(), "hello  *".into()), ("Key".into(), "s3cret".into())],
+        success_codes: vec![0],
+        secrets: vec![Secret::new("s3cret")],
+    };
+    let appliance = Appliance::start(image(), |_| vec![script]);
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot(&appliance, &["--unattended"]);
+    runner.says("run FAILED");
+    appliance.change(|state| {
+        assert_eq!(state.failed.as_ref().unwrap().exit_code, Some(3), "{:?}", state.failed);
+        let values = state.reports.iter().find_map(|report| match &report.event {
+            ReportEvent::Variables { values } => Some(values.clone()),
+            _ => None,
+        });
+        let want = [("Room", "hello  * s3cret"), ("Lines", "a\nb")];
+        assert_eq!(values.unwrap(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    });
+}
+
 fn format_and_apply(image: &Image) -> Vec<Action> {
     vec![format(VolumeFormat::HfsJournaled), apply(image)]
 }

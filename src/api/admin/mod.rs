@@ -46,6 +46,14 @@
 //! | `GET /api/v1/runs/{run}` `?after=N&wait=S` | | [`Run`] |
 //! | `GET /api/v1/runs/{run}/events` `?after=N` | | `[`[`RunEvent`]`]`, oldest first, at most 1000 |
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
+//! | `POST /api/v1/runs/{run}/resume` | | [`Run`]: a failed run goes on with the step that failed; 409 when it cannot |
+//! | `POST /api/v1/runs/{run}/answers` | [`RunAnswers`] | [`Run`]; 409 when nobody asked, or somebody answered before |
+//! | `POST /api/v1/runs/{run}/confirm` | | [`Run`]: a Wait for technician step ends; 409 when none waits |
+//! | `GET /api/v1/devices/{device}/variables` | | `[`[`Variable`]`]`, by name; values of secrets are not given away |
+//! | `PUT /api/v1/devices/{device}/variables/{name}` | [`VariableValue`] | [`Variable`] |
+//! | `DELETE /api/v1/devices/{device}/variables/{name}` | | 204 |
+//! | `GET`, `PUT`, `DELETE /api/v1/collections/{collection}/variables…` | | the same of a collection |
+//! | `GET /api/v1/schemas/sequence` | | JSON Schema of a sequence's file |
 //! | `GET /api/v1/clients` | | `[`[`ClientSummary`]`]`, last seen first |
 //! | `GET /api/v1/clients/{mac}` | | [`Client`] |
 //! | `GET /api/v1/bindings` | | `[`[`Binding`]`]`, by hardware address |
@@ -87,6 +95,7 @@ mod run;
 mod sequence;
 mod transfer;
 mod upload;
+mod variable;
 
 pub use binding::Binding;
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
@@ -102,12 +111,13 @@ pub use ring::{
     ApplyRetention, ImageEvent, ImageEventKind, ImageRings, NoteImage, PromoteImage, Retention,
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
-pub use run::{Run, RunEvent, RunStep, RunSummary, StepState};
+pub use run::{AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
 pub use transfer::Transfer;
 pub use upload::{FolderEntry, FolderListing, ImportUpload, Upload, UploadState};
+pub use variable::{Variable, VariableValue};
 
 use serde::{Deserialize, Serialize};
 

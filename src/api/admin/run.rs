@@ -49,6 +49,12 @@ pub struct Run {
     pub message: Option<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// What a person must say before it goes on.
+    #[serde(default)]
+    pub question: Option<RunQuestion>,
+    /// Whether it failed at a step and can go on with that step.
+    #[serde(default)]
+    pub can_resume: bool,
     /// Images that it applies, pinned at its start: `lab-mac 3`.
     pub images: Vec<String>,
     /// Signed proofs of what was applied.
@@ -67,6 +73,46 @@ pub struct RunStep {
     pub started_ms: Option<i64>,
     /// When it ended.
     pub ended_ms: Option<i64>,
+    /// Where it stands in the sequence: `steps[2].group[0]`.
+    #[serde(default)]
+    pub place: String,
+    /// Names of the groups around it, outermost first.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Why it was left out, or why its last try failed.
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+/// What a run asks a person: values of variables, or to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunQuestion {
+    /// Variables that are empty and that a step uses: `POST /api/v1/runs/{run}/answers`.
+    pub variables: Vec<AskedVariable>,
+    /// What the person shall do before the run goes on: `POST /api/v1/runs/{run}/confirm`.
+    pub message: Option<String>,
+    /// What stands on the button.
+    pub button: Option<String>,
+}
+
+/// A variable whose value is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct AskedVariable {
+    /// Which.
+    pub name: String,
+    /// Whether what is typed is not shown.
+    pub secret: bool,
+}
+
+/// Values of empty variables.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunAnswers {
+    /// By name.
+    pub values: std::collections::BTreeMap<String, String>,
 }
 
 /// How a step of a run stands.

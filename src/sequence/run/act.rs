@@ -2,13 +2,13 @@
 
 use crate::sequence::capture::{CaptureImage, CaptureSource};
 use crate::sequence::model::{
-    ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, Sequence, SetVariable, VolumeFormat,
+    ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, SetVariable, VolumeFormat,
 };
 use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
-use crate::sequence::variable::{Facts, Scope, Value, Variables};
-use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
+use crate::sequence::variable::{Value, Variables};
+use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Secret, is_image_name};
 
 use super::event::{Failure, PinnedImage};
 
@@ -144,6 +144,11 @@ pub enum CannotBegin {
     /// A percentage out of 1 to 100.
     #[error("a partition of {0}% of the free space cannot be made")]
     Percent(u32),
+    /// The image is named by a variable whose value only the run will know.
+    #[error(
+        "the image's name uses %{0}%, which gets its value during the run: which image is needed must be known before"
+    )]
+    OpenImage(VariableName),
 }
 
 impl CannotBegin {
@@ -160,6 +165,9 @@ impl CannotBegin {
                 "give a partition of the format step this variable, then start again"
             }
             CannotBegin::Percent(_) => "write 1% to 100% in the format step, then start again",
+            CannotBegin::OpenImage(_) => {
+                "give the variable its value on the device, on its collection, or in a Set Variables step before"
+            }
         };
         Failure {
             cause: self.to_string(),
@@ -186,11 +194,11 @@ impl Filling<'_> {
             Kind::CaptureImage(capture) => self.capture(capture).map(Some),
             Kind::ExecuteScript(script) => Ok(Some(self.script(script))),
             Kind::Restart => Ok(Some(Act::Restart)),
-            Kind::SetVariables(_) => Ok(None),
+            Kind::SetVariables(_) | Kind::WaitForTechnician(_) | Kind::RunSequence(_) => Ok(None),
         }
     }
 
-    fn text(&self, field: &str, text: &Template) -> Result<String, CannotBegin> {
+    pub fn text(&self, field: &str, text: &Template) -> Result<String, CannotBegin> {
         expand(self.variables, field, text).map(|value| value.text)
     }
 
@@ -258,7 +266,7 @@ impl Filling<'_> {
     }
 }
 
-fn expand(variables: &Variables, field: &str, text: &Template) -> Result<Value, CannotBegin> {
+pub(super) fn expand(variables: &Variables, field: &str, text: &Template) -> Result<Value, CannotBegin> {
     variables.expand(text).map_err(|source| CannotBegin::Text { field: field.to_owned(), source })
 }
 
@@ -276,48 +284,4 @@ pub(super) fn values_of(
         values.push((variable.name.clone(), value));
     }
     Ok(values)
-}
-
-/// An image that a sequence needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedImage {
-    /// The step that needs it.
-    pub step: String,
-    /// Name in the library.
-    pub name: String,
-    /// Which version of it.
-    pub pick: Pick,
-}
-
-/// Every image that a run of `sequence` on this Mac will need, so that the run can be pinned to them before it starts
-/// and refused before anything is erased.
-///
-/// # Errors
-/// The step and why, when an image's name cannot be told before the run.
-pub fn images_wanted(
-    sequence: &Sequence,
-    facts: &Facts,
-    collection: &Scope,
-    device: &Scope,
-) -> Result<Vec<WantedImage>, (String, CannotBegin)> {
-    let (collection, device) = (collection.clone(), device.clone());
-    let mut variables = Variables { facts: facts.clone(), collection, device, ..Variables::default() };
-    let mut wanted = Vec::new();
-    for (_, step) in sequence.enabled() {
-        let cannot = |error| (step.name.clone(), error);
-        match &step.kind {
-            Kind::SetVariables(set) => {
-                for (name, value) in values_of(set, &variables).map_err(cannot)? {
-                    variables.set(name, value);
-                }
-            }
-            Kind::ApplyImage(apply) => {
-                let name = expand(&variables, "the image's name", &apply.image).map_err(cannot)?.text;
-                wanted.push(WantedImage { step: step.name.clone(), name, pick: apply.pick });
-            }
-            // Its device nodes are known only when the disk was formatted; a name that a run cannot be pinned to is refused.
-            Kind::FormatDisk(_) | Kind::CaptureImage(_) | Kind::ExecuteScript(_) | Kind::Restart => {}
-        }
-    }
-    Ok(wanted)
 }

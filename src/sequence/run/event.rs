@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sequence::model::Sequence;
 use crate::sequence::name::VariableName;
+use crate::sequence::program::Others;
 use crate::sequence::variable::{BootMethod, Facts, Scope, Value};
 use crate::value::{Digest, Pick, Ring};
 
@@ -28,6 +29,9 @@ pub struct Start {
     /// Every image that [`super::images_wanted`] names.
     #[serde(default)]
     pub images: Vec<PinnedImage>,
+    /// Every sequence that it runs, whole, as it was when the run started.
+    #[serde(default, skip_serializing_if = "Others::is_empty")]
+    pub others: Others,
 }
 
 /// An image as it was when the run started.
@@ -105,6 +109,64 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// The condition of a step does not hold. The engine's own.
+    Skipped {
+        /// Which step.
+        step: u32,
+        /// The values that decided.
+        why: String,
+    },
+    /// A group began. The engine's own.
+    GroupEntered {
+        /// Number of the group, from 1.
+        group: u32,
+        /// The values that decided, when it has a condition.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// The condition of a group does not hold. The engine's own.
+    GroupSkipped {
+        /// Number of the group, from 1.
+        group: u32,
+        /// The values that decided.
+        why: String,
+    },
+    /// A script set variables.
+    ValuesSet {
+        /// Its action.
+        number: u32,
+        /// Names and values, in order.
+        values: Vec<(VariableName, Value)>,
+    },
+    /// A person gave values to empty variables that were asked for.
+    Answered {
+        /// Who.
+        by: String,
+        /// Names and values.
+        values: Vec<(VariableName, Value)>,
+    },
+    /// A Wait for technician step began. The engine's own.
+    Waiting {
+        /// Which step.
+        step: u32,
+    },
+    /// A person said that the run may go on.
+    Confirmed {
+        /// Which step waited.
+        step: u32,
+        /// Who.
+        by: String,
+    },
+    /// Nobody confirmed within the step's time limit. The engine's own.
+    WaitedTooLong {
+        /// Which step.
+        step: u32,
+    },
+    /// A person lets a failed run go on with the step that failed.
+    Resumed {
+        /// Who.
+        by: String,
+    },
     /// The Mac said hello again: its runner was started anew and remembers nothing.
     Reconnected {
         /// How it was started.
@@ -163,6 +225,15 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::Done { .. } => "done",
             Event::Failed { .. } => "failed",
+            Event::Skipped { .. } => "skipped",
+            Event::GroupEntered { .. } => "group-entered",
+            Event::GroupSkipped { .. } => "group-skipped",
+            Event::ValuesSet { .. } => "values-set",
+            Event::Answered { .. } => "answered",
+            Event::Waiting { .. } => "waiting",
+            Event::Confirmed { .. } => "confirmed",
+            Event::WaitedTooLong { .. } => "waited-too-long",
+            Event::Resumed { .. } => "resumed",
             Event::Reconnected { .. } => "reconnected",
             Event::Cancelled { .. } => "cancelled",
             Event::RanOutOfTime => "ran-out-of-time",
@@ -170,15 +241,59 @@ impl Event {
         }
     }
 
+    /// The step that it is about, from 1.
+    pub fn step(&self) -> Option<u32> {
+        match self {
+            Event::VariablesSet { step, .. }
+            | Event::Assigned { step, .. }
+            | Event::Refused { step, .. }
+            | Event::Skipped { step, .. }
+            | Event::Waiting { step }
+            | Event::Confirmed { step, .. }
+            | Event::WaitedTooLong { step } => Some(*step),
+            _ => None,
+        }
+    }
+
+    /// The group that it is about, from 1.
+    pub fn group(&self) -> Option<u32> {
+        match self {
+            Event::GroupEntered { group, .. } | Event::GroupSkipped { group, .. } => Some(*group),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds the value of a secret.
+    pub fn has_secrets(&self) -> bool {
+        let any = |values: &[(VariableName, Value)]| values.iter().any(|(_, value)| value.secret);
+        match self {
+            Event::Started(start) => {
+                let scopes = [&start.collection, &start.device];
+                let sequences = std::iter::once(&start.sequence).chain(start.others.values());
+                scopes.iter().any(|scope| scope.values().any(|value| value.secret))
+                    || sequences.flat_map(Sequence::walk).any(|(_, step)| step.kind.has_secrets())
+            }
+            Event::VariablesSet { values, .. }
+            | Event::ValuesSet { values, .. }
+            | Event::Answered { values, .. } => any(values),
+            _ => false,
+        }
+    }
+
     /// One line for people, without secrets.
     pub fn line(&self) -> String {
         match self {
             Event::Started(start) => started(start),
-            Event::VariablesSet { values, .. } => {
-                let set: Vec<String> =
-                    values.iter().map(|(name, value)| format!("{name}={}", value.shown())).collect();
-                format!("set {}", set.join(", "))
-            }
+            Event::VariablesSet { values, .. } => format!("set {}", shown(values)),
+            Event::ValuesSet { values, .. } => format!("the script set {}", shown(values)),
+            Event::Answered { by, values } => format!("{by} answered {}", shown(values)),
+            Event::Skipped { why, .. } | Event::GroupSkipped { why, .. } => format!("left out: {why}"),
+            Event::GroupEntered { why, .. } if why.is_empty() => "begins".to_owned(),
+            Event::GroupEntered { why, .. } => format!("begins: {why}"),
+            Event::Waiting { .. } => "waits for a person".to_owned(),
+            Event::Confirmed { by, .. } => format!("confirmed by {by}"),
+            Event::WaitedTooLong { .. } => "nobody confirmed within the step's time limit".to_owned(),
+            Event::Resumed { by } => format!("resumed from the failed step by {by}"),
             Event::Assigned { number, .. } => format!("handed out as action {number}"),
             Event::Refused { failure, .. } | Event::Failed { failure, .. } => failure.line(),
             Event::Done { number, result } => result.line(*number),
@@ -217,8 +332,16 @@ impl ActionResult {
     }
 }
 
+fn shown(values: &[(VariableName, Value)]) -> String {
+    let set: Vec<String> = values.iter().map(|(name, value)| format!("{name}={}", value.shown())).collect();
+    set.join(", ")
+}
+
 fn started(start: &Start) -> String {
-    let mut line = format!("`{}`, {} steps", start.sequence.name, start.sequence.steps.len());
+    let mut line = format!("`{}`, {} steps", start.sequence.name, start.sequence.walk().count());
+    for name in start.others.keys() {
+        let _ = write!(line, ", with `{name}`");
+    }
     for image in &start.images {
         let _ = write!(line, ", {} {}", image.name, image.version);
     }

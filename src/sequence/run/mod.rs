@@ -4,31 +4,46 @@
 //! [record](Decision::Record) is applied like what comes from outside. Time comes in as milliseconds.
 //!
 //! * [`event`]: what is recorded
-//! * [`act`]: a step with everything filled in
-//! * this file: the machine; `verdict`: whether a result is believed; `view`: what others may know of a run
+//! * [`act`]: a step with everything filled in; [`images_wanted`]: images that must be there before
+//! * this file: the machine; `course`: its way through groups and failures; `question`: what a person is asked
+//! * `step`: how one step begins and ends; `verdict`: whether a result is believed; `view`: what others may know of a run
 //!
 //! ```text
 //!          Started                Assigned                  Done, or Failed with continue on error:
-//! (none) ──────────▶ Ready(step) ──────────▶ Acting(number) ──────────▶ Ready(next step) ──▶ Ended(succeeded)
-//!                    │  ▲  │ VariablesSet ▲       │  │  ▲
-//!                    │  └──┘ (next step)  └retry──┘  └──┘ Reconnected: the same action again
-//!                    └─ Refused ─▶ Ended(failed) ◀─ Failed          (a script fails, a restart is done)
-//! any but Ended ── Cancelled ─▶ Ended(cancelled), ── RanOutOfTime ─▶ Ended(failed)
+//! (none) ──────────▶ Ready(entry) ─────────▶ Acting(number) ──────────▶ Ready(next entry) ─▶ Ended(succeeded)
+//!                    │  ▲  │ VariablesSet, Skipped, ▲   │  │  ▲
+//!                    │  │  │ GroupEntered,      └retry─┘  └──┘ Reconnected: the same action again
+//!                    │  └──┘ GroupSkipped, Answered               (a script fails, a restart is done)
+//!                    │  Waiting ─▶ Waiting(step) ─ Confirmed ─▶ Ready(next entry)
+//!                    └─ Refused, Failed, WaitedTooLong ─▶ Ready(catch or finally of a group around), else Ended(failed)
+//! any but Ended ── Cancelled ─▶ Ended(cancelled), ── RanOutOfTime ─▶ Ended(failed) ── Resumed ─▶ Ready(the failed step)
 //! ```
 
 pub mod act;
+mod course;
 pub mod event;
+mod images;
+mod question;
+mod step;
 mod verdict;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::model::{Kind, Node, Step};
-use super::variable::{LastAction, Variables};
-use act::{Act, Assignment, CannotBegin, Filling, Formatted, values_of};
+use super::model::{Kind, Step};
+use super::name::VariableName;
+use super::program::{Body, CannotNest, Item, Program};
+use super::variable::Variables;
+use act::{Assignment, CannotBegin, Filling, Formatted, values_of};
+use course::{Frame, Pending};
 use event::{Event, Failure, Recorded, Start};
 
-pub use act::images_wanted;
+pub use images::{WantedImage, images_wanted};
+pub use question::Question;
+
+/// Variables that a run may hold: scripts set as many as they like.
+const MOST_VARIABLES: usize = 4096;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +84,8 @@ pub struct StepRecord {
     pub tries: u32,
     /// Why the last try failed.
     pub failure: Option<Failure>,
+    /// Why it was left out, when it was.
+    pub why: Option<String>,
 }
 
 /// What the appliance does now.
@@ -78,6 +95,8 @@ pub enum Decision {
     Record(Event),
     /// Hand this out; the same until it is reported on.
     Act(Box<Assignment>),
+    /// A person must say something before the run goes on.
+    Ask(Question),
     /// Nothing to do yet.
     Wait {
         /// Seconds until the next question, at least 1.
@@ -122,6 +141,18 @@ pub enum OutOfOrder {
     /// The step was handed out, and cannot be.
     #[error(transparent)]
     CannotBegin(#[from] CannotBegin),
+    /// Nobody asked for this variable.
+    #[error("the run does not ask for {0} now: somebody may have answered already")]
+    NotAsked(VariableName),
+    /// It did not fail at a step.
+    #[error("only a run that failed can be resumed: {message}")]
+    CannotResume {
+        /// How it stands.
+        message: String,
+    },
+    /// A script sets without end.
+    #[error("the run would hold more than {MOST_VARIABLES} variables")]
+    TooManyVariables,
     /// Recorded by a newer version.
     #[error("an event that this version does not know: update the appliance")]
     Unknown,
@@ -133,6 +164,9 @@ pub enum BadRecord {
     /// The first event is not `started`.
     #[error("the record of a run begins with `started`, this one with {0}")]
     NotStarted(&'static str),
+    /// The sequence cannot be put together with those that it runs.
+    #[error("the sequence of the run is not whole: {0}")]
+    CannotNest(#[from] CannotNest),
     /// An event that does not follow from those before it.
     #[error("event {number} of the record: {source}")]
     OutOfOrder {
@@ -147,31 +181,45 @@ pub enum BadRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     start: Arc<Start>,
+    program: Arc<Program>,
     started_ms: i64,
+    /// When its time began to count: at its start, or when it was resumed.
+    counted_from_ms: i64,
     ended_ms: Option<i64>,
     variables: Variables,
+    /// Empty variables that a person left empty.
+    answered: BTreeSet<VariableName>,
     formatted: Vec<Formatted>,
     steps: Vec<StepRecord>,
     /// Number of the action that was handed out last; 0 before the first.
     last_number: u32,
+    /// The groups that it is in, the sequence itself first; empty after the end.
+    frames: Vec<Frame>,
     state: State,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    /// The step has not begun, or waits for its next try.
-    Ready { step: usize, not_before_ms: Option<i64> },
+    /// The entry has not begun, or waits for its next try. `decided`: its condition held.
+    Ready { not_before_ms: Option<i64>, decided: bool },
     /// The step's action was handed out and not reported on.
     Acting { step: usize, assignment: Box<Assignment> },
-    /// Nothing more happens.
-    Ended { outcome: Outcome, message: String },
+    /// A person must confirm.
+    Waiting { step: usize, since_ms: i64 },
+    /// Nothing more happens, unless it is resumed.
+    Ended { outcome: Outcome, message: String, failed: Option<Arc<Pending>> },
 }
+
+const READY: State = State::Ready { not_before_ms: None, decided: false };
 
 impl Run {
     /// A run that begins now, and its first event to record.
-    pub fn start(start: Start, at_ms: i64) -> (Run, Recorded) {
+    ///
+    /// # Errors
+    /// When the sequence cannot be put together with those that it runs.
+    pub fn start(start: Start, at_ms: i64) -> Result<(Run, Recorded), CannotNest> {
         let event = Event::Started(Box::new(start.clone()));
-        (Run::begin(start, at_ms), Recorded { at_ms, event })
+        Ok((Run::begin(start, at_ms)?, Recorded { at_ms, event }))
     }
 
     /// The run that these events are the record of.
@@ -181,7 +229,7 @@ impl Run {
     pub fn replay(events: impl IntoIterator<Item = Recorded>) -> Result<Run, BadRecord> {
         let mut events = events.into_iter();
         let mut run = match events.next() {
-            Some(Recorded { at_ms, event: Event::Started(start) }) => Run::begin(*start, at_ms),
+            Some(Recorded { at_ms, event: Event::Started(start) }) => Run::begin(*start, at_ms)?,
             Some(other) => return Err(BadRecord::NotStarted(other.event.kind())),
             None => return Err(BadRecord::NotStarted("nothing")),
         };
@@ -191,14 +239,18 @@ impl Run {
         Ok(run)
     }
 
-    fn begin(start: Start, at_ms: i64) -> Run {
-        let state = |step: &Step| if step.disabled { StepState::Skipped } else { StepState::Pending };
-        let record = |step| StepRecord {
-            state: state(step),
-            started_ms: None,
-            ended_ms: None,
-            tries: 0,
-            failure: None,
+    fn begin(start: Start, at_ms: i64) -> Result<Run, CannotNest> {
+        let program = Program::of(&start.sequence, &start.others)?;
+        let record = |step| {
+            let left_out = program.step_item(step).left_out;
+            StepRecord {
+                state: if left_out { StepState::Skipped } else { StepState::Pending },
+                started_ms: None,
+                ended_ms: None,
+                tries: 0,
+                failure: None,
+                why: left_out.then(|| "disabled".to_owned()),
+            }
         };
         let run = Run {
             variables: Variables {
@@ -208,15 +260,19 @@ impl Run {
                 device: start.device.clone(),
                 sequence: Default::default(),
             },
-            steps: start.sequence.walk().map(|(_, step)| record(step)).collect(),
+            steps: (0..program.len()).map(record).collect(),
+            program: Arc::new(program),
             start: Arc::new(start),
             started_ms: at_ms,
+            counted_from_ms: at_ms,
             ended_ms: None,
+            answered: BTreeSet::new(),
             formatted: Vec::new(),
             last_number: 0,
-            state: State::Ready { step: 0, not_before_ms: None },
+            frames: vec![Frame::of(0)],
+            state: READY,
         };
-        run.go_to(0, at_ms)
+        Ok(run.settle(at_ms))
     }
 
     /// What to do now. Asking changes nothing; the same question has the same answer until an event was applied or a
@@ -224,26 +280,49 @@ impl Run {
     pub fn next(&self, now_ms: i64) -> Decision {
         let over = self.deadline_ms().is_some_and(|deadline| now_ms >= deadline);
         match &self.state {
-            State::Ended { outcome, message } => {
+            State::Ended { outcome, message, .. } => {
                 Decision::Finished { outcome: *outcome, message: message.clone() }
             }
             _ if over => Decision::Record(Event::RanOutOfTime),
-            State::Ready { step, not_before_ms: Some(then) } if now_ms < *then => {
+            State::Ready { not_before_ms: Some(then), .. } if now_ms < *then => {
                 let left = then.saturating_sub(now_ms).saturating_add(999) / 1000;
-                let why = format!("step {} (`{}`) is tried again", step + 1, self.step(*step).name);
+                let why = format!("{} is tried again", self.where_it_is());
                 Decision::Wait { seconds: u32::try_from(left).unwrap_or(u32::MAX), why }
             }
-            State::Ready { step, .. } => Decision::Record(self.begin_step(*step)),
+            State::Ready { decided, .. } => match self.at() {
+                Some(item) => self.begin_entry(item, *decided),
+                None => Decision::Record(Event::Unknown),
+            },
             State::Acting { assignment, .. } => Decision::Act(assignment.clone()),
+            State::Waiting { step, since_ms } => self.keep_waiting(*step, *since_ms, now_ms),
         }
     }
 
-    /// The engine's own event at the beginning of a step.
+    /// The engine's own event at the beginning of a step or group, or what must be asked before.
+    fn begin_entry(&self, item: &Item, decided: bool) -> Decision {
+        let condition = item.condition.as_ref().filter(|_| !decided);
+        let verdict = condition.map(|condition| condition.verdict(&self.variables));
+        let why = verdict.as_ref().map(ToString::to_string).unwrap_or_default();
+        let left_out = verdict.is_some_and(|verdict| !verdict.holds);
+        Decision::Record(match &item.body {
+            Body::Group(number, _) if left_out => Event::GroupSkipped { group: *number as u32, why },
+            Body::Group(number, _) => Event::GroupEntered { group: *number as u32, why },
+            Body::Step(step, _) if left_out => Event::Skipped { step: *step as u32 + 1, why },
+            Body::Step(step, _) => match self.question_before(*step) {
+                Some(question) => return Decision::Ask(question),
+                None => self.begin_step(*step),
+            },
+        })
+    }
+
     fn begin_step(&self, index: usize) -> Event {
         let (step, place) = (self.step(index), index as u32 + 1);
         let event = match &step.kind {
             Kind::SetVariables(set) => {
                 values_of(set, &self.variables).map(|values| Event::VariablesSet { step: place, values })
+            }
+            Kind::WaitForTechnician(wait) => {
+                self.filling().text("the message", &wait.message).map(|_| Event::Waiting { step: place })
             }
             kind => self
                 .filling()
@@ -262,53 +341,88 @@ impl Run {
         if self.is_repeated(event) {
             return Ok(self);
         }
-        if let State::Ended { message, .. } = &self.state {
-            return Err(OutOfOrder::Ended { message: message.clone() });
+        match (&self.state, event) {
+            (_, Event::Resumed { .. }) => return self.resumed(at_ms),
+            (State::Ended { message, .. }, _) => return Err(OutOfOrder::Ended { message: message.clone() }),
+            _ => {}
         }
-        match (self.state.clone(), event) {
-            (State::Ready { step, .. }, Event::VariablesSet { step: place, values })
-                if self.is_at(*place) =>
-            {
-                let mut run = self;
-                run.began(step, at_ms);
+        let at = self.step_at();
+        let mut run = self;
+        match (run.state.clone(), event) {
+            (State::Ready { .. }, Event::VariablesSet { step, values }) if is_at(at, *step) => {
+                let index = run.began(at, at_ms);
                 values.iter().for_each(|(name, value)| run.variables.set(name.clone(), value.clone()));
+                Ok(run.ended_well(index, 0, at_ms))
+            }
+            (State::Ready { .. }, Event::Assigned { step, number })
+                if is_at(at, *step) && *number == run.last_number.saturating_add(1) =>
+            {
+                run.assign(at, *number, at_ms)
+            }
+            (State::Ready { .. }, Event::Refused { step, failure }) if is_at(at, *step) => {
+                let index = run.began(at, at_ms);
+                Ok(run.failed(index, failure, at_ms))
+            }
+            (State::Ready { .. }, Event::Skipped { step, why }) if is_at(at, *step) => {
+                Ok(run.skip_entry(why, at_ms))
+            }
+            (State::Ready { .. }, Event::GroupEntered { group, .. }) if run.is_at_group(*group) => {
+                Ok(run.enter(at_ms))
+            }
+            (State::Ready { .. }, Event::GroupSkipped { group, why }) if run.is_at_group(*group) => {
+                Ok(run.skip_entry(why, at_ms))
+            }
+            (State::Ready { .. }, Event::Answered { values, .. }) => run.answer(values),
+            (State::Ready { .. }, Event::Waiting { step }) if is_at(at, *step) => {
+                let step = run.began(at, at_ms);
+                run.state = State::Waiting { step, since_ms: at_ms };
+                Ok(run)
+            }
+            (State::Waiting { step, .. }, Event::Confirmed { step: place, .. })
+                if is_at(Some(step), *place) =>
+            {
                 Ok(run.ended_well(step, 0, at_ms))
             }
-            (State::Ready { step, .. }, Event::Assigned { step: place, number })
-                if self.is_at(*place) && *number == self.last_number.saturating_add(1) =>
+            (State::Waiting { step, .. }, Event::WaitedTooLong { step: place })
+                if is_at(Some(step), *place) =>
             {
-                self.assign(step, *number, at_ms)
+                let failure = run.waited_too_long(step);
+                Ok(run.failed_or_retried(step, &failure, at_ms))
             }
-            (State::Ready { step, .. }, Event::Refused { step: place, failure }) if self.is_at(*place) => {
-                let mut run = self;
-                run.began(step, at_ms);
-                Ok(run.failed(step, failure, at_ms))
+            (State::Acting { assignment, .. }, Event::ValuesSet { number, values })
+                if *number == assignment.number =>
+            {
+                values.iter().for_each(|(name, value)| run.variables.set(name.clone(), value.clone()));
+                match run.variables.sequence.len() > MOST_VARIABLES {
+                    true => Err(OutOfOrder::TooManyVariables),
+                    false => Ok(run),
+                }
             }
             (State::Acting { step, assignment }, Event::Done { number, result })
                 if *number == assignment.number =>
             {
-                Ok(self.done(step, &assignment, result, at_ms))
+                Ok(run.done(step, &assignment, result, at_ms))
             }
             (State::Acting { step, assignment }, Event::Failed { number, failure })
                 if *number == assignment.number =>
             {
-                Ok(self.failed_or_retried(step, failure, at_ms))
+                Ok(run.failed_or_retried(step, failure, at_ms))
             }
-            (_, Event::Done { number, .. } | Event::Failed { number, .. }) => {
-                Err(OutOfOrder::NotAssigned { number: *number, last: self.last_number })
-            }
+            (
+                _,
+                Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. },
+            ) => Err(OutOfOrder::NotAssigned { number: *number, last: run.last_number }),
             (_, Event::Reconnected { boot }) => {
-                let mut run = self;
                 run.variables.facts.boot = *boot;
                 Ok(run.reconnected(at_ms))
             }
             (_, Event::Cancelled { by }) => {
-                let message = format!("cancelled by {by} at {}", self.where_it_is());
-                Ok(self.end(Outcome::Cancelled, message, at_ms))
+                let message = format!("cancelled by {by} at {}", run.where_it_is());
+                Ok(run.end(Outcome::Cancelled, message, None, at_ms))
             }
-            (_, Event::RanOutOfTime) => Ok(self.ran_out_of_time(at_ms)),
+            (_, Event::RanOutOfTime) => Ok(run.ran_out_of_time(at_ms)),
             (_, Event::Unknown) => Err(OutOfOrder::Unknown),
-            (_, event) => Err(OutOfOrder::DoesNotFollow { event: event.kind(), step: self.step_number() }),
+            (_, event) => Err(OutOfOrder::DoesNotFollow { event: event.kind(), step: run.step_number() }),
         }
     }
 
@@ -316,171 +430,53 @@ impl Run {
     /// changes nothing, need not be recorded.
     pub fn is_repeated(&self, event: &Event) -> bool {
         match event {
-            Event::Done { number, .. } | Event::Failed { number, .. } => match &self.state {
-                State::Acting { assignment, .. } => *number != 0 && *number < assignment.number,
-                _ => (1..=self.last_number).contains(number),
-            },
+            Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. } => {
+                match &self.state {
+                    State::Acting { assignment, .. } => *number != 0 && *number < assignment.number,
+                    _ => (1..=self.last_number).contains(number),
+                }
+            }
             Event::Reconnected { .. } => self.outcome().is_some(),
             _ => false,
         }
     }
 
-    fn assign(self, index: usize, number: u32, at_ms: i64) -> Result<Run, OutOfOrder> {
-        let (place, name) = (index as u32 + 1, self.step(index).name.clone());
-        let Some(act) = self.filling().act(&self.step(index).kind)? else {
-            return Err(OutOfOrder::DoesNotFollow { event: "assigned", step: place });
-        };
-        let timeout = self.step(index).timeout.map(|timeout| timeout.seconds());
-        let assignment =
-            Assignment { number, step: place, steps: self.steps.len() as u32, name, timeout, act };
-        let mut run = self;
-        run.began(index, at_ms);
-        run.last_number = number;
-        run.state = State::Acting { step: index, assignment: Box::new(assignment) };
-        Ok(run)
-    }
-
-    fn began(&mut self, index: usize, at_ms: i64) {
-        let record = &mut self.steps[index];
-        record.state = StepState::Running;
-        record.started_ms.get_or_insert(at_ms);
-        record.tries += 1;
-    }
-
-    fn ended_well(mut self, index: usize, exit_code: i32, at_ms: i64) -> Run {
-        let record = &mut self.steps[index];
-        (record.state, record.ended_ms, record.failure) = (StepState::Succeeded, Some(at_ms), None);
-        self.variables.last =
-            Some(LastAction { name: self.step(index).name.clone(), succeeded: true, exit_code });
-        self.go_to(index + 1, at_ms)
-    }
-
-    fn failed_or_retried(mut self, index: usize, failure: &Failure, at_ms: i64) -> Run {
-        match self.step(index).retry {
-            Some(retry) if self.steps[index].tries <= retry.count => {
-                self.steps[index].failure = Some(failure.clone());
-                let delay = retry.delay.map_or(0, |delay| delay.milliseconds());
-                self.state = State::Ready { step: index, not_before_ms: Some(at_ms.saturating_add(delay)) };
-                self
-            }
-            _ => self.failed(index, failure, at_ms),
-        }
-    }
-
-    fn failed(mut self, index: usize, failure: &Failure, at_ms: i64) -> Run {
-        let record = &mut self.steps[index];
-        (record.state, record.ended_ms) = (StepState::Failed, Some(at_ms));
-        record.failure = Some(failure.clone());
-        let (name, pass_over) = (self.step(index).name.clone(), self.step(index).continue_on_error);
-        let message = format!("step {} of {} (`{name}`): {}", index + 1, self.steps.len(), failure.cause);
-        let exit_code = failure.exit_code.unwrap_or(1);
-        self.variables.last = Some(LastAction { name, succeeded: false, exit_code });
-        if pass_over { self.go_to(index + 1, at_ms) } else { self.end(Outcome::Failed, message, at_ms) }
-    }
-
-    /// The runner remembers nothing. What can be repeated is handed out again; a script is not, nobody knows how far
-    /// it came; a restart has happened, for here the Mac is.
-    fn reconnected(self, at_ms: i64) -> Run {
-        let State::Acting { step, assignment } = self.state.clone() else { return self };
-        match assignment.act {
-            Act::FormatDisk { .. } | Act::ApplyImage { .. } | Act::CaptureImage { .. } => self,
-            Act::Restart => self.ended_well(step, 0, at_ms),
-            Act::ExecuteScript { .. } => {
-                let failure = Failure {
-                    cause: format!("the Mac was started anew while the script of `{}` ran", assignment.name),
-                    evidence: "how far the script came is not known, so it is not run again by itself".to_owned(),
-                    next_step: "look at what the script changes, then start the sequence again; give the step a retry if it can be run twice".to_owned(),
-                    exit_code: None,
-                };
-                self.failed_or_retried(step, &failure, at_ms)
-            }
-        }
-    }
-
-    fn ran_out_of_time(self, at_ms: i64) -> Run {
-        let limit = self.sequence().maximum_run_time.map(|limit| limit.to_string()).unwrap_or_default();
-        let failure = Failure {
-            cause: format!("the sequence's maximum run time of {limit} is over"),
-            evidence: format!("the run was at {}", self.where_it_is()),
-            next_step: "see what took long, or raise maximum_run_time, then start the sequence again"
-                .to_owned(),
-            exit_code: None,
-        };
-        let message = format!("{}; {}", failure.cause, failure.evidence);
-        let mut run = self;
-        if let Some(record) = run.current().and_then(|index| run.steps.get_mut(index)) {
-            record.failure = Some(failure);
-        }
-        run.end(Outcome::Failed, message, at_ms)
-    }
-
-    /// Goes to the step at `index`, or the next one that is not left out, or to the end.
-    fn go_to(mut self, index: usize, at_ms: i64) -> Run {
-        match (index..self.steps.len()).find(|index| !self.step(*index).disabled) {
-            Some(step) => {
-                self.state = State::Ready { step, not_before_ms: None };
-                self
-            }
-            None => {
-                let message = self.summary();
-                self.end(Outcome::Succeeded, message, at_ms)
-            }
-        }
-    }
-
-    fn end(mut self, outcome: Outcome, message: String, at_ms: i64) -> Run {
-        if let Some(record) = self.current().and_then(|index| self.steps.get_mut(index))
+    fn end(mut self, outcome: Outcome, message: String, failed: Option<Arc<Pending>>, at_ms: i64) -> Run {
+        if let Some(record) = self.step_at().and_then(|index| self.steps.get_mut(index))
             && record.state == StepState::Running
         {
             (record.state, record.ended_ms) = (StepState::Failed, Some(at_ms));
         }
         self.ended_ms = Some(at_ms);
-        self.state = State::Ended { outcome, message };
+        self.frames.clear();
+        self.state = State::Ended { outcome, message, failed };
         self
     }
 
-    fn summary(&self) -> String {
-        let of = |state| {
-            self.steps.iter().zip(self.sequence().walk()).filter(move |(record, _)| record.state == state)
-        };
-        let failed: Vec<_> = of(StepState::Failed).map(|(_, (_, step))| format!("`{}`", step.name)).collect();
-        let done = format!("{} of {} steps done", of(StepState::Succeeded).count(), self.steps.len());
-        if failed.is_empty() {
-            done
-        } else {
-            format!("{done}; failed and passed over: {}", failed.join(", "))
-        }
-    }
-
     fn step(&self, index: usize) -> &Step {
-        let Node::Step(step) = &self.start.sequence.steps[index];
-        step
+        self.program.step(index)
     }
 
     fn filling(&self) -> Filling<'_> {
         Filling { variables: &self.variables, images: &self.start.images, formatted: &self.formatted }
     }
 
-    fn current(&self) -> Option<usize> {
-        match self.state {
-            State::Ready { step, .. } | State::Acting { step, .. } => Some(step),
-            State::Ended { .. } => None,
-        }
-    }
-
-    fn is_at(&self, place: u32) -> bool {
-        self.current().is_some_and(|step| step as u32 + 1 == place)
-    }
-
     fn where_it_is(&self) -> String {
-        match self.current() {
-            Some(index) => {
+        match (self.step_at(), self.at()) {
+            (Some(index), _) => {
                 format!("step {} of {} (`{}`)", index + 1, self.steps.len(), self.step(index).name)
             }
-            None => "its end".to_owned(),
+            (None, Some(item)) => format!("the group `{}`", item.name),
+            (None, None) => "its end".to_owned(),
         }
     }
 }
 
+fn is_at(at: Option<usize>, place: u32) -> bool {
+    at.is_some_and(|step| step as u32 + 1 == place)
+}
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_groups;

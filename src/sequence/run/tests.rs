@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::act::Target;
+use super::act::{Act, Target};
 use super::event::{ActionResult, PinnedImage};
 use super::*;
 use crate::sequence::model::Sequence;
@@ -28,8 +28,8 @@ fn start(yaml: &str) -> Run {
     let pinned =
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
-    let (collection, device) = Default::default();
-    Run::start(Start { sequence, facts, collection, device, images: vec![pinned] }, 0).0
+    let (collection, device, others) = Default::default();
+    Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others }, 0).unwrap().0
 }
 
 fn one(step: &str) -> Run {
@@ -355,8 +355,9 @@ fn a_run_is_what_its_record_says_after_every_event() {
     let pinned =
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(&yaml).unwrap();
-    let (collection, device) = Default::default();
-    let (mut run, first) = Run::start(Start { sequence, facts, collection, device, images: vec![pinned] }, 0);
+    let (collection, device, others) = Default::default();
+    let start = Start { sequence, facts, collection, device, images: vec![pinned], others };
+    let (mut run, first) = Run::start(start, 0).unwrap();
     let mut record = vec![first];
     let mut outside = vec![
         done(5, &[], None, None),
@@ -374,6 +375,7 @@ fn a_run_is_what_its_record_says_after_every_event() {
                 break;
             }
             Decision::Wait { .. } => continue,
+            Decision::Ask(question) => panic!("{question:?}"),
         };
         run = run.apply(&event, at_ms).unwrap();
         let row = serde_json::to_string(&Recorded { at_ms, event }).unwrap();
@@ -386,7 +388,7 @@ fn a_run_is_what_its_record_says_after_every_event() {
 #[test]
 fn a_record_that_makes_no_run_is_refused_with_the_event() {
     assert_eq!(Run::replay([]).unwrap_err(), BadRecord::NotStarted("nothing"));
-    let (_, first) = Run::start(start(SPINE).start.as_ref().clone(), 0);
+    let (_, first) = Run::start(start(SPINE).start.as_ref().clone(), 0).unwrap();
     let newer: Recorded = serde_json::from_str(r#"{"at_ms":1,"event":"dreamed","of":"sheep"}"#).unwrap();
     let error = Run::replay([first.clone(), newer]).unwrap_err();
     assert_eq!(error, BadRecord::OutOfOrder { number: 2, source: OutOfOrder::Unknown });
@@ -414,7 +416,8 @@ steps:
 ";
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
     let wanted = |yaml: &str| {
-        images_wanted(&Sequence::from_yaml(yaml).unwrap(), &facts, &Default::default(), &Default::default())
+        let program = Program::of(&Sequence::from_yaml(yaml).unwrap(), &Default::default()).unwrap();
+        images_wanted(&program, &facts, &Default::default(), &Default::default())
     };
     let names: Vec<_> =
         wanted(yaml).unwrap().into_iter().map(|image| (image.name, image.pick.version())).collect();

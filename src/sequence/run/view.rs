@@ -1,10 +1,12 @@
 //! What others may know of a run: pages, lists, the protocol.
 
 use super::act::Assignment;
-use super::event::{Failure, PinnedImage};
-use super::{Outcome, Run, State, StepRecord};
+use super::event::{Event, Failure, PinnedImage};
+use super::{Decision, Outcome, Question, Run, State, StepRecord};
 use crate::sequence::model::{Sequence, Step};
-use crate::sequence::variable::MASK;
+use crate::sequence::name::VariableName;
+use crate::sequence::program::Program;
+use crate::sequence::variable::{MASK, Value, Variables};
 
 impl Run {
     /// The sequence that it is pinned to.
@@ -19,13 +21,48 @@ impl Run {
 
     /// Every step in order.
     pub fn steps(&self) -> impl Iterator<Item = (&Step, &StepRecord)> {
-        self.start.sequence.walk().map(|(_, step)| step).zip(&self.steps)
+        self.steps.iter().enumerate().map(|(index, record)| (self.program.step(index), record))
+    }
+
+    /// The tree that it works through.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Its variables as they are now.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// What a person must say before it goes on.
+    pub fn question(&self, now_ms: i64) -> Option<Question> {
+        match self.next(now_ms) {
+            Decision::Ask(question) => Some(question),
+            _ => None,
+        }
+    }
+
+    /// What a script set, as it is recorded: a secret stays one, whoever sets it; what nothing can set is left away.
+    pub fn values_of_script(&self, values: Vec<(VariableName, String)>) -> Vec<(VariableName, Value)> {
+        let settable = values.into_iter().filter(|(name, _)| !name.is_read_only());
+        let value = |name: &VariableName, text| {
+            let secret = self.variables.get(name).is_some_and(|value| value.secret);
+            Value { text, secret }
+        };
+        settable.map(|(name, text)| (name.clone(), value(&name, text))).collect()
+    }
+
+    /// The name of the step or group that an event is about.
+    pub fn subject(&self, event: &Event) -> Option<&str> {
+        let step = event.step().and_then(|step| (step as usize).checked_sub(1));
+        let step = step.filter(|step| *step < self.steps.len()).map(|step| self.step(step).name.as_str());
+        step.or_else(|| self.program.group_item(event.group()? as usize).map(|group| group.name.as_str()))
     }
 
     /// Place of the step at work or to begin, from 1; after the end, of the step that was reached last.
     pub fn step_number(&self) -> u32 {
         let reached = || self.steps.iter().rposition(|record| record.started_ms.is_some());
-        self.current().or_else(reached).map_or(0, |index| index as u32 + 1)
+        self.step_ahead().or_else(reached).map_or(0, |index| index as u32 + 1)
     }
 
     /// The action that was handed out and not reported on.
@@ -54,8 +91,15 @@ impl Run {
 
     /// Why it failed, when it did.
     pub fn failure(&self) -> Option<&Failure> {
-        let failed = self.outcome() == Some(Outcome::Failed);
-        self.steps.iter().rev().find_map(|record| record.failure.as_ref()).filter(|_| failed)
+        match &self.state {
+            State::Ended { failed: Some(failed), .. } => Some(&failed.failure),
+            _ => None,
+        }
+    }
+
+    /// Whether it failed at a step and can go on with that step.
+    pub fn can_resume(&self) -> bool {
+        matches!(&self.state, State::Ended { outcome: Outcome::Failed, failed: Some(_), .. })
     }
 
     /// A text without the values of secret variables: the runner masks what it reports, and an expanded text in an error is
@@ -83,6 +127,6 @@ impl Run {
     /// When its maximum run time is over: a clock that passes it asks [`Run::next`].
     pub fn deadline_ms(&self) -> Option<i64> {
         let limit = self.sequence().maximum_run_time?;
-        Some(self.started_ms.saturating_add(limit.milliseconds()))
+        Some(self.counted_from_ms.saturating_add(limit.milliseconds()))
     }
 }

@@ -74,6 +74,13 @@ pub fn check_report(report: &Report) -> Result<(), Refusal> {
             ];
             texts.into_iter().try_for_each(|(name, text)| longest(name, text, 64 << 10))
         }
+        ReportEvent::Variables { values } => {
+            most("values", values.len(), 256)?;
+            values.iter().try_for_each(|(name, value)| {
+                longest("values", name, LONGEST_TEXT)?;
+                longest("values", value, 64 << 10)
+            })
+        }
         ReportEvent::Progress(Progress { phase, delta, .. }) => {
             longest("phase", phase, LONGEST_TEXT)?;
             let decision = delta.as_ref().map_or("", |delta| &delta.decision);

@@ -141,6 +141,10 @@ impl From<RunError> for Refusal {
             RunError::OutOfOrder(error) => {
                 Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
             }
+            RunError::Busy { other, .. } => Refusal::conflict(
+                error.to_string(),
+                format!("wait for its end, or cancel it: rootstock run cancel {other}"),
+            ),
             RunError::Moved(_) => {
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")
             }

@@ -17,6 +17,7 @@ use crate::api::runner::{
 use crate::db::{self, Full, Greeted, Newcomers};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
+use crate::server::nested;
 use crate::server::offer::{Mac, offers, why_empty};
 use crate::server::token;
 use crate::server::trust;
@@ -65,7 +66,8 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
     let succeeded = app.db.succeeded_deployments(known.device).await?;
     let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
     let why_empty = why_empty(&deployments, &mac, &name);
-    let offers: Vec<_> = offers(deployments, &mac, app.config.runner.countdown)
+    let others = nested::of_deployments(&app.db, &deployments).await?;
+    let offers: Vec<_> = offers(deployments, &others, &mac, app.config.runner.countdown)
         .into_iter()
         .map(|offered| offered.offer)
         .collect();

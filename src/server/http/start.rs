@@ -3,16 +3,18 @@
 use axum::http::StatusCode;
 
 use super::auth::Session;
-use super::error::Refusal;
+use super::error::{Refusal, chain};
 use crate::api::runner::RunTicket;
-use crate::db::{NewRun, Started, StoredVersion};
+use crate::db::{NewRun, Owner, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
 use crate::sequence::variable::{Facts, Scope};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::offer::{Mac, Offered, offers};
-use crate::server::{token, wire};
+use crate::server::secrets::CannotUnseal;
+use crate::server::variables::VariablesError;
+use crate::server::{nested, token, variables, wire};
 use crate::value::{Digest, Pick, Secret};
 
 /// Starts a run of a deployment on the session's device, or answers with the one that it started before.
@@ -24,18 +26,27 @@ pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTic
         .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
     let offered = find_offer(app, session, known, deployment).await?;
     let start_facts = wire::facts(&facts, session.boot);
-    let images = pin(app, &offered, &start_facts).await?;
-    let steps = u32::try_from(offered.sequence.steps.len()).unwrap_or(u32::MAX);
+    let collection = variables::of_collections(&app.db, &app.secrets, known).await?;
+    let device = variables::scope(&app.db, &app.secrets, &Owner::Device(session.device)).await?;
+    let images = pin(app, &offered, &start_facts, &collection, &device).await?;
+    let others = nested::others(&app.db, &offered.sequence).await?;
+    let unsealed = |sequence| nested::unsealed(sequence, &app.secrets).map_err(|error| cannot_open(&error));
+    let others = others.into_iter().map(|(name, other)| Ok::<_, Refusal>((name, unsealed(other)?)));
+    let others = others.collect::<Result<_, _>>()?;
     let name = offered.sequence.name.clone();
     let start = Start {
-        sequence: offered.sequence,
+        sequence: unsealed(offered.sequence)?,
         facts: start_facts,
-        collection: Scope::default(),
-        device: Scope::default(),
+        collection,
+        device,
+        others,
         images: images.iter().map(|(pin, _)| pin.clone()).collect(),
     };
     let now = now_ms();
-    let (_, first) = Run::start(start, now);
+    let (run, first) = Run::start(start, now).map_err(|error| {
+        Refusal::conflict(format!("{name} cannot start: {error}"), "correct the sequence, then try again")
+    })?;
+    let steps = u32::try_from(run.program().len()).unwrap_or(u32::MAX);
     let (token, digest) = new_token()?;
     let new = NewRun {
         device: session.device,
@@ -46,7 +57,7 @@ pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTic
         token: digest,
         receipt_key: session.receipt_key.clone(),
         steps,
-        event: serde_json::to_string(&first).map_err(|error| Refusal::fault(&error))?,
+        event: app.runs.body(&first).map_err(|error| Refusal::fault(&error))?,
         started_ms: now,
     };
     match app.db.create_run(&new).await? {
@@ -90,7 +101,9 @@ pub async fn ticket(app: &App, run: i64, receipt_key: &str) -> Result<Option<Run
 async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) -> Result<Offered, Refusal> {
     let succeeded = app.db.succeeded_deployments(session.device).await?;
     let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
-    offers(app.db.deployments().await?, &mac, app.config.runner.countdown)
+    let deployments = app.db.deployments().await?;
+    let others = nested::of_deployments(&app.db, &deployments).await?;
+    offers(deployments, &others, &mac, app.config.runner.countdown)
         .into_iter()
         .find(|offered| offered.offer.deployment == deployment)
         .ok_or_else(|| {
@@ -106,9 +119,10 @@ async fn pin(
     app: &App,
     offered: &Offered,
     facts: &Facts,
+    collection: &Scope,
+    device: &Scope,
 ) -> Result<Vec<(PinnedImage, StoredVersion)>, Refusal> {
-    let none = Scope::default();
-    let wanted = images_wanted(&offered.sequence, facts, &none, &none).map_err(|(step, why)| {
+    let wanted = images_wanted(&offered.program, facts, collection, device).map_err(|(step, why)| {
         Refusal::wrong(
             format!("step `{step}` cannot be prepared: {why}"),
             "correct the sequence, then try again",
@@ -116,7 +130,11 @@ async fn pin(
     })?;
     let mut pins: Vec<(PinnedImage, StoredVersion)> = Vec::new();
     for image in wanted {
-        let found = app.db.version(&image.name, image.pick).await?.ok_or_else(|| {
+        let found = app.db.version(&image.name, image.pick).await?;
+        if found.is_none() && !image.certain {
+            continue;
+        }
+        let found = found.ok_or_else(|| {
             let name = &image.name;
             let (asked, next) = match image.pick {
                 Pick::Ring(ring) => (
@@ -145,6 +163,24 @@ async fn pin(
         pins.push((pin, found));
     }
     Ok(pins)
+}
+
+fn cannot_open(error: &CannotUnseal) -> Refusal {
+    Refusal::conflict(
+        format!("a secret of the sequence cannot be used: {error}"),
+        "apply the sequence again with its secrets",
+    )
+}
+
+impl From<VariablesError> for Refusal {
+    fn from(error: VariablesError) -> Refusal {
+        match error {
+            VariablesError::Db(error) => error.into(),
+            VariablesError::Sealed { .. } => {
+                Refusal::conflict(chain(&error), "set it anew: rootstock variable set")
+            }
+        }
+    }
 }
 
 /// A token and what of it is kept.

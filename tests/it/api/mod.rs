@@ -1,6 +1,7 @@
 //! The appliance from outside: runs, tokens, restarts, the library, the command line of the daemon.
 
 pub mod appliance;
+mod authoring;
 mod binding;
 mod bounds;
 mod cli;

@@ -1,3 +1,5 @@
+//! Laws of APFS containers: what they say, which blocks are in use, damage anywhere.
+
 use std::io::Cursor;
 
 use proptest::prelude::*;

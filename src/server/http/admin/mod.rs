@@ -16,6 +16,7 @@ mod sequence;
 mod status;
 mod transfer;
 mod upload;
+mod variable;
 
 use axum::Json as Answer;
 use axum::Router;
@@ -96,6 +97,14 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::show))
         .routes(routes!(run::events))
         .routes(routes!(run::cancel))
+        .routes(routes!(run::resume))
+        .routes(routes!(run::answer))
+        .routes(routes!(run::confirm))
+        .routes(routes!(variable::of_device))
+        .routes(routes!(variable::set_of_device, variable::unset_of_device))
+        .routes(routes!(variable::of_collection))
+        .routes(routes!(variable::set_of_collection, variable::unset_of_collection))
+        .routes(routes!(sequence::schema))
 }
 
 /// The API as an OpenAPI document.

@@ -6,16 +6,21 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::Deserialize;
 
-use crate::api::admin::{Run, RunEvent, RunStep, RunSummary};
-use crate::api::runner::{Failure, Problem, Progress};
+use crate::api::admin::{Run, RunAnswers, RunEvent, RunStep, RunSummary};
+use crate::api::runner::{Problem, Progress};
 use crate::db::{EventBody, EventRow};
 use crate::sequence;
-use crate::sequence::run::event::{Event, Recorded};
+use crate::sequence::model::Step;
+use crate::sequence::name::VariableName;
+use crate::sequence::run::StepRecord;
+use crate::sequence::template::LONGEST;
 use crate::server::app::App;
+use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
-use crate::server::http::extract::{Path, Query, Watch};
+use crate::server::http::extract::{Json, Path, Query, Watch};
 use crate::server::runs::RunError;
 use crate::server::wire;
+use crate::value::Pick;
 
 /// Events in one answer.
 const MOST_EVENTS: u32 = 1000;
@@ -77,14 +82,13 @@ pub async fn show(
 ))]
 pub async fn events(
     State(app): State<App>,
-    Path(run): Path<i64>,
+    Path(id): Path<i64>,
     Query(after): Query<After>,
 ) -> Result<Answer<Vec<RunEvent>>, Refusal> {
-    let rows = app.db.events(run, i64::from(after.after), MOST_EVENTS).await?;
-    let events = app.runs.watch(run, 0, Duration::ZERO, |run, _| {
-        let names: Vec<String> = run.steps().map(|(step, _)| step.name.clone()).collect();
+    let rows = app.db.events(id, i64::from(after.after), MOST_EVENTS).await?;
+    let events = app.runs.watch(id, 0, Duration::ZERO, |run, _| {
         let shown = |row| {
-            let event = event(row, &names);
+            let event = event(&app, run, id, row);
             RunEvent { detail: run.masked(&event.detail), ..event }
         };
         rows.iter().map(shown).collect()
@@ -106,8 +110,89 @@ pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
     view(&app, run, 0, Duration::ZERO).await.map(Answer)
 }
 
+/// A failed run goes on with the step that failed; what was done before it stays.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/resume", tag = "runs", params(("run" = i64, Path)), responses(
+    (status = 200, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It did not fail at a step, or its Mac is at another run"),
+))]
+pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
+    let images = app.runs.watch(run, 0, Duration::ZERO, |run, _| run.images().to_vec()).await?;
+    for image in images {
+        let found = app.db.version(&image.name, Pick::Version(image.version)).await?;
+        if found.is_none_or(|found| found.manifest != image.manifest) {
+            return Err(Refusal::conflict(
+                format!(
+                    "run {run} cannot go on: {} {} was deleted from the library",
+                    image.name, image.version
+                ),
+                "start the sequence again",
+            ));
+        }
+    }
+    moved(&app, run, app.runs.resume(run, "an administrator").await, "look at it: rootstock run show").await
+}
+
+/// Give values to the empty variables that a run asks for; the first answer wins.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/answers", tag = "runs", params(("run" = i64, Path)), request_body = RunAnswers, responses(
+    (status = 200, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It does not ask for this, or not any more"),
+    (status = 422, body = Problem, description = "No name of a variable, or a value that is too long"),
+))]
+pub async fn answer(
+    State(app): State<App>,
+    Path(run): Path<i64>,
+    Json(answers): Json<RunAnswers>,
+) -> Result<Answer<Run>, Refusal> {
+    let mut values = Vec::with_capacity(answers.values.len());
+    for (name, value) in answers.values {
+        if value.len() > LONGEST {
+            return Err(Refusal::wrong(
+                format!("the value of {name} has more than {LONGEST} bytes"),
+                "shorten it",
+            ));
+        }
+        values.push((
+            name.parse::<VariableName>().map_err(|error| Refusal::wrong(error.to_string(), ""))?,
+            value,
+        ));
+    }
+    moved(
+        &app,
+        run,
+        app.runs.answer(run, "an administrator", values).await,
+        "see what it asks: rootstock run show",
+    )
+    .await
+}
+
+/// A Wait for technician step ends, and the run goes on.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/confirm", tag = "runs", params(("run" = i64, Path)), responses(
+    (status = 200, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "No step waits"),
+))]
+pub async fn confirm(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
+    moved(&app, run, app.runs.confirm(run, "an administrator").await, "see where it is: rootstock run show")
+        .await
+}
+
+async fn moved(
+    app: &App,
+    run: i64,
+    result: Result<(), RunError>,
+    next: &str,
+) -> Result<Answer<Run>, Refusal> {
+    result.map_err(|error| match error {
+        RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), next),
+        other => other.into(),
+    })?;
+    view(app, run, 0, Duration::ZERO).await.map(Answer)
+}
+
 async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {
-    let (change, progress, at, step_list, message, failure, images) = app
+    let (change, progress, at, step_list, message, failure, images, question, can_resume) = app
         .runs
         .watch(id, after, wait, |run, seen| {
             let images = run.images().iter().map(|image| format!("{} {}", image.name, image.version));
@@ -118,35 +203,50 @@ async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Ref
                     .map(|progress| Progress { phase: run.masked(&progress.phase), ..progress }),
                 run.assignment().map(|assignment| assignment.name.clone()),
                 run.steps()
-                    .map(|(step, record)| RunStep {
-                        name: step.name.clone(),
-                        state: wire::step_state(record.state),
-                        started_ms: record.started_ms,
-                        ended_ms: record.ended_ms,
-                    })
+                    .enumerate()
+                    .map(|(index, (step, record))| step_of_run(run, index, step, record))
                     .collect(),
                 run.message().map(|message| run.masked(message)),
-                run.failure().map(|failure| masked(run, wire::failure_out(failure))),
+                run.failure().map(|failure| wire::masked(run, wire::failure_out(failure))),
                 images.collect(),
+                run.question(now_ms()).map(|question| wire::question(question, run)),
+                run.can_resume(),
             )
         })
         .await?;
     let summary = app.db.run(id).await?.ok_or(RunError::Absent(id))?.summary;
     let receipts = app.db.receipts(id).await?;
-    Ok(Run { summary, change, progress, at, step_list, message, failure, images, receipts })
+    Ok(Run {
+        summary,
+        change,
+        progress,
+        at,
+        step_list,
+        message,
+        failure,
+        question,
+        can_resume,
+        images,
+        receipts,
+    })
 }
 
-fn masked(run: &sequence::run::Run, failure: Failure) -> Failure {
-    Failure {
-        cause: run.masked(&failure.cause),
-        evidence: run.masked(&failure.evidence),
-        next_step: run.masked(&failure.next_step),
-        ..failure
+fn step_of_run(run: &sequence::run::Run, index: usize, step: &Step, record: &StepRecord) -> RunStep {
+    let program = run.program();
+    let failed = record.failure.as_ref().map(|failure| run.masked(&failure.cause));
+    RunStep {
+        name: step.name.clone(),
+        state: wire::step_state(record.state),
+        started_ms: record.started_ms,
+        ended_ms: record.ended_ms,
+        place: program.step_item(index).place.as_ref().map(ToString::to_string).unwrap_or_default(),
+        groups: program.groups_around(index).into_iter().map(str::to_owned).collect(),
+        why: record.why.as_ref().map(|why| run.masked(why)).or(failed),
     }
 }
 
 /// Recorded values of secret variables stay here: people are shown the event's own line.
-fn event(row: &EventRow, steps: &[String]) -> RunEvent {
+fn event(app: &App, run: &sequence::run::Run, id: i64, row: &EventRow) -> RunEvent {
     let base = |kind: &str, step: Option<String>, detail: String| RunEvent {
         number: u64::try_from(row.number).unwrap_or(0),
         at_ms: row.at_ms,
@@ -156,21 +256,12 @@ fn event(row: &EventRow, steps: &[String]) -> RunEvent {
     };
     match &row.body {
         EventBody::Log(lines) => base("log", None, lines.clone()),
-        EventBody::State(body) => match serde_json::from_str::<Recorded>(body) {
+        EventBody::State(body) => match app.runs.opened(id, row.number, body) {
             Ok(recorded) => {
-                let step = step_of(&recorded.event).and_then(|place| steps.get(place as usize - 1).cloned());
-                base(recorded.event.kind(), step, recorded.event.line())
+                let subject = run.subject(&recorded.event).map(str::to_owned);
+                base(recorded.event.kind(), subject, recorded.event.line())
             }
             Err(_) => base("unknown", None, "recorded by another version of the appliance".to_owned()),
         },
-    }
-}
-
-fn step_of(event: &Event) -> Option<u32> {
-    match event {
-        Event::VariablesSet { step, .. } | Event::Assigned { step, .. } | Event::Refused { step, .. } => {
-            Some(*step).filter(|step| *step > 0)
-        }
-        _ => None,
     }
 }

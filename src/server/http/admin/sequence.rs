@@ -1,6 +1,6 @@
 //! Task sequences, collections and deployments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -13,12 +13,12 @@ use crate::api::admin::{
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
-use crate::sequence::model;
+use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{offer, wire};
+use crate::server::{nested, offer, wire};
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
@@ -36,14 +36,20 @@ pub async fn save(
     Json(text): Json<SequenceText>,
 ) -> Result<Answer<SavedSequence>, Refusal> {
     let sequence = read(&text.yaml)?;
-    let findings = check::check(&sequence, &surroundings(&app).await?);
+    let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
     if !findings.is_empty() {
         let lines: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
         let error =
             format!("`{}` was not saved, {} wrong:{}", sequence.name, count(lines.len()), lines.concat());
         return Err(Refusal::wrong(error, "correct the file and apply it again"));
     }
-    let saved = app.db.save_sequence(&sequence.name, &text.yaml, now_ms()).await?;
+    let yaml = nested::sealed(&text.yaml, &sequence, &app.secrets).map_err(|error| {
+        Refusal::wrong(
+            format!("`{}` was not saved: {error}", sequence.name),
+            "write the secret's value into the file",
+        )
+    })?;
+    let saved = app.db.save_sequence(&sequence.name, &yaml, now_ms()).await?;
     if !saved.unchanged {
         tracing::info!(
             sequence = saved.name,
@@ -66,8 +72,14 @@ pub async fn check(
     Json(text): Json<SequenceText>,
 ) -> Result<Answer<Vec<Finding>>, Refusal> {
     let sequence = read(&text.yaml)?;
-    let findings = check::check(&sequence, &surroundings(&app).await?);
+    let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
     Ok(Answer(findings.iter().map(wire::finding).collect()))
+}
+
+/// The JSON Schema of a sequence's file.
+#[utoipa::path(get, path = "/api/v1/schemas/sequence", tag = "sequences", responses((status = 200, body = Object)))]
+pub async fn schema() -> Answer<serde_json::Value> {
+    Answer(schema::schema())
 }
 
 /// Which revision.
@@ -101,6 +113,20 @@ pub async fn show(
     (status = 409, body = Problem, description = "It is deployed, or a run of it goes on"),
 ))]
 pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    let mut users = Vec::new();
+    for row in app.db.sequences().await? {
+        let runs = model::Sequence::from_yaml(&row.yaml)
+            .is_ok_and(|other| other.nested().any(|(_, one)| one == name));
+        if runs && row.name != name {
+            users.push(format!("the sequence {} runs it", row.name));
+        }
+    }
+    if !users.is_empty() {
+        return Err(Refusal::conflict(
+            format!("{name} is in use: {}", users.join("; ")),
+            "take the step out of those first",
+        ));
+    }
     match app.db.remove_sequence(&name).await? {
         None => Err(absent(&name, None)),
         Some(Err(users)) => Err(Refusal::conflict(
@@ -171,7 +197,7 @@ fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
     })
 }
 
-async fn surroundings(app: &App) -> Result<Surroundings, Refusal> {
+async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
     let mut images: BTreeMap<String, KnownImage> = BTreeMap::new();
     for (name, version) in app.db.version_numbers().await? {
         images.entry(name).or_default().versions.insert(version);
@@ -179,13 +205,17 @@ async fn surroundings(app: &App) -> Result<Surroundings, Refusal> {
     for (name, rings) in app.db.all_rings().await? {
         images.entry(name).and_modify(|image| image.rings = rings);
     }
-    Ok(Surroundings { images: Some(images), variables: BTreeSet::new() })
+    let names = app.db.variable_names().await?;
+    let secrets = names.iter().filter(|(_, secret)| *secret).map(|(name, _)| name.clone()).collect();
+    let variables = names.into_iter().map(|(name, _)| name).collect();
+    let others = Some(nested::others(&app.db, sequence).await?);
+    Ok(Surroundings { images: Some(images), variables, secrets, others })
 }
 
 fn summary(row: RevisionRow) -> SequenceSummary {
     let sequence = model::Sequence::from_yaml(&row.yaml);
     let (description, disabled, steps) = match &sequence {
-        Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.steps.len()),
+        Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
     SequenceSummary {

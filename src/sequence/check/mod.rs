@@ -1,23 +1,27 @@
 //! Everything that is wrong with a sequence, all findings at once: a sequence with a finding is not saved as one that
-//! may be deployed. What exists around it (images, variables of collections) comes in as a value.
+//! may be deployed. What exists around it (images, variables, other sequences) comes in as a value.
+//!
+//! This file: the findings and the walk through the tree. `disk`: formatting and images. `text`: variables, conditions, scripts.
+
+mod disk;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::capture::{CaptureImage, CaptureSource};
-use super::model::{
-    ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, Partition, Place, Sequence, SetVariable, Step,
-    VolumeFormat,
-};
+use super::model::{Group, Kind, Node, RunSequence, Section, Sequence, Step};
 use super::name::VariableName;
-use super::quantity::PartitionSize;
-use super::template::Template;
-use crate::value::{IMAGE_NAME_RULE, Pick, Rings, is_image_name};
+use super::program::{MOST_STEPS, Others};
+use super::tree::Place;
+use super::uses;
+use crate::value::Rings;
 
-/// Bytes of the longest script (task-sequences section 2: 16 KB).
-pub const LONGEST_SCRIPT: usize = 16_384;
+pub use text::LONGEST_SCRIPT;
+
+/// How deep sequences run each other.
+const DEEPEST: usize = 16;
 
 /// What a sequence may refer to.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,10 @@ pub struct Surroundings {
     pub images: Option<BTreeMap<String, KnownImage>>,
     /// Variables that collections and devices define.
     pub variables: BTreeSet<VariableName>,
+    /// Those of them that are secret.
+    pub secrets: BTreeSet<VariableName>,
+    /// Sequences that steps may run; none: not known here, what they define is not known either.
+    pub others: Option<Others>,
 }
 
 /// What may be asked of an image of the library.
@@ -42,7 +50,7 @@ pub struct KnownImage {
 pub struct Finding {
     /// Which rule.
     pub code: Code,
-    /// `steps[2]`, as the file counts; empty for the sequence as a whole.
+    /// `steps[2].group[0]`, as the file counts; empty for the sequence as a whole.
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
@@ -101,8 +109,12 @@ codes! {
     VariableSetTwice = "variable-set-twice",
     /// A fact of the Mac is set.
     ReadOnlyVariable = "read-only-variable",
-    /// A variable that nothing before the step sets.
+    /// A variable that nothing defines.
     UnknownVariable = "unknown-variable",
+    /// A variable that only a later step sets.
+    VariableUsedBeforeSet = "variable-used-before-set",
+    /// A secret where it can be read.
+    SecretInPlainField = "secret-in-plain-field",
     /// An image that the library does not hold.
     UnknownImage = "unknown-image",
     /// A capture of a disk that was formatted before, or of a partition that cannot be.
@@ -115,19 +127,42 @@ codes! {
     ScriptTooLong = "script-too-long",
     /// No exit code means success.
     NoSuccessCode = "no-success-code",
+    /// A group without steps.
+    EmptyGroup = "empty-group",
+    /// An If without clauses.
+    EmptyCondition = "empty-condition",
+    /// A text that is no regular expression.
+    BadPattern = "bad-pattern",
+    /// A property that this step type cannot have.
+    OptionWithoutEffect = "option-without-effect",
+    /// A sequence that does not exist.
+    UnknownSequence = "unknown-sequence",
+    /// A sequence that starts nowhere.
+    DisabledSequence = "disabled-sequence",
+    /// A sequence that would run itself.
+    SequenceCircle = "sequence-circle",
+    /// More steps than a run can have.
+    TooManySteps = "too-many-steps",
 }
 
 /// Finds everything that is wrong with `sequence`, in the order of its steps.
 pub fn check(sequence: &Sequence, around: &Surroundings) -> Vec<Finding> {
-    let mut checking = Checking::new(around);
+    let mut checking = Checking::new(sequence, around);
     checking.name("", "the sequence", &sequence.name);
     if sequence.enabled().next().is_none() {
         checking.add("", Code::NoSteps, "the sequence has no step that is not disabled: add one".to_owned());
     }
-    for (place, step) in sequence.walk() {
-        checking.step(place, step);
-    }
+    checking.nodes(&sequence.steps, Place::root, Way::default());
     checking.findings
+}
+
+/// What stands around an entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    /// It is disabled, or what it is in.
+    left_out: bool,
+    /// A condition or a failure decides whether it is done.
+    perhaps: bool,
 }
 
 /// What the steps so far have done.
@@ -135,6 +170,11 @@ struct Checking<'a> {
     around: &'a Surroundings,
     findings: Vec<Finding>,
     known: BTreeSet<VariableName>,
+    secret: BTreeSet<VariableName>,
+    /// What steps set, wherever they stand.
+    anywhere: BTreeSet<VariableName>,
+    /// A step ran a sequence that is not known here: it may have set anything.
+    opaque: bool,
     /// Disks formatted so far, with their partitions.
     formatted: BTreeMap<u32, usize>,
     /// Partitions formatted and not applied to yet.
@@ -143,18 +183,31 @@ struct Checking<'a> {
     other: Option<String>,
     /// Name of the first step that applied an image.
     applied: Option<String>,
+    /// Names of the sequences that the walk is in, outermost first.
+    chain: Vec<&'a str>,
+    steps: usize,
 }
 
 impl<'a> Checking<'a> {
-    fn new(around: &'a Surroundings) -> Checking<'a> {
+    fn new(sequence: &'a Sequence, around: &'a Surroundings) -> Checking<'a> {
+        let mut anywhere = BTreeSet::new();
+        let others = around.others.iter().flat_map(BTreeMap::values);
+        for one in std::iter::once(sequence).chain(others) {
+            anywhere.extend(one.enabled().flat_map(|(_, step)| uses::sets(&step.kind)));
+        }
         Checking {
             around,
             findings: Vec::new(),
             known: around.variables.clone(),
+            secret: around.secrets.clone(),
+            anywhere,
+            opaque: false,
             formatted: BTreeMap::new(),
             unused: 0,
             other: None,
             applied: None,
+            chain: vec![&sequence.name],
+            steps: 0,
         }
     }
 
@@ -175,267 +228,112 @@ impl<'a> Checking<'a> {
         }
     }
 
-    fn step(&mut self, place: Place, step: &Step) {
-        let path = place.to_string();
-        self.name(&path, "the step", &step.name);
+    fn nodes(&mut self, nodes: &'a [Node], place: impl Fn(usize) -> Place, way: Way) {
+        for (index, node) in nodes.iter().enumerate() {
+            let place = place(index);
+            let way = Way {
+                left_out: way.left_out || node.disabled(),
+                perhaps: way.perhaps || node.condition().is_some(),
+            };
+            if let Some(condition) = node.condition() {
+                self.condition(place.as_str(), condition);
+            }
+            match node {
+                Node::Step(step) => self.step(&place, step, way),
+                Node::Group(group) => self.group(&place, group, way),
+            }
+        }
+    }
+
+    fn group(&mut self, place: &Place, group: &'a Group, way: Way) {
+        self.name(place.as_str(), "the group", &group.name);
+        if group.steps.is_empty() {
+            self.add(
+                place.as_str(),
+                Code::EmptyGroup,
+                "the group has no steps: add one, or remove it".to_owned(),
+            );
+        }
+        for section in Section::ALL {
+            let perhaps = way.perhaps || section == Section::Catch;
+            self.nodes(group.section(section), |index| place.inside(section, index), Way { perhaps, ..way });
+        }
+    }
+
+    fn step(&mut self, place: &Place, step: &'a Step, way: Way) {
+        let path = place.as_str();
+        self.steps += 1;
+        if self.steps == MOST_STEPS + 1 {
+            let message =
+                format!("the sequence and those that it runs have more than {MOST_STEPS} steps: split it");
+            self.add(path, Code::TooManySteps, message);
+        }
+        self.name(path, "the step", &step.name);
+        self.texts(path, &step.kind);
         match &step.kind {
             Kind::FormatDisk(format) => {
-                self.format(&path, format);
-                if !step.disabled {
-                    self.format_in_order(&path, format);
+                self.format(path, format);
+                if !way.left_out {
+                    self.format_in_order(path, format);
                 }
             }
             Kind::ApplyImage(apply) => {
-                self.image(&path, apply);
-                if !step.disabled {
-                    self.destination(&path, &apply.destination);
+                self.image(path, apply);
+                if !way.left_out {
+                    self.destination(path, &apply.destination, way.perhaps);
                     self.applied.get_or_insert_with(|| step.name.clone());
                 }
             }
-            Kind::CaptureImage(capture) => self.capture(&path, capture, step.disabled),
-            Kind::SetVariables(variables) => self.set_variables(&path, variables, step.disabled),
-            Kind::ExecuteScript(script) => self.script(&path, script),
-            Kind::Restart => {}
+            Kind::CaptureImage(capture) => self.capture(path, capture, way.left_out),
+            Kind::SetVariables(variables) => self.set_variables(path, variables, way.left_out),
+            Kind::ExecuteScript(script) => self.script(path, script),
+            Kind::RunSequence(run) => self.run_sequence(place, step, run, way),
+            Kind::Restart | Kind::WaitForTechnician(_) => {}
         }
-        if !step.disabled && !matches!(step.kind, Kind::FormatDisk(_)) {
-            self.other.get_or_insert_with(|| step.name.clone());
-        }
-    }
-
-    fn text(&mut self, path: &str, field: &str, text: &Template) {
-        let unknown: BTreeSet<&VariableName> =
-            text.variables().filter(|name| !name.is_read_only() && !self.known.contains(name)).collect();
-        for name in unknown {
-            let message = format!(
-                "{field} uses %{name}%, which nothing defines before this step: set it in an earlier Set Variables step"
-            );
-            self.add(path, Code::UnknownVariable, message);
-        }
-    }
-
-    fn settable(&mut self, path: &str, name: &VariableName) {
-        if name.is_read_only() {
-            let message = format!("{name} is a fact of the Mac and cannot be set: take another name");
-            self.add(path, Code::ReadOnlyVariable, message);
-        }
-    }
-
-    fn format(&mut self, path: &str, format: &FormatDisk) {
-        if format.partitions.is_empty() {
-            let message = format!("disk {} gets no partition: a format step makes at least one", format.disk);
-            self.add(path, Code::NoPartition, message);
-        }
-        let mut all_taken = false;
-        let mut set = BTreeSet::new();
-        for (index, partition) in format.partitions.iter().enumerate() {
-            let path = format!("{path}.format_disk.partitions[{index}]");
-            self.partition(&path, partition);
-            if all_taken {
-                let message =
-                    "the partition before this one takes 100% of the free space: give it less".to_owned();
-                self.add(&path, Code::NoSpaceLeft, message);
-            }
-            all_taken |= partition.size == PartitionSize::Percent(100);
-            if let Some(name) = &partition.variable {
-                self.settable(&path, name);
-                if !set.insert(name.clone()) {
-                    let message =
-                        format!("{name} receives two partitions of this step: give each its own variable");
-                    self.add(&path, Code::VariableSetTwice, message);
-                }
+        if !way.left_out {
+            self.known.extend(uses::sets(&step.kind));
+            if !matches!(step.kind, Kind::FormatDisk(_) | Kind::RunSequence(_)) {
+                self.other.get_or_insert_with(|| step.name.clone());
             }
         }
     }
 
-    fn partition(&mut self, path: &str, partition: &Partition) {
-        self.text(path, "the partition's name", &partition.name);
-        match partition.size {
-            PartitionSize::Percent(1..=100) | PartitionSize::Bytes(0x10_0000..) => {}
-            PartitionSize::Percent(percent) => {
-                self.add(
-                    path,
-                    Code::PartitionSize,
-                    format!("{percent}% of the remaining free space: write 1% to 100%"),
-                );
-            }
-            PartitionSize::Bytes(bytes) => {
-                self.add(
-                    path,
-                    Code::PartitionSize,
-                    format!("a partition of {bytes} bytes: the least is 1 MiB"),
-                );
-            }
+    fn run_sequence(&mut self, place: &Place, step: &Step, run: &'a RunSequence, way: Way) {
+        let (path, name) = (place.as_str(), run.sequence.as_str());
+        if step.timeout.is_some() || step.retry.is_some() {
+            let message = "a step that runs a sequence has neither `timeout` nor `retry`: give them to the steps of that sequence";
+            self.add(path, Code::OptionWithoutEffect, message.to_owned());
         }
-        let Some(name) = partition.name.literal() else { return };
-        let (units, longest) = (name.encode_utf16().count(), partition.format.longest_label());
-        if name.trim().is_empty() && partition.format != VolumeFormat::Raw {
-            self.add(
-                path,
-                Code::PartitionName,
-                "the partition has no name: its volume is called by it".to_owned(),
-            );
-        } else if units > longest || name.chars().any(char::is_control) {
-            let message = format!(
-                "{:?} has {units} characters: this format has names of at most {longest}, without control characters",
-                name.chars().take(60).collect::<String>()
-            );
-            self.add(path, Code::PartitionName, message);
-        }
-    }
-
-    fn format_in_order(&mut self, path: &str, format: &FormatDisk) {
-        if let Some(applied) = &self.applied {
-            let message = format!(
-                "formats disk {} after `{applied}` applied an image: move it to the front",
-                format.disk
-            );
-            self.add(path, Code::FormatAfterApply, message);
-        } else if let Some(other) = &self.other {
-            let message =
-                format!("`{other}` stands before it: format steps come first, move it to the front");
-            self.add(path, Code::FormatNotFirst, message);
-        }
-        if self.formatted.insert(format.disk, format.partitions.len()).is_some() {
-            let message =
-                format!("disk {} is formatted by an earlier step: one format step a disk", format.disk);
-            self.add(path, Code::DiskFormattedTwice, message);
-        }
-        self.unused += format.partitions.len();
-        self.known.extend(format.partitions.iter().filter_map(|partition| partition.variable.clone()));
-    }
-
-    fn image(&mut self, path: &str, apply: &ApplyImage) {
-        self.text(path, "the image's name", &apply.image);
-        let Some(name) = apply.image.literal() else { return };
-        if name.trim().is_empty() {
-            self.add(
-                path,
-                Code::EmptyName,
-                "the step names no image: write the name of one in the library".to_owned(),
-            );
+        if way.left_out {
             return;
         }
-        let Some(images) = &self.around.images else { return };
-        let message = match (images.get(name), apply.pick) {
-            (None, _) => format!("the library has no image `{name}`: import it, or correct the name"),
-            (Some(image), Pick::Version(version)) if !image.versions.contains(&version) => {
-                let has: Vec<String> = image.versions.iter().map(u32::to_string).collect();
-                format!("the image `{name}` has no version {version}: it has {}", has.join(", "))
-            }
-            (Some(image), Pick::Ring(ring)) if image.rings.get(ring).is_none() => {
-                format!(
-                    "the image `{name}` has no version in {ring}: put one there, rootstock image promote {name} --to {ring}"
-                )
-            }
-            _ => return,
+        if self.chain.contains(&name) {
+            let circle: Vec<&str> = self.chain.iter().copied().chain([name]).collect();
+            let message = format!("the sequence would run itself: {}", circle.join(" → "));
+            return self.add(path, Code::SequenceCircle, message);
+        }
+        let Some(others) = &self.around.others else {
+            self.opaque = true;
+            return;
         };
-        self.add(path, Code::UnknownImage, message);
-    }
-
-    fn capture(&mut self, path: &str, capture: &CaptureImage, disabled: bool) {
-        self.text(path, "the image's name", &capture.image);
-        if let Some(note) = &capture.note {
-            self.text(path, "the note", note);
-        }
-        if let Some(name) = capture.image.literal().filter(|name| !is_image_name(name)) {
-            let shown: String = name.chars().take(64).collect();
-            self.add(path, Code::BadName, format!("an image cannot be called {shown:?}: {IMAGE_NAME_RULE}"));
-        }
-        if let CaptureSource::Partition { partition: 0, .. } = capture.source {
-            let message = "there is no partition 0: the first partition of a disk is 1".to_owned();
-            self.add(path, Code::NothingToCapture, message);
-        }
-        let disk = match capture.source {
-            CaptureSource::Macos => None,
-            CaptureSource::Disk { disk } | CaptureSource::Partition { disk, .. } => Some(disk),
+        let Some(other) = others.get(name) else {
+            let message = format!("there is no sequence `{name}`: save it first, or correct the name");
+            return self.add(path, Code::UnknownSequence, message);
         };
-        let formatted = disk.filter(|disk| self.formatted.contains_key(disk));
-        if let Some(disk) = formatted.filter(|_| !disabled && self.applied.is_none()) {
+        if other.disabled {
             let message = format!(
-                "disk {disk} was formatted by an earlier step, and nothing was put on it: capture it in a sequence of its own"
+                "the sequence `{name}` is disabled, so it starts nowhere: enable it, or disable this step"
             );
-            self.add(path, Code::NothingToCapture, message);
+            return self.add(path, Code::DisabledSequence, message);
         }
-    }
-
-    fn destination(&mut self, path: &str, destination: &Destination) {
-        let message = match destination {
-            Destination::NextFormatted if self.unused > 0 => {
-                self.unused -= 1;
-                return;
-            }
-            Destination::NextFormatted => {
-                "there is no formatted partition left for it: add a partition to a format step before it, or name a destination"
-                    .to_owned()
-            }
-            Destination::Variable(name) if name.is_read_only() || !self.known.contains(name) => {
-                format!("the destination is in %{name}%, which nothing defines before this step: name it as the variable of a partition in a format step")
-            }
-            Destination::Partition { disk, partition } => match self.formatted.get(disk) {
-                Some(_) if *partition == 1 => {
-                    format!("partition 1 of disk {disk} is its EFI System Partition: the first partition of the format step is 2")
-                }
-                Some(made) if !(2..=*made as u64 + 1).contains(&u64::from(*partition)) => {
-                    format!("disk {disk} has no partition {partition}: the format step makes 2 to {}", made + 1)
-                }
-                Some(_) => {
-                    self.unused = self.unused.saturating_sub(1);
-                    return;
-                }
-                None => return,
-            },
-            Destination::Variable(_) => {
-                self.unused = self.unused.saturating_sub(1);
-                return;
-            }
-        };
-        self.add(path, Code::UndefinedDestination, message);
-    }
-
-    fn set_variables(&mut self, path: &str, variables: &[SetVariable], disabled: bool) {
-        if variables.is_empty() {
-            self.add(
-                path,
-                Code::NothingToSet,
-                "the step sets no variable: add one, or remove the step".to_owned(),
-            );
-        }
-        let before = self.known.clone();
-        let mut set = BTreeSet::new();
-        for variable in variables {
-            self.settable(path, &variable.name);
-            self.text(path, &format!("the value of {}", variable.name), &variable.value);
-            if !set.insert(&variable.name) {
-                let message =
-                    format!("{} is set twice in this step: only the last value would count", variable.name);
-                self.add(path, Code::VariableSetTwice, message);
-            }
-            self.known.insert(variable.name.clone());
-        }
-        if disabled {
-            self.known = before;
-        }
-    }
-
-    fn script(&mut self, path: &str, script: &ExecuteScript) {
-        let interpreter = script.script.lines().next().and_then(|line| line.strip_prefix("#!"));
-        if !interpreter.is_some_and(|interpreter| interpreter.trim_start().starts_with('/')) {
+        if self.chain.len() >= DEEPEST || self.steps > MOST_STEPS {
             let message =
-                "the script's first line does not say what runs it: begin with one like `#!/bin/sh`"
-                    .to_owned();
-            self.add(path, Code::ScriptWithoutShebang, message);
+                format!("sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps in all");
+            return self.add(path, Code::TooManySteps, message);
         }
-        if script.script.len() > LONGEST_SCRIPT {
-            let message = format!("the script has {} bytes: at most {LONGEST_SCRIPT}", script.script.len());
-            self.add(path, Code::ScriptTooLong, message);
-        }
-        if script.success_codes.is_empty() {
-            self.add(
-                path,
-                Code::NoSuccessCode,
-                "no exit code means success: leave success_codes out for [0]".to_owned(),
-            );
-        }
+        self.chain.push(name);
+        self.nodes(&other.steps, |index| place.nested(index), Way { left_out: false, ..way });
+        self.chain.pop();
     }
 }
 
@@ -539,7 +437,8 @@ mod tests {
         assert_eq!(codes(set), []);
         let uses = "  - set_variables: [{name: A, value: '%Host% %HOST%'}]\n";
         assert_eq!(codes(&format!("{set}{uses}")), []);
-        finds(&format!("{uses}{set}"), "unknown-variable", "steps[0]");
+        finds(uses, "unknown-variable", "steps[0]");
+        finds(&format!("{uses}{set}"), "variable-used-before-set", "steps[0]");
         let around =
             Surroundings { variables: BTreeSet::from(["host".parse().unwrap()]), ..Surroundings::default() };
         assert_eq!(codes_in(uses, &around), []);
@@ -628,5 +527,112 @@ mod tests {
             "no-success-code",
             "steps[0]",
         );
+    }
+
+    #[test]
+    fn groups_are_walked_in_order_and_their_places_named() {
+        let steps = "  - name: G\n    group:\n      - {name: '', restart: }\n      - group: []\n    catch: [{execute_script: {script: x}}]\n";
+        assert_eq!(
+            codes(steps),
+            [
+                ("empty-name".to_owned(), "steps[0].group[0]".to_owned()),
+                ("empty-group".to_owned(), "steps[0].group[1]".to_owned()),
+                ("script-without-shebang".to_owned(), "steps[0].catch[0]".to_owned()),
+            ]
+        );
+        let inside = "  - group: [{set_variables: [{name: A, value: b}]}]\n  - set_variables: [{name: B, value: '%A%'}]\n";
+        assert_eq!(codes(inside), []);
+        let disabled = inside.replace("- group", "- disabled: true\n    group");
+        finds(&disabled, "unknown-variable", "steps[1]");
+    }
+
+    #[test]
+    fn conditions_name_variables_that_exist_and_patterns_that_are_some() {
+        let when = |condition: &str| format!("  - {{if: {condition}, restart: }}\n");
+        finds(&when("{all: [{variable: Nobody, equals: x}]}"), "unknown-variable", "steps[0]");
+        finds(&when("{all: [{variable: Model, equals: '%Nobody%'}]}"), "unknown-variable", "steps[0]");
+        finds(&when("{all: [{any: []}]}"), "empty-condition", "steps[0]");
+        finds(&when("{all: [{variable: Model, matches: '['}]}"), "bad-pattern", "steps[0]");
+        for fine in [
+            "{all: [{variable: Nobody, exists: true}]}",
+            "{all: [{variable: Nobody, exists: true}, {variable: nobody, equals: x}]}",
+            "{none: [{variable: Model, matches: '^iMac'}, {variable: LastActionSucceeded, equals: 'true'}]}",
+        ] {
+            assert_eq!(codes(&when(fine)), [], "{fine}");
+        }
+    }
+
+    #[test]
+    fn a_script_may_set_variables_for_the_steps_after_it() {
+        let steps = "  - execute_script: {script: \"#!/bin/sh\\n$PMM_TS_VARIABLE_UTIL --set Room=12\"}\n  - set_variables: [{name: A, value: '%Room%'}]\n";
+        assert_eq!(codes(steps), []);
+    }
+
+    #[test]
+    fn images_for_one_partition_under_different_conditions_are_no_finding() {
+        let apply = |like: &str| {
+            format!(
+                "  - {{if: {{all: [{{variable: Model, like: '{like}'}}]}}, apply_image: {{image: lab}}}}\n"
+            )
+        };
+        assert_eq!(codes(&format!("{FORMAT}{}{}", apply("iMac*"), apply("MacBook*"))), []);
+    }
+
+    #[test]
+    fn a_sequence_that_is_run_is_checked_in_its_place() {
+        let call = "  - run_sequence: {sequence: Inner}\n";
+        let others = |text: &str| {
+            let inner = Sequence::from_yaml(text).unwrap();
+            let others = Some(BTreeMap::from([(inner.name.clone(), inner)]));
+            Surroundings { others, ..Surroundings::default() }
+        };
+        let set = others("name: Inner\nsteps: [{set_variables: [{name: A, value: b}]}]\n");
+        assert_eq!(codes_in(&format!("{call}  - set_variables: [{{name: B, value: '%A%'}}]\n"), &set), []);
+        let after = codes_in(&format!("{call}{FORMAT}"), &set);
+        assert_eq!(after, [("format-not-first".to_owned(), "steps[1]".to_owned())]);
+        for (inner, code, path) in [
+            ("name: Other\nsteps: []\n", "unknown-sequence", "steps[0]"),
+            ("name: Inner\ndisabled: true\nsteps: []\n", "disabled-sequence", "steps[0]"),
+            (
+                "name: Inner\nsteps: [{run_sequence: {sequence: x}}]\n",
+                "sequence-circle",
+                "steps[0].run_sequence.steps[0]",
+            ),
+            (
+                "name: Inner\nsteps: [{execute_script: {script: x}}]\n",
+                "script-without-shebang",
+                "steps[0].run_sequence.steps[0]",
+            ),
+        ] {
+            assert_eq!(codes_in(call, &others(inner)), [(code.to_owned(), path.to_owned())], "{inner}");
+        }
+        assert_eq!(
+            codes(&format!("{call}  - set_variables: [{{name: B, value: '%A%'}}]\n")),
+            [],
+            "not known here"
+        );
+        finds("  - {retry: {count: 1}, run_sequence: {sequence: y}}\n", "option-without-effect", "steps[0]");
+    }
+
+    #[test]
+    fn secrets_in_plain_fields_are_found() {
+        finds(
+            "  - set_variables: [{name: PmmOSDJoinPassword, value: hunter2}]\n",
+            "secret-in-plain-field",
+            "steps[0]",
+        );
+        for fine in [
+            "{name: AdminPassword, value: x, secret: true}",
+            "{name: AdminPassword, value: ''}",
+            "{name: Room, value: x}",
+        ] {
+            assert_eq!(codes(&format!("  - set_variables: [{fine}]\n")), [], "{fine}");
+        }
+        let told = "  - set_variables: [{name: Key, value: x, secret: true}, {name: Copy, value: '%Key%'}]\n  - wait_for_technician: {message: 'type %Copy%'}\n";
+        finds(told, "secret-in-plain-field", "steps[1]");
+        let secrets = BTreeSet::from(["Key".parse().unwrap()]);
+        let around = Surroundings { variables: secrets.clone(), secrets, ..Surroundings::default() };
+        let label = "  - format_disk: {partitions: [{name: 'HD %key%', format: apfs, size: 100%}]}\n";
+        assert_eq!(codes_in(label, &around), [("secret-in-plain-field".to_owned(), "steps[0]".to_owned())]);
     }
 }

@@ -1,5 +1,8 @@
 //! `rootstock sequence …`: task sequences, as files and on the appliance.
 
+mod diff;
+mod rehearse;
+
 use std::fs;
 use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use super::output::{Table, printable, say, say_json, segment, stamp};
 use crate::api::admin;
 use crate::sequence::check::{Finding, Surroundings, check};
 use crate::sequence::model::Sequence;
+use crate::sequence::schema;
 use crate::sequence::yaml::LONGEST_FILE;
 
 /// Verbs of `rootstock sequence`.
@@ -29,6 +33,23 @@ Whether images exist is known to the appliance only: `rootstock sequence apply` 
 when something is wrong.\n\
 Exit code: 0 nothing is wrong · 1 something is.")]
     Check(CheckFiles),
+    /// What a run would do on a certain Mac: steps, questions, what is erased, bytes, time
+    #[command(after_help = "\
+With a file and --facts no appliance is needed; images are not known then.\n\
+Exit code: 0 nothing stands against it · 2 a red finding stands.")]
+    Plan(Online<rehearse::PlanRun>),
+    /// Work through a run without a Mac, with failures, restarts and answers, and print everything that is recorded
+    #[command(after_help = "\
+The machine is the one that the appliance runs. --fail \"Step=exit 3\" lets a step fail whenever it is tried; --reboot-at STEP starts \
+the Mac anew in the middle of it; --server-restart-at STEP reads the run from its record again.\n\
+Exit code: 0 the run would succeed · 1 it would fail, or wait for an answer.")]
+    Simulate(Online<rehearse::Simulate>),
+    /// What differs between two files or revisions: `rootstock sequence diff "Lab Mac@3" lab-mac.yaml`
+    #[command(after_help = "\
++ came · - went · > moved · ~ changed. Exit code: 0 they are the same · 1 they differ.")]
+    Diff(Online<diff::Diff>),
+    /// Print the JSON Schema of a sequence's file, for editors
+    Schema,
     /// Print a sequence of the appliance as YAML
     Show(Online<Show>),
     /// Sequences of the appliance
@@ -85,12 +106,18 @@ impl Command {
         match self {
             Command::Apply(verb) => verb.run(before, apply),
             Command::Check(verb) => check_files(&verb),
+            Command::Plan(verb) => verb.run(before, rehearse::plan_run),
+            Command::Simulate(verb) => verb.run(before, rehearse::simulate),
+            Command::Diff(verb) => verb.run(before, diff::diff),
+            Command::Schema => say_json(&schema::schema()).map(|()| ExitCode::SUCCESS),
             Command::Show(verb) => verb.run(before, show),
             Command::List(verb) => verb.run(before, list),
             Command::Delete(verb) => verb.run(before, delete),
         }
     }
 }
+
+pub use rehearse::find;
 
 fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();

@@ -1,0 +1,111 @@
+//! Variables of devices and collections. The values of secret ones come in sealed and go out so.
+
+use sqlx::Row;
+
+use super::{Db, DbError, parsed};
+use crate::sequence::name::VariableName;
+
+/// What a variable belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A device by its number.
+    Device(i64),
+    /// A collection by its name.
+    Collection(String),
+}
+
+impl Owner {
+    fn columns(&self) -> (&'static str, String) {
+        match self {
+            Owner::Device(device) => ("device", device.to_string()),
+            Owner::Collection(name) => ("collection", name.clone()),
+        }
+    }
+}
+
+/// One variable as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableRow {
+    /// Name as typed.
+    pub name: VariableName,
+    /// Its value; sealed when it is secret.
+    pub value: String,
+    /// Whether it is.
+    pub secret: bool,
+}
+
+impl Db {
+    /// Variables of one owner, by name.
+    pub async fn variables(&self, owner: &Owner) -> Result<Vec<VariableRow>, DbError> {
+        let (scope, owner) = owner.columns();
+        let rows = sqlx::query(
+            "SELECT spelling, value, secret FROM variable WHERE scope = $1 AND owner = $2 ORDER BY name",
+        )
+        .bind(scope)
+        .bind(owner)
+        .fetch_all(&self.read)
+        .await?;
+        let row = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(VariableRow {
+                name: parsed("name of a variable", row.try_get(0)?)?,
+                value: row.try_get(1)?,
+                secret: row.try_get(2)?,
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// Names of all variables that anything defines, and whether one of them is secret.
+    pub async fn variable_names(&self) -> Result<Vec<(VariableName, bool)>, DbError> {
+        let rows = sqlx::query(
+            "SELECT MIN(spelling), MAX(CASE WHEN secret THEN 1 ELSE 0 END) FROM variable GROUP BY name ORDER BY name",
+        )
+        .fetch_all(&self.read)
+        .await?;
+        let row = |row: &sqlx::sqlite::SqliteRow| {
+            Ok((parsed("name of a variable", row.try_get(0)?)?, row.try_get::<i64, _>(1)? > 0))
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// How many variables an owner has.
+    pub async fn count_variables(&self, owner: &Owner) -> Result<i64, DbError> {
+        let (scope, owner) = owner.columns();
+        Ok(sqlx::query_scalar("SELECT COUNT(*) FROM variable WHERE scope = $1 AND owner = $2")
+            .bind(scope)
+            .bind(owner)
+            .fetch_one(&self.read)
+            .await?)
+    }
+
+    /// Sets a variable; the spelling of the last setting counts.
+    pub async fn set_variable(&self, owner: &Owner, row: &VariableRow) -> Result<(), DbError> {
+        let (scope, owner) = owner.columns();
+        sqlx::query(
+            "INSERT INTO variable (scope, owner, name, spelling, value, secret) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (scope, owner, name) DO UPDATE SET spelling = excluded.spelling, value = excluded.value,
+             secret = excluded.secret",
+        )
+        .bind(scope)
+        .bind(owner)
+        .bind(row.name.as_str().to_ascii_lowercase())
+        .bind(row.name.as_str())
+        .bind(&row.value)
+        .bind(row.secret)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes a variable away; false when there is none.
+    pub async fn unset_variable(&self, owner: &Owner, name: &VariableName) -> Result<bool, DbError> {
+        let (scope, owner) = owner.columns();
+        let done = sqlx::query("DELETE FROM variable WHERE scope = $1 AND owner = $2 AND name = $3")
+            .bind(scope)
+            .bind(owner)
+            .bind(name.as_str().to_ascii_lowercase())
+            .execute(&self.write)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}

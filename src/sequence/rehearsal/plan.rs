@@ -1,0 +1,359 @@
+//! What a run would do on a certain Mac: every step with run or skip and why, resolved properties, what is asked, what is
+//! erased, bytes to move, a guess at the time, and findings, red where the run would not do what it should.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{CannotRehearse, Mishaps, rehearse, seconds_for};
+use crate::sequence::check::{self, Surroundings};
+use crate::sequence::model::{Kind, Sequence, Step};
+use crate::sequence::program::{Others, Program};
+use crate::sequence::quantity::PartitionSize;
+use crate::sequence::run::act::{Act, Target};
+use crate::sequence::run::event::{Event, PinnedImage, Start};
+use crate::sequence::run::{Outcome, Run, StepState, images_wanted};
+use crate::sequence::uses;
+use crate::sequence::variable::{BootMethod, Facts, Scope};
+use crate::value::{Digest, Pick, Rings};
+
+/// What is planned, for whom.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Sequences that it may run.
+    pub others: Others,
+    /// The Mac.
+    pub facts: Facts,
+    /// Variables of its collections.
+    pub collection: Scope,
+    /// Its variables.
+    pub device: Scope,
+    /// Images of the library by name; none: not known here.
+    pub library: Option<BTreeMap<String, KnownImage>>,
+}
+
+/// An image as the plan needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownImage {
+    /// Bytes of each version.
+    pub versions: BTreeMap<u32, u64>,
+    /// Where its rings point.
+    pub rings: Rings,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Name of the sequence.
+    pub sequence: String,
+    /// `os-deployment` or `non-os`: found by looking at the steps.
+    pub kind: &'static str,
+    /// Every step, those of sequences that it runs included.
+    pub steps: Vec<PlannedStep>,
+    /// Variables that a person is asked for, with the step before which, from 1.
+    pub asks: Vec<(u32, String)>,
+    /// Numbers of the disks on which something is lost.
+    pub erases: Vec<u32>,
+    /// Bytes of images that are written; an image that is not known counts nothing.
+    pub bytes: u64,
+    /// Guessed seconds.
+    pub seconds: u64,
+    /// What is wrong.
+    pub findings: Vec<PlanFinding>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// From 1.
+    pub step: u32,
+    /// Where it stands.
+    pub place: String,
+    /// Its name.
+    pub name: String,
+    /// Groups around it, outermost first.
+    pub groups: Vec<String>,
+    /// Its type.
+    pub kind: &'static str,
+    /// Whether it is done: `run`, `skip`, `fails` (it cannot begin) or `not-reached`.
+    pub does: &'static str,
+    /// Why not.
+    pub why: String,
+    /// Its properties with variables filled in.
+    pub properties: Vec<(String, String)>,
+    /// Bytes that it writes.
+    pub bytes: u64,
+    /// Guessed seconds.
+    pub seconds: u64,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The run would not do what it should.
+    Red,
+    /// Worth a look.
+    Yellow,
+}
+
+/// Something that is wrong with the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanFinding {
+    /// How bad.
+    pub severity: Severity,
+    /// Short name of the rule.
+    pub code: String,
+    /// Where; empty for the whole.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Plan {
+    /// Whether a red finding stands.
+    pub fn is_red(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Red)
+    }
+}
+
+/// Plans a run of `sequence`.
+///
+/// # Errors
+/// When the run does not come to an end; what is wrong with sequence and Mac are findings.
+pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> {
+    let mut findings = checked(sequence, input);
+    let empty = |findings| Plan {
+        sequence: sequence.name.clone(),
+        kind: "",
+        steps: Vec::new(),
+        asks: Vec::new(),
+        erases: Vec::new(),
+        bytes: 0,
+        seconds: 0,
+        findings,
+    };
+    let Ok(program) = Program::of(sequence, &input.others) else { return Ok(empty(findings)) };
+    let pins = pins(&program, input, &mut findings);
+    let sizes: BTreeMap<String, u64> =
+        pins.iter().map(|(pin, bytes)| (format!("{} {}", pin.name, pin.version), *bytes)).collect();
+    let start = Start {
+        sequence: sequence.clone(),
+        facts: input.facts.clone(),
+        collection: input.collection.clone(),
+        device: input.device.clone(),
+        images: pins.into_iter().map(|(pin, _)| pin).collect(),
+        others: input.others.clone(),
+    };
+    let bytes = |act: &Act| match act {
+        Act::ApplyImage { image, .. } => sizes.get(image).copied().unwrap_or(0),
+        _ => 0,
+    };
+    let mut resolved: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
+    let watch = |run: &Run, event: &Event| {
+        if let Some(step) = event.step() {
+            resolved.entry(step).or_insert_with(|| properties(run, run.program().step(step as usize - 1)));
+        }
+    };
+    let everything_well = Mishaps { answer_anything: true, ..Mishaps::default() };
+    let done = rehearse(start, &everything_well, watch, bytes)?;
+    let acts: BTreeMap<u32, &Act> = done.acts.iter().map(|act| (act.step, &act.act)).collect();
+    let mut steps = Vec::new();
+    for (index, (step, record)) in done.run.steps().enumerate() {
+        let number = index as u32 + 1;
+        let act = acts.get(&number).copied();
+        let moved = act.map_or(0, &bytes);
+        let mut properties = resolved.remove(&number).unwrap_or_default();
+        properties.extend(act.map(of_act).unwrap_or_default());
+        let (does, why) = match record.state {
+            StepState::Succeeded | StepState::Running => ("run", String::new()),
+            StepState::Skipped => ("skip", record.why.clone().unwrap_or_default()),
+            StepState::Failed => {
+                ("fails", record.failure.as_ref().map(|failure| failure.cause.clone()).unwrap_or_default())
+            }
+            StepState::Pending => ("not-reached", String::new()),
+        };
+        steps.push(PlannedStep {
+            step: number,
+            place: program.step_item(index).place.as_ref().map(ToString::to_string).unwrap_or_default(),
+            name: step.name.clone(),
+            groups: program.groups_around(index).into_iter().map(str::to_owned).collect(),
+            kind: step.kind.title(),
+            does,
+            why: done.run.masked(&why),
+            properties,
+            bytes: moved,
+            seconds: act.map_or(0, |act| seconds_for(act, moved)),
+        });
+    }
+    if done.outcome() == Some(Outcome::Failed) {
+        let message = done.run.masked(done.run.message().unwrap_or_default());
+        findings.push(red("cannot-run", "", message));
+    }
+    let doing = (0..program.len()).filter(|index| acts.contains_key(&(*index as u32 + 1)));
+    let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(Plan {
+        kind: if program.deploys_an_os() { "os-deployment" } else { "non-os" },
+        asks: done.asked.iter().map(|(step, name)| (*step, name.as_str().to_owned())).collect(),
+        erases,
+        bytes: steps.iter().map(|step| step.bytes).sum(),
+        seconds: steps.iter().map(|step| step.seconds).sum(),
+        steps,
+        ..empty(findings)
+    })
+}
+
+fn red(code: &str, place: &str, message: String) -> PlanFinding {
+    PlanFinding { severity: Severity::Red, code: code.to_owned(), place: place.to_owned(), message }
+}
+
+/// What the check finds, and what cannot be on this Mac.
+fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
+    let names = || input.collection.iter().chain(&input.device);
+    let library = input.library.as_ref().map(|library| {
+        let known = |image: &KnownImage| check::KnownImage {
+            versions: image.versions.keys().copied().collect(),
+            rings: image.rings,
+        };
+        library.iter().map(|(name, image)| (name.clone(), known(image))).collect()
+    });
+    let around = Surroundings {
+        images: library,
+        variables: names().map(|(name, _)| name.clone()).collect(),
+        secrets: names().filter(|(_, value)| value.secret).map(|(name, _)| name.clone()).collect(),
+        others: Some(input.others.clone()),
+    };
+    let mut findings: Vec<PlanFinding> = check::check(sequence, &around)
+        .into_iter()
+        .map(|finding| red(&finding.code.to_string(), &finding.path, finding.message))
+        .collect();
+    if sequence.disabled {
+        findings.push(red("disabled", "", "the sequence is disabled: it starts nowhere".to_owned()));
+    }
+    let Ok(program) = Program::of(sequence, &input.others) else { return findings };
+    for index in 0..program.len() {
+        let (item, step) = (program.step_item(index), program.step(index));
+        let place = item.place.as_ref().map(ToString::to_string).unwrap_or_default();
+        if input.facts.boot == BootMethod::Macos && step.kind.is_of_os_deployment() {
+            let message =
+                format!("`{}` brings an operating system: it never starts on a live macOS", step.name);
+            findings.push(red("os-deployment-on-live-macos", &place, message));
+        }
+        let Kind::FormatDisk(format) = &step.kind else { continue };
+        let fixed = format.partitions.iter().map(|partition| match partition.size {
+            PartitionSize::Bytes(bytes) => bytes,
+            PartitionSize::Percent(_) => 0,
+        });
+        let need = fixed.fold(200 << 20, u64::saturating_add);
+        if let Some(has) =
+            input.facts.disk0_size.filter(|has| format.disk == 0 && need > *has && !item.left_out)
+        {
+            let message = format!(
+                "the partitions of disk 0 need {need} bytes with the EFI System Partition, the disk has {has}"
+            );
+            findings.push(red("disk-too-small", &place, message));
+        }
+    }
+    findings
+}
+
+/// The images that the run would be pinned to, with their sizes.
+fn pins(program: &Program, input: &Input, findings: &mut Vec<PlanFinding>) -> Vec<(PinnedImage, u64)> {
+    let wanted = match images_wanted(program, &input.facts, &input.collection, &input.device) {
+        Ok(wanted) => wanted,
+        Err((step, why)) => {
+            findings.push(red("unknown-image", "", format!("step `{step}` cannot be prepared: {why}")));
+            return Vec::new();
+        }
+    };
+    let mut pins: Vec<(PinnedImage, u64)> = Vec::new();
+    for image in wanted {
+        let pin = |version: u32| PinnedImage {
+            manifest: Digest::of(format!("{} {version}", image.name).as_bytes()),
+            name: image.name.clone(),
+            asked: image.pick.version(),
+            ring: image.pick.ring(),
+            version,
+        };
+        let Some(library) = &input.library else {
+            pins.push((pin(image.pick.version().unwrap_or(0)), 0));
+            continue;
+        };
+        let known = library.get(&image.name);
+        let found = known.and_then(|known| {
+            let version = image.pick.of(&known.rings, known.versions.keys().copied())?;
+            Some((version, known.versions.get(&version).copied()?))
+        });
+        match found {
+            Some((version, bytes)) => pins.push((pin(version), bytes)),
+            None => {
+                let severity = if image.certain { Severity::Red } else { Severity::Yellow };
+                let asked = match image.pick {
+                    Pick::Usual => String::new(),
+                    pick => format!(" {pick}"),
+                };
+                let message = format!(
+                    "step `{}` applies the image {}{asked}, which is not in the library",
+                    image.step, image.name
+                );
+                let finding =
+                    PlanFinding { severity, code: "unknown-image".to_owned(), place: String::new(), message };
+                // The check has found it where the name is written out.
+                if !findings
+                    .iter()
+                    .any(|known| known.code == "unknown-image" && known.severity == Severity::Red)
+                {
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    pins
+}
+
+/// Texts of a step with variables filled in, as people may see them.
+fn properties(run: &Run, step: &Step) -> Vec<(String, String)> {
+    let mut variables = run.variables().clone();
+    let mut all = Vec::new();
+    if let Kind::FormatDisk(format) = &step.kind {
+        all.push(("disk".to_owned(), format.disk.to_string()));
+        for partition in &format.partitions {
+            let name = variables.expand(&partition.name).map(|value| value.shown().to_owned());
+            let name = name.unwrap_or_else(|error| error.to_string());
+            let format = serde_json::to_value(partition.format).ok();
+            let format = format.as_ref().and_then(|format| format.as_str()).unwrap_or_default().to_owned();
+            all.push(("partition".to_owned(), format!("{name}, {format}, {}", partition.size)));
+        }
+        return all;
+    }
+    for (index, (field, text)) in uses::texts(&step.kind).into_iter().enumerate() {
+        let value = variables.expand(text);
+        if let (Kind::SetVariables(set), Ok(value)) = (&step.kind, &value) {
+            let mut value = value.clone();
+            value.secret |= set[index].secret;
+            all.push((set[index].name.as_str().to_owned(), value.shown().to_owned()));
+            variables.set(set[index].name.clone(), value);
+            continue;
+        }
+        all.push((field, value.map_or_else(|error| error.to_string(), |value| value.shown().to_owned())));
+    }
+    if let Kind::ExecuteScript(script) = &step.kind {
+        let interpreter = script.script.lines().next().unwrap_or_default();
+        all.push(("script".to_owned(), format!("{} bytes, {interpreter}", script.script.len())));
+    }
+    all
+}
+
+fn of_act(act: &Act) -> Vec<(String, String)> {
+    match act {
+        Act::ApplyImage { image, target, .. } => {
+            let target = match target {
+                Target::Node(node) => node.clone(),
+                Target::Partition { disk, partition } => format!("partition {partition} of disk {disk}"),
+            };
+            vec![("version".to_owned(), image.clone()), ("destination".to_owned(), target)]
+        }
+        _ => Vec::new(),
+    }
+}
