@@ -5,6 +5,7 @@
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
+//! * [`trust`]: keys that follow each other, receipts that are kept
 //! * [`tus`]: header values of resumable uploads
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
@@ -15,4 +16,5 @@ pub mod conclusion;
 pub mod dnssd;
 pub mod runner;
 pub mod timeline;
+pub mod trust;
 pub mod tus;

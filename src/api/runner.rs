@@ -123,6 +123,13 @@ pub struct Welcome {
     pub run: Option<RunTicket>,
 }
 
+/// Answer to `GET /runner/v1/keys`: the keys of [`Welcome`], now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestKeys {
+    /// Ed25519 public keys (hexadecimal) whose signature a manifest must bear.
+    pub manifest_keys: Vec<String>,
+}
+
 /// One deployed task sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {

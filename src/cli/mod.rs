@@ -15,6 +15,7 @@ pub mod doctor;
 mod finding;
 pub mod image;
 mod interfaces;
+pub mod key;
 pub mod lease;
 pub mod media;
 pub mod model;
@@ -22,6 +23,7 @@ pub mod nbi;
 pub mod netboot;
 mod output;
 mod progress;
+pub mod receipt;
 pub mod run;
 pub mod sequence;
 pub mod status;
@@ -97,6 +99,12 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     /// TFTP transfers that run now: how far they are, and an end to one that hangs
     #[command(subcommand)]
     Transfer(transfer::Command),
+    /// Keys that the appliance signs manifests and receipts with
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Receipts: what was put on which Mac, signed
+    #[command(subcommand)]
+    Receipt(receipt::Command),
     /// Uploads: image files on their way into the library
     #[command(subcommand)]
     Upload(upload::Command),
@@ -135,6 +143,8 @@ impl Command {
             Command::Client(command) => command.run(before),
             Command::Lease(command) => command.run(before),
             Command::Transfer(command) => command.run(before),
+            Command::Key(command) => command.run(before),
+            Command::Receipt(command) => command.run(before),
             Command::Upload(command) => command.run(before),
             Command::Media(command) => command.run(),
             Command::Netboot(command) => command.run(),

@@ -157,6 +157,7 @@ fn doing(kind: JobKind) -> &'static str {
         JobKind::Verify => "verifying",
         JobKind::Collect => "collecting",
         JobKind::Check => "checking",
+        JobKind::Sign => "signing",
         JobKind::Unknown => "working",
     }
 }

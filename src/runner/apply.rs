@@ -21,10 +21,14 @@ use super::place::{open_writable, partition_of, partition_place};
 use super::rates::{Counters, Rates};
 use super::target::{Busy, Part, Timed, limit};
 use super::wizard::{Order, Told};
-use crate::api::runner::{Delta, Destination, DiskFacts, Done, Failure, Progress as Shown, Receipt};
+use crate::api::runner::{
+    Delta, Destination, DiskFacts, Done, Failure, ManifestKeys, Progress as Shown, Receipt,
+};
 use crate::client::{Client, HttpFrames, Patience, Watch};
 use crate::device::Device;
-use crate::image::manifest::{Locations, MAX_SIGNED, Manifest, ManifestKey, Region, SignedManifest};
+use crate::image::manifest::{
+    Locations, MAX_SIGNED, Manifest, ManifestKey, Region, SignedManifest, Untrusted,
+};
 use crate::image::plan::{Plan, Selection};
 use crate::image::restore::{
     FetchError, Options, Phase, Progress, RestoreError, Restored, Snapshot, Target, restore,
@@ -113,8 +117,20 @@ fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<
     let doing = format!("the manifest of {} could not be fetched", image.name);
     let bytes = work.link.persist("Fetching the image's manifest", || client.download(&path, MAX_SIGNED));
     let bytes = bytes.map_err(|error| refused(&doing, error))?;
-    let keys: Vec<ManifestKey> = work.manifest_keys.iter().filter_map(|key| key.parse().ok()).collect();
-    let manifest = SignedManifest::from_bytes(bytes).and_then(|signed| signed.verify(image.manifest, &keys));
+    let verify = |keys: &[String], signed: &SignedManifest| {
+        let keys: Vec<ManifestKey> = keys.iter().filter_map(|key| key.parse().ok()).collect();
+        signed.verify(image.manifest, &keys)
+    };
+    let manifest =
+        SignedManifest::from_bytes(bytes).and_then(|signed| match verify(work.manifest_keys, &signed) {
+            // Perhaps the appliance has another key since this Mac said hello: it is asked over the same trusted connection.
+            Err(stranger @ Untrusted::Stranger { .. }) => match client.get::<ManifestKeys>("/runner/v1/keys")
+            {
+                Ok(now) => verify(&now.manifest_keys, &signed),
+                Err(_) => Err(stranger),
+            },
+            done => done,
+        });
     manifest.map_err(|error| {
         let next = "Import the image again on this appliance; if the appliance was replaced, build the boot files again.";
         let cause = format!("the manifest of {} is not trusted; nothing was written", image.name);

@@ -290,13 +290,14 @@ pub async fn library(app: &App) -> Result<Library, Refusal> {
             Err(StoreError::Roots(_)) => 0,
             Err(error) => return Err(error),
         };
-        Ok((store.usage(), reclaimable, library.key().to_string()))
+        Ok((store.usage(), reclaimable, library.key().to_string(), library.keys().believed()))
     });
-    let (usage, reclaimable, manifest_key) =
+    let (usage, reclaimable, manifest_key, believed) =
         read.await.map_err(|error| Refusal::fault(&error))?.map_err(|error| Refusal::fault(&error))?;
     Ok(Library {
         store: Some(app.data.join("store").display().to_string()),
         manifest_key,
+        manifest_keys: believed.iter().map(ToString::to_string).collect(),
         chunks: usage.chunks,
         bytes: usage.bytes,
         reclaimable,

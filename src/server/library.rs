@@ -3,22 +3,16 @@
 //! Owns: the signing key, the walk from file to manifest, the room that is left free on the disk.
 //! Must not know: SQL, HTTP, names and versions.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Cursor, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
-
+use super::keys::{KeyError, Keys};
 use crate::image::chunk::{Packed, chunk_length};
 use crate::image::doctor::Subject;
 use crate::image::ingest::{Halt, IngestError, Ingested, Keeper, Progress, Sink, ingest};
-use crate::image::manifest::{
-    BadKey, Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region,
-};
-use crate::image::manifest::{SignedManifest, Signer, Untrusted, VolumeFacts};
+use crate::image::manifest::{Locations, MAX_IMAGE, Manifest, ManifestKey, NoImage, PartitionFacts, Region};
+use crate::image::manifest::{SignedManifest, Untrusted, VolumeFacts};
 use crate::image::partition::{self, Layout, PartitionError};
 use crate::image::source::{Checksums, DecodeError, Decoded, Format, Source, SourceError};
 use crate::image::volume;
@@ -29,7 +23,7 @@ use crate::value::{ByteSize, Digest, Secret};
 /// The library of one appliance.
 pub struct Library {
     store: Store,
-    signer: Signer,
+    keys: Keys,
     workers: usize,
     keep_free: u64,
 }
@@ -59,24 +53,9 @@ pub enum LibraryError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Reading or making the key.
-    #[error("the signing key {}", .path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The key is damaged: it is never replaced by a new one, because Macs refuse manifests of a key they do not know.
-    #[error("the signing key {} is damaged; put it back from a backup", .path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: BadKey,
-    },
+    /// The signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// Why a file did not become an image; nothing was added to the library.
@@ -153,6 +132,9 @@ pub enum LookupError {
     /// A chunk of it is missing.
     #[error(transparent)]
     Chunk(#[from] GetError),
+    /// It cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Its partition table.
     #[error(transparent)]
     Partition(#[from] PartitionError),
@@ -167,13 +149,27 @@ impl Library {
     /// # Errors
     /// See [`LibraryError`].
     pub fn open(store: &Path, keys: &Path, workers: usize, keep_free: u64) -> Result<Library, LibraryError> {
-        let signer = signing_key(&keys.join("manifest.key"))?;
-        Ok(Library { store: Store::open(store)?, signer, workers: workers.max(1), keep_free })
+        let keys = Keys::open(keys)?;
+        Ok(Library { store: Store::open(store)?, keys, workers: workers.max(1), keep_free })
     }
 
-    /// Public key that manifests are checked with.
+    /// Public key that manifests are signed with now.
     pub fn key(&self) -> ManifestKey {
-        self.signer.key()
+        self.keys.signer().key()
+    }
+
+    /// Every key, and how one follows another.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Signs a manifest again with the key that signs now. Its name stays.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn sign_again(&self, digest: Digest) -> Result<(), LookupError> {
+        let (_, manifest) = self.manifest(digest)?;
+        Ok(self.store.replace_manifest(&self.keys.signer().sign(&manifest))?)
     }
 
     /// Threads that one piece of work may use.
@@ -240,7 +236,7 @@ impl Library {
                 return Err(error);
             }
         };
-        let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
+        let digest = import.finish(&manifest, &self.keys.signer().sign(&manifest))?;
         let odd = layout.into_iter().flat_map(|layout| layout.warnings).map(|oddity| oddity.to_string());
         let warnings = warnings.into_iter().chain(odd).collect();
         Ok(Imported {
@@ -345,7 +341,7 @@ impl Library {
         let mut regions = captured.regions().to_vec();
         regions.iter_mut().zip(facts).for_each(|(region, facts)| region.volume = facts);
         let manifest = Manifest::new(captured.source(), captured.scheme(), regions)?;
-        let digest = import.finish(&manifest, &self.signer.sign(&manifest))?;
+        let digest = import.finish(&manifest, &self.keys.signer().sign(&manifest))?;
         Ok(Imported {
             digest,
             manifest,
@@ -398,7 +394,7 @@ impl Library {
     /// See [`LookupError`].
     pub fn manifest(&self, digest: Digest) -> Result<(SignedManifest, Manifest), LookupError> {
         let signed = self.store.manifest(digest)?;
-        let manifest = signed.verify(digest, &[self.key()])?;
+        let manifest = signed.verify(digest, &self.keys.believed())?;
         Ok((signed, manifest))
     }
 
@@ -412,7 +408,7 @@ impl Library {
 
     /// Signs a manifest whose content is known to be right.
     pub fn sign(&self, manifest: &Manifest) -> SignedManifest {
-        self.signer.sign(manifest)
+        self.keys.signer().sign(manifest)
     }
 
     /// Threads that it uses.
@@ -458,40 +454,4 @@ fn room(folder: &Path, keep: u64, bytes: u64) -> Result<(), ImportError> {
     let Ok(disk) = nix::sys::statvfs::statvfs(folder) else { return Ok(()) };
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     if free < keep.saturating_add(bytes) { Err(ImportError::Room { free, keep }) } else { Ok(()) }
-}
-
-/// Reads the key, or makes one at the first start. The public half is written beside it for programs that may not read
-/// the private one.
-fn signing_key(path: &Path) -> Result<Signer, LibraryError> {
-    let file = |source| LibraryError::KeyFile { path: path.to_owned(), source };
-    let document = match fs::read(path) {
-        Ok(document) => document,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-            let made = made.map_err(|_| file(io::Error::other("no random numbers to make a key from")))?;
-            write_key(path, made.as_ref(), 0o600).map_err(file)?;
-            made.as_ref().to_vec()
-        }
-        Err(error) => return Err(file(error)),
-    };
-    let damaged = |source| LibraryError::Key { path: path.to_owned(), source };
-    let signer = Signer::from_pkcs8(&document).map_err(damaged)?;
-    let public = path.with_extension("pub");
-    if !public.exists() {
-        write_key(&public, format!("{}\n", signer.key()).as_bytes(), 0o644).map_err(file)?;
-    }
-    Ok(signer)
-}
-
-/// After a power cut the file is there whole or not at all.
-fn write_key(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(folder)?.sync_all()
 }

@@ -4,6 +4,7 @@
 //! In reading order:
 //! * `config`, `data`, `authority`, `listen`: what a start needs, each with its own errors
 //! * `gate`: how many connections are open
+//! * `keys`: the signing keys; `trust`: what is vouched for with them
 //! * `library`: the image library on disk; `images`: image versions between library and database
 //! * `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
@@ -32,6 +33,7 @@ pub mod holds;
 pub mod http;
 pub mod images;
 pub mod jobs;
+pub mod keys;
 pub mod library;
 pub mod listen;
 pub mod naming;
@@ -46,6 +48,7 @@ pub mod runs;
 pub mod secrets;
 pub mod timeline;
 pub mod token;
+pub mod trust;
 pub mod upkeep;
 pub mod upload;
 pub mod upstream;
@@ -223,6 +226,7 @@ impl Server {
             config,
         });
         images::sweep(&app).await;
+        trust::countersign(&app).await;
         Ok(Server { app, authority, https, unix, boot, events, _data: data })
     }
 

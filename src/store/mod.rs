@@ -352,6 +352,15 @@ impl Store {
         self.fresh.recorded(digest);
     }
 
+    /// Puts the same manifest with another signature in the place of the one that is there.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the one that was there stays then.
+    pub fn replace_manifest(&self, signed: &SignedManifest) -> Result<(), StoreError> {
+        self.must_own()?;
+        files::write_whole(&self.incoming(), &self.manifest_path(&signed.digest()), signed.as_bytes())
+    }
+
     /// How much is stored.
     pub fn usage(&self) -> Usage {
         self.index().usage()

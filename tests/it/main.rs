@@ -31,4 +31,5 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod trust;
 mod upload;

@@ -393,6 +393,23 @@ fn a_manifest_that_somebody_else_signed_is_not_applied() {
 }
 
 #[test]
+fn a_manifest_without_a_signature_is_not_applied() {
+    let mut image = image();
+    image.signed[40..104].fill(0);
+    let appliance = Appliance::start(image, format_and_apply);
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot(&appliance, &["--unattended"]);
+    runner.says("run FAILED");
+    let failure = appliance.change(|state| state.failed.clone()).unwrap();
+    let said = format!("{} {}", failure.cause, failure.evidence);
+    assert!(
+        said.contains("not trusted; nothing was written") && said.contains("signature does not fit"),
+        "{failure:?}"
+    );
+    assert_eq!(appliance.change(|state| state.pack_requests), 0);
+}
+
+#[test]
 fn a_required_run_without_a_screen_starts_after_its_countdown() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     let mac = Mac::with_disk(600 * MIB);
@@ -510,6 +527,9 @@ fn the_real_appliance_and_the_runner_put_an_image_on_a_disk_together() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = RealAppliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
+    // The image is signed with the key before this one; the boot files know none of the two.
+    let _: Vec<rootstock::api::admin::SigningKey> =
+        appliance.admin().post("/api/v1/keys/rotate", &()).unwrap();
     let mac = Mac::with_disk(600 * MIB);
     let url = format!("https://127.0.0.1:{}", appliance.https);
     let mut runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);

@@ -207,6 +207,8 @@ pub enum JobKind {
     Collect,
     /// Everything is read and compared, and mended when asked.
     Check,
+    /// Manifests are signed again.
+    Sign,
     /// A kind that this version does not know.
     #[serde(other)]
     Unknown,
@@ -257,6 +259,9 @@ pub struct Library {
     pub store: Option<String>,
     /// Ed25519 public key (32 bytes, hexadecimal) that signs manifests.
     pub manifest_key: String,
+    /// Every key whose manifests are believed.
+    #[serde(default)]
+    pub manifest_keys: Vec<String>,
     /// Distinct chunks.
     pub chunks: u64,
     /// Bytes of all packs.

@@ -67,6 +67,10 @@
 //! | `DELETE /api/v1/leases/{address}` | | [`Lease`]: given back; 404 when nobody has it |
 //! | `GET /api/v1/transfers` | | `[`[`Transfer`]`]`, TFTP, longest first |
 //! | `DELETE /api/v1/transfers/{transfer}` | | [`Transfer`]: stopped, and how far it was |
+//! | `GET /api/v1/keys` | | `[`[`SigningKey`]`]`, newest first |
+//! | `POST /api/v1/keys/rotate` | | `[`[`SigningKey`]`]` |
+//! | `POST /api/v1/keys/{key}/retire` | | 202 [`Job`]: manifests are signed again; 409 for the key that signs |
+//! | `GET /api/v1/receipts` `?run=N&after_run=N&after_number=N` | | `[`[`KeptReceipt`](crate::api::trust::KeptReceipt)`]` |
 //! | `GET /api/v1/library/folder` `?path=P` | | [`FolderListing`]: what may be imported from the appliance's disk |
 //! | `GET /api/v1/library` | | [`Library`] |
 //! | `POST /api/v1/library/check` | [`CheckLibrary`] | 202 [`Job`]: fails when something is damaged at its end |
@@ -88,6 +92,7 @@ mod binding;
 mod check;
 mod device;
 mod doctor;
+mod key;
 mod lease;
 mod library;
 mod nbi;
@@ -102,6 +107,7 @@ pub use binding::Binding;
 pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
+pub use key::SigningKey;
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

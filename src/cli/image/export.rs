@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
@@ -14,14 +14,14 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::file::{Output, Partial, progress, write_sparse};
+use super::restore::Stored;
 use super::version::ImageName;
-use crate::api::admin::{ImageVersion, Library};
+use crate::api::admin::ImageVersion;
 use crate::cli::connection::Appliance;
 use crate::cli::output::{say, say_json, segment};
 use crate::image::export::{self, Exported, Format, Out, Shape};
-use crate::image::manifest::ManifestKey;
 use crate::image::source::{DecodeError, Source};
-use crate::store::{Store, StoredImage};
+use crate::store::StoredImage;
 use crate::value::ByteSize;
 
 /// `rootstock image export`
@@ -54,7 +54,7 @@ pub fn run(verb: Export, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let partial = Partial::create(&verb.out)?;
     let bar = progress(version.size);
     let made = if appliance.local {
-        local(&verb, &version, appliance, &partial.file, &bar)
+        local(&verb, &name, &version, appliance, &partial.file, &bar)
     } else {
         remote(&verb, &name, &version, appliance, &partial.file, &bar)
     };
@@ -72,25 +72,16 @@ pub fn run(verb: Export, appliance: &Appliance) -> anyhow::Result<ExitCode> {
 /// Reads the library's own folder.
 fn local(
     verb: &Export,
+    name: &str,
     version: &ImageVersion,
     appliance: &Appliance,
     file: &File,
     bar: &ProgressBar,
 ) -> anyhow::Result<Option<Exported>> {
-    let library: Library = appliance.client.get("/api/v1/library")?;
-    let folder = library
-        .store
-        .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
-    let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
-        format!("reading the library in {folder}; run this as root or as rootstock's user")
-    })?;
-    let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
-    // No garbage is collected while the lock lives, so no chunk moves.
-    let _reading = store.reading()?;
-    let manifest = store.manifest(version.manifest)?.verify(version.manifest, &[key])?;
-    let shape = Shape::new(&manifest, verb.partition)?;
+    let stored = Stored::of(name, version, appliance)?;
+    let shape = Shape::new(stored.manifest(), verb.partition)?;
     bar.set_length(shape.size);
-    let mut image = StoredImage::new(&store, manifest.regions());
+    let mut image = StoredImage::new(&stored.store, stored.manifest().regions());
     let workers = thread::available_parallelism().map_or(2, NonZero::get);
     let mut out = SparseFile { file, at: 0 };
     let mut go_on = |done| {

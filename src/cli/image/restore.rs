@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::version::ImageName;
-use crate::api::admin::Library;
+use crate::api::admin::{ImageVersion, Library};
 use crate::api::runner::Progress as Shown;
 use crate::cli::connection::Appliance;
 use crate::cli::output::{say, say_json};
@@ -92,6 +92,12 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The keys whose manifests the appliance believes.
+fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
+    let keys = std::iter::once(&library.manifest_key).chain(&library.manifest_keys);
+    keys.map(|key| key.parse().context("the appliance's manifest key")).collect()
+}
+
 /// An image of the local library, opened for reading; its version is not deleted meanwhile.
 pub struct Stored {
     /// Image and version, for people.
@@ -112,18 +118,31 @@ impl Stored {
             bail!("image {verb} reads the library's own disk: run it on the appliance");
         }
         let (name, version) = image.find(appliance)?;
+        Stored::of(&name, &version, appliance)
+    }
+
+    /// The same for a version that is known; the appliance must be this machine.
+    ///
+    /// # Errors
+    /// As for [`Stored::open`].
+    pub fn of(name: &str, version: &ImageVersion, appliance: &Appliance) -> anyhow::Result<Stored> {
         let library: Library = appliance.client.get("/api/v1/library")?;
+        let keys = believed(&library)?;
         let folder = library
             .store
             .context("the appliance does not say where its library lies; ask it through its Unix socket")?;
         let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
             format!("reading the library in {folder}; run this as root or as rootstock's user")
         })?;
-        let key: ManifestKey = library.manifest_key.parse().context("the appliance's manifest key")?;
         let hold = store.hold(version.manifest)?;
-        let manifest = store.manifest(version.manifest)?.verify(version.manifest, &[key])?;
+        let manifest = store.manifest(version.manifest)?.verify(version.manifest, &keys)?;
         let label = format!("{name}@{}", version.version);
         Ok(Stored { label, store, manifest, _hold: hold })
+    }
+
+    /// The image, its signature checked.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// What putting a part of the image onto a target takes.

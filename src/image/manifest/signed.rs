@@ -62,6 +62,13 @@ impl Signer {
         ManifestKey(key)
     }
 
+    /// Signs something else than a manifest: `purpose` keeps the two apart, and must begin like no other.
+    pub fn vouch(&self, purpose: &[u8], body: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.0.sign(&[purpose, body].concat()).as_ref());
+        signature
+    }
+
     /// Signs.
     pub fn sign(&self, manifest: &Manifest) -> SignedManifest {
         let body = manifest.encode();
@@ -72,6 +79,13 @@ impl Signer {
         file.extend_from_slice(signature.as_ref());
         file.extend_from_slice(&body);
         SignedManifest { digest: Digest::of(&body), file }
+    }
+}
+
+impl ManifestKey {
+    /// Whether this key signed `body` for that purpose.
+    pub fn has_vouched(&self, purpose: &[u8], body: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(&[purpose, body].concat(), signature).is_ok()
     }
 }
 
@@ -138,6 +152,13 @@ impl SignedManifest {
         self.digest
     }
 
+    /// The key that it names as its signer's.
+    pub fn signed_by(&self) -> ManifestKey {
+        let mut by = [0; 32];
+        by.copy_from_slice(&self.file[8..40]);
+        ManifestKey(by)
+    }
+
     /// The bytes to keep or send.
     pub fn as_bytes(&self) -> &[u8] {
         &self.file
@@ -149,9 +170,7 @@ impl SignedManifest {
     /// See [`Untrusted`].
     pub fn verify(&self, expected: Digest, keys: &[ManifestKey]) -> Result<Manifest, Untrusted> {
         let digest = self.digest;
-        let mut by = [0; 32];
-        by.copy_from_slice(&self.file[8..40]);
-        let by = ManifestKey(by);
+        let by = self.signed_by();
         if !keys.contains(&by) {
             return Err(Untrusted::Stranger { digest, by });
         }

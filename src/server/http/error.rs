@@ -29,6 +29,7 @@ use crate::db::DbError;
 use crate::server::captures::CaptureError;
 use crate::server::folders::FolderError;
 use crate::server::jobs::Full;
+use crate::server::keys::KeyError;
 use crate::server::library::ImportError;
 use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
@@ -253,6 +254,18 @@ impl From<StartError> for Refusal {
         match error {
             StartError::Upload(error) => error.into(),
             StartError::Full(full) => full.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(error: KeyError) -> Refusal {
+        match error {
+            KeyError::Absent(_) => Refusal::absent(error.to_string(), "list them: rootstock key list"),
+            KeyError::Current(_) => {
+                Refusal::conflict(error.to_string(), "make the next one first: rootstock key rotate")
+            }
+            _ => Refusal::fault(&error),
         }
     }
 }

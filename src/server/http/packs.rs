@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -62,7 +62,10 @@ pub async fn stored_manifest(
             "import the image again, then start a new run",
         )
     })?;
-    Ok(answer(file, size, &digest.to_string(), &headers))
+    let mut answer = answer(file, size, &digest.to_string(), &headers);
+    // The name stays when it is signed again with another key, so a kept copy is asked about.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(answer)
 }
 
 /// Where the chunks of a manifest lie now. Changes when garbage is collected: asked again when a pack is gone.

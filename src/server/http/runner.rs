@@ -11,7 +11,8 @@ use super::error::Refusal;
 use super::extract::{Json, Path};
 use super::{capture, packs, start};
 use crate::api::runner::{
-    Accepted, AskNext, BootMethod, DeviceFacts, Hello, Next, Report, RunTicket, StartRun, Welcome,
+    Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
+    StartRun, Welcome,
 };
 use crate::db::{self, Full, Greeted, Newcomers};
 use crate::server::app::App;
@@ -19,6 +20,7 @@ use crate::server::clock::now_ms;
 use crate::server::nested;
 use crate::server::offer::{Mac, offers, why_empty};
 use crate::server::token;
+use crate::server::trust;
 
 /// A session ends after this time: long enough for a wizard that is left open over night.
 const SESSION_MS: i64 = 24 * 3600 * 1000;
@@ -36,6 +38,7 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/runs/{run}/captures/{number}/lacking", post(capture::run_lacking))
         .route("/runner/v1/runs/{run}/captures/{number}/frames", post(capture::run_frames))
         .route("/runner/v1/runs/{run}/captures/{number}/finish", post(capture::run_finish))
+        .route("/runner/v1/keys", get(keys))
         .route("/runner/v1/manifests/{digest}", get(packs::manifest))
         .route("/runner/v1/manifests/{digest}/locations", get(packs::locations))
         .route("/runner/v1/packs/{digest}", get(packs::pack))
@@ -74,7 +77,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         session,
         appliance: app.config.name.clone(),
         now_ms: now,
-        manifest_keys: vec![app.library.key().to_string()],
+        manifest_keys: believed(&app),
         why_empty: offers.is_empty().then_some(why_empty),
         offers,
         run,
@@ -127,6 +130,15 @@ async fn next(
     Ok(Answer(app.runs.next(run).await?))
 }
 
+/// For a runner that said hello before a key was changed.
+async fn keys(State(app): State<App>, _: RunToken) -> Answer<ManifestKeys> {
+    Answer(ManifestKeys { manifest_keys: believed(&app) })
+}
+
+fn believed(app: &App) -> Vec<String> {
+    app.library.keys().believed().iter().map(ToString::to_string).collect()
+}
+
 async fn report(
     State(app): State<App>,
     token: RunToken,
@@ -135,7 +147,11 @@ async fn report(
 ) -> Result<Answer<Accepted>, Refusal> {
     token.must_be(run)?;
     check_report(&report)?;
+    let may_have_receipt = matches!(report.event, ReportEvent::Done(_));
     let stop = app.runs.report(run, report).await?;
+    if may_have_receipt {
+        trust::countersign(&app).await;
+    }
     Ok(Answer(Accepted { stop }))
 }
 

@@ -60,6 +60,10 @@ pub async fn export(
     let turn = TURNS.try_acquire().map_err(|_| {
         Refusal::conflict("two images are being exported already", "try again when one of them is done")
     })?;
+    // Not deleted meanwhile; where a collection of garbage moves chunks, they are found again.
+    let hold = app.holds.hold(&found.image, found.version, "an export").ok_or_else(|| {
+        Refusal::conflict(format!("{name} {version} is being deleted"), "export another version")
+    })?;
     let library = app.library.clone();
     let read = spawn_blocking(move || library.manifest(found.manifest));
     let read = read.await.map_err(|error| Refusal::fault(&error))?;
@@ -70,7 +74,7 @@ pub async fn export(
     let (give, pieces) = mpsc::channel(AHEAD);
     let library = app.library.clone();
     spawn_blocking(move || {
-        let _turn = turn;
+        let (_turn, _hold) = (turn, hold);
         let label = format!("export of {name} {version} as {format}");
         if let Err(error) = send(&library, &manifest, &shape, format, &give) {
             tracing::warn!("the {label} ended early: {}", chain(&error));
@@ -93,8 +97,6 @@ fn send(
     format: Format,
     give: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
-    // No garbage is collected while the lock lives, so no chunk moves.
-    let _reading = library.store().reading().map_err(io::Error::other)?;
     let mut image = StoredImage::new(library.store(), manifest.regions());
     let mut out = Pieces { give, held: Vec::with_capacity(PIECE) };
     export::export(shape, &mut image, format, library.workers(), &mut out, &mut |_| true)

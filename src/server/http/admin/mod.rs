@@ -8,8 +8,10 @@ mod device;
 mod export;
 mod image;
 mod job;
+mod key;
 mod lease;
 mod nbi;
+mod receipt;
 mod ring;
 mod run;
 mod sequence;
@@ -57,6 +59,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(upload::list, upload::create, upload::options))
         .routes(routes!(upload::show, upload::head, upload::patch, upload::remove, upload::overridden))
         .routes(routes!(upload::import))
+        .routes(routes!(key::list))
+        .routes(routes!(key::rotate))
+        .routes(routes!(key::retire))
+        .routes(routes!(receipt::list))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
         .routes(routes!(export::export))
