@@ -411,11 +411,6 @@ impl Library {
         self.keys.signer().sign(manifest)
     }
 
-    /// Threads that it uses.
-    pub fn workers(&self) -> usize {
-        self.workers
-    }
-
     /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.
     ///
     /// # Errors
