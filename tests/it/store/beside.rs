@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rootstock::image::manifest::Manifest;
 use rootstock::image::plan::{Plan, Selection};
 use rootstock::image::restore::{FetchError, Frames, Place};
-use rootstock::store::Store;
+use rootstock::store::{Store, StoreError};
 use rootstock::value::Digest;
 
 use super::{MIB, Telling, all_well, bare, import, noise, open, packs, signer, take_in};
@@ -15,6 +15,15 @@ use super::{MIB, Telling, all_well, bare, import, noise, open, packs, signer, ta
 /// Rounds of each importing thread.
 fn rounds() -> u64 {
     std::env::var("ROOTSTOCK_STRESS_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap())
+}
+
+/// Tells the others to end, also when a thread panicked.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Parts that images share, in an order that differs: what one deletes, another begins to count on.
@@ -33,6 +42,7 @@ fn no_collection_takes_what_an_import_that_ends_well_names() {
     let living: Mutex<HashMap<Digest, Manifest>> = Mutex::default();
     let (done, imported, collected) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let end = End(&done);
         let importers: Vec<_> = (0..3)
             .map(|thread| {
                 let (store, living, imported) = (&store, &living, &imported);
@@ -55,8 +65,14 @@ fn no_collection_takes_what_an_import_that_ends_well_names() {
                         living.insert(digest, manifest);
                         if living.len() > 4 {
                             let gone = *living.keys().min().unwrap();
-                            living.remove(&gone);
-                            store.remove_manifest(gone).unwrap();
+                            match store.remove_manifest(gone) {
+                                // The reader has it: it goes another time.
+                                Err(StoreError::Held(_)) => {}
+                                removed => {
+                                    assert!(removed.unwrap());
+                                    living.remove(&gone);
+                                }
+                            }
                         }
                     }
                 })
@@ -91,7 +107,7 @@ fn no_collection_takes_what_an_import_that_ends_well_names() {
             }
         });
         importers.into_iter().for_each(|importer| importer.join().unwrap());
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         collector.join().unwrap();
         reader.join().unwrap();
     });
