@@ -3,7 +3,7 @@
 //! Owns: which files a volume has and what becomes of them from one version to the next, so that the same arguments give
 //! the same bytes. Knows nothing of the readers in `src/image`, nor of how the library cuts.
 //!
-//! The volume is half full. Sizes of files are log-normal (median 10 KiB, a few of hundreds of MiB); of sixteen, six are text,
+//! The volume is half full, or FULL percent. Sizes of files are log-normal (median 10 KiB, a few of hundreds of MiB); of sixteen, six are text,
 //! seven like machine code and tables, three packed already (photos, archives): zstd -3 makes less than half of it. One
 //! file in 16 has the content of another. Free blocks are zeros (never written), also where something lay before.
 //!
@@ -20,7 +20,7 @@
 //!
 //! and as many files are added as were emptied, half as much again, in folders of their own.
 //!
-//! `cargo run --release --example mkversion -- 1073741824 3 volume-3.img [SEED [PERCENT]]`
+//! `cargo run --release --example mkversion -- 1073741824 3 volume-3.img [SEED [PERCENT [FULL]]]`
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -226,7 +226,7 @@ struct Volume {
 }
 
 impl Volume {
-    fn first(size: u64, options: &FormatOpts, seed: u64) -> anyhow::Result<Volume> {
+    fn first(size: u64, full: u64, options: &FormatOpts, seed: u64) -> anyhow::Result<Volume> {
         let blocks = (size / BLOCK) as u32;
         let head = format_reserved_head_blocks(options, blocks)?;
         let free = Free { runs: BTreeMap::from([(head, blocks - 1 - head)]), next: 0 };
@@ -234,10 +234,11 @@ impl Volume {
             Volume { files: Vec::new(), folders: 0, free, random: Random(seed), largest: size / 64 };
         // A tenth too many, a tenth of which goes: the free room of a volume is not all at its end.
         let mut used = u64::from(head) * BLOCK;
-        while used < size / 20 * 11 {
+        let wanted = size / 100 * full;
+        while used < wanted / 10 * 11 {
             used += volume.add(0)?;
         }
-        let (mut gone, number) = (used - size / 2, volume.files.len());
+        let (mut gone, number) = (used - wanted, volume.files.len());
         while gone > 0 {
             let file = volume.random.below(number as u64) as usize;
             gone = gone.saturating_sub(u64::from(volume.files[file].blocks()) * BLOCK);
@@ -355,18 +356,19 @@ fn write_content(file: &File, entry: &Entry, tables: &Tables, piece: &mut Vec<u8
 }
 
 /// Writes version `version` (the first is 0) of the volume of `size` bytes, at least 64 MiB, to `out`.
-pub fn write(out: &Path, size: u64, version: u32, seed: u64, percent: f64) -> anyhow::Result<()> {
+pub fn write(out: &Path, size: u64, full: u64, version: u32, seed: u64, percent: f64) -> anyhow::Result<()> {
     ensure!(
         size >= 64 << 20 && size.is_multiple_of(BLOCK) && size <= 1 << 40,
         "the size must be 64 MiB to 1 TiB, in whole blocks of 4096 bytes"
     );
+    ensure!((5..=80).contains(&full), "a volume can be 5 to 80 % full");
     ensure!((0.0..=20.0).contains(&percent), "at most 20 % of the files can change from version to version");
     let mut options = FormatOpts::default();
     options.volume_name = "Macintosh HD".to_owned();
     options.journaled = true;
     options.create_date = HFS_DATE;
     options.catalog_nodes = (size >> 21).max(128) as u32;
-    let mut volume = Volume::first(size, &options, seed)?;
+    let mut volume = Volume::first(size, full, &options, seed)?;
     for number in 1..=version {
         // Each step has chances of its own, so that another PERCENT for one leaves those before as they are.
         volume.random = Random(seed ^ u64::from(number) << 32);
@@ -412,17 +414,18 @@ pub fn write(out: &Path, size: u64, version: u32, seed: u64, percent: f64) -> an
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (size, version, out, seed, percent) = match words[..] {
-        [size, version, out] => (size, version, out, "1", "5"),
-        [size, version, out, seed] => (size, version, out, seed, "5"),
-        [size, version, out, seed, percent] => (size, version, out, seed, percent),
-        _ => anyhow::bail!("usage: mkversion BYTES VERSION OUT [SEED [PERCENT]]"),
+    let (size, version, out, more) = match words[..] {
+        [size, version, out, ref more @ ..] if more.len() <= 3 => (size, version, out, more),
+        _ => anyhow::bail!("usage: mkversion BYTES VERSION OUT [SEED [PERCENT [FULL]]]"),
     };
     let size = size.parse().with_context(|| format!("`{size}` is no number of bytes"))?;
     let version = version.parse().with_context(|| format!("`{version}` is no number"))?;
-    let seed = seed.parse().with_context(|| format!("`{seed}` is no number"))?;
-    let percent = percent.parse().with_context(|| format!("`{percent}` is no number"))?;
-    write(Path::new(out), size, version, seed, percent).with_context(|| format!("writing {out}"))?;
+    let number = |place: usize, default: &'static str| {
+        let text = more.get(place).copied().unwrap_or(default);
+        text.parse::<f64>().with_context(|| format!("`{text}` is no number"))
+    };
+    let (seed, percent, full) = (number(0, "1")? as u64, number(1, "5")?, number(2, "50")? as u64);
+    write(Path::new(out), size, full, version, seed, percent).with_context(|| format!("writing {out}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -438,7 +441,7 @@ mod tests {
     fn bytes(version: u32) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("volume");
-        write(&out, SIZE, version, 7, 5.0).unwrap();
+        write(&out, SIZE, 50, version, 7, 5.0).unwrap();
         let report = verify(&mut FileBackend::open(&out).unwrap(), &VerifyOpts::default()).unwrap();
         assert!(report.is_clean() && report.is_complete(), "{report:?}");
         std::fs::read(out).unwrap()

@@ -238,6 +238,9 @@ mod tests {
             left: 0,
             chunks_read_back: 1,
             rewritten: 0,
+            delta: Default::default(),
+            equal: false,
+            left: 0,
             at_ms: 0,
         };
         let text = serde_json::to_string(&receipt).unwrap();

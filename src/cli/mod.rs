@@ -27,6 +27,7 @@ pub mod receipt;
 pub mod run;
 pub mod sequence;
 pub mod status;
+pub mod store;
 pub mod transfer;
 pub mod upload;
 pub mod variable;
@@ -64,6 +65,9 @@ enum Command {
     /// Disk images: look into files, and keep a library of them
     #[command(subcommand)]
     Image(image::Command),
+    /// The library as a whole: find damage in it and mend it
+    #[command(subcommand)]
+    Store(store::Command),
     /// Task sequences: what is done to a Mac, step by step
     #[command(subcommand)]
     Sequence(sequence::Command),
@@ -128,6 +132,7 @@ impl Command {
     fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
         match self {
             Command::Image(command) => command.run(before),
+            Command::Store(command) => command.run(before),
             Command::Sequence(command) => command.run(before),
             Command::Deploy(verb) => deploy::deploy(verb, before),
             Command::Deployment(command) => command.run(before),

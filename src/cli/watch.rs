@@ -108,8 +108,17 @@ fn active(wait: bool, appliance: &Appliance, meter: &mut Meter) -> anyhow::Resul
     }
 }
 
-/// Follows a job to its end.
+/// Follows a job to its end, and says how it ended.
 pub fn job(job: Job, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    follow_job(job, appliance, true)
+}
+
+/// Follows a job to its end; what it did well is said by the caller.
+pub fn job_quietly(job: Job, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    follow_job(job, appliance, false)
+}
+
+fn follow_job(job: Job, appliance: &Appliance, tell: bool) -> anyhow::Result<ExitCode> {
     let mut meter = Meter::new(appliance.json);
     let mut follow = Follow::new(appliance, format!("/api/v1/jobs/{}", job.id));
     follow.change = Some(job.change);
@@ -126,12 +135,12 @@ pub fn job(job: Job, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         };
     }
     meter.clear();
-    if appliance.json {
+    if appliance.json && tell {
         say_json(&now)?;
     }
     match &now.state {
         JobState::Done { message, .. } => {
-            if !appliance.json {
+            if !appliance.json && tell {
                 say(message)?;
             }
             Ok(ExitCode::SUCCESS)
@@ -147,6 +156,7 @@ fn doing(kind: JobKind) -> &'static str {
         JobKind::Import => "importing",
         JobKind::Verify => "verifying",
         JobKind::Collect => "collecting",
+        JobKind::Check => "checking",
         JobKind::Sign => "signing",
         JobKind::Unknown => "working",
     }

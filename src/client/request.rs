@@ -178,6 +178,32 @@ impl Client {
         self.answer(Ask { method: "GET", path, body: None, range: None, fresh: false }, limit)
     }
 
+    /// `GET` of an answer of any length, which is made while it is sent: `take` gets it piece after piece. Not resumed.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; what `take` says comes as its own error.
+    pub fn stream<E>(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, ClientError> {
+        let ask = Ask { method: "GET", path, body: None, range: None, fresh: false };
+        let mut response = self.exchange(ask)?;
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match body.read(&mut buffer) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(count) => {
+                    if let Err(error) = take(&buffer[..count]) {
+                        return Ok(Err(error));
+                    }
+                }
+                Err(error) => return Err(self.failed(&ask, io_cause(&error), 1)),
+            }
+        }
+    }
+
     /// `GET` of the bytes `range` of a resource. Resumed where it broke off, as long as every try brings bytes or
     /// the client's patience lasts.
     ///

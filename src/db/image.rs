@@ -30,6 +30,8 @@ pub struct StoredVersion {
     pub manifest: Digest,
     /// Bytes of the decoded image.
     pub size: u64,
+    /// What is wrong with its stored chunks, as far as is known.
+    pub damage: Option<String>,
 }
 
 /// What came of deleting a version.
@@ -61,7 +63,13 @@ impl Db {
         .await?;
         let (image, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let version = number("image version", version)?;
-        let facts = ImageVersion { version, used_by: Vec::new(), rings: Vec::new(), ..new.facts.clone() };
+        let facts = ImageVersion {
+            version,
+            used_by: Vec::new(),
+            rings: Vec::new(),
+            damage: String::new(),
+            ..new.facts.clone()
+        };
         sqlx::query(
             "INSERT INTO image_version (image, version, manifest, size, imported_ms, facts)
              VALUES ($1, $2, $3, $4, $5, $6)",
@@ -132,7 +140,9 @@ impl Db {
             .map(|text| from_json("image version", text))
             .collect::<Result<Vec<ImageVersion>, _>>()?;
         let standing = self.standing(name).await?.unwrap_or_default();
+        let damaged: BTreeMap<u32, String> = self.damage_of(name).await?.into_iter().collect();
         for version in &mut versions {
+            version.damage = damaged.get(&version.version).cloned().unwrap_or_default();
             version.used_by = self.needed_by(name, version.version).await?;
             version.rings = standing.rings.of(version.version);
         }
@@ -146,7 +156,7 @@ impl Db {
         let standing = self.standing(name).await?.unwrap_or_default();
         let Some(version) = pick.into().of(&standing.rings, standing.versions) else { return Ok(None) };
         let row = sqlx::query(
-            "SELECT i.name, v.version, v.manifest, v.size FROM image i JOIN image_version v ON v.image = i.id
+            "SELECT i.name, v.version, v.manifest, v.size, v.damage FROM image i JOIN image_version v ON v.image = i.id
              WHERE i.name = $1 AND v.version = $2",
         )
         .bind(name)
@@ -159,6 +169,7 @@ impl Db {
                 version: number("image version", row.try_get(1)?)?,
                 manifest: parsed("manifest digest", row.try_get(2)?)?,
                 size: number("image size", row.try_get(3)?)?,
+                damage: row.try_get(4)?,
             })
         })
         .transpose()

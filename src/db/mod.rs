@@ -10,6 +10,7 @@
 mod binding;
 mod capture;
 mod client;
+mod damage;
 mod device;
 mod image;
 mod lease;

@@ -11,14 +11,18 @@
 //! * [`capture`]: from a disk to an image, used blocks only
 //! * [`plan`]: what a restore must fetch and write, as data
 //! * [`restore`]: the engine: fetch, verify, write, read back, and only then the head
+//! * [`export`]: an image as a file again: raw, raw.zst with a bmap, `.dmg`, partclone
 //!
-//! `field` reads big- and little-endian numbers out of them, checked. Must not know: where bytes lie, block devices, HTTP.
+//! `crc` adds up CRC-32 from pieces. `field` reads big- and little-endian numbers out of headers, checked. Must not know: where
+//! bytes lie, block devices, HTTP.
 
+mod crc;
 mod field;
 
 pub mod capture;
 pub mod chunk;
 pub mod doctor;
+pub mod export;
 pub mod ingest;
 pub mod manifest;
 pub mod partition;

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::captures::Captures;
+use super::check::LastCheck;
 use super::config::Config;
 use super::holds::Holds;
 use super::jobs::Jobs;
@@ -50,6 +51,8 @@ pub struct Appliance {
     pub captures: Captures,
     /// Imports and other long work.
     pub jobs: Jobs,
+    /// What the last check of the library found.
+    pub last_check: LastCheck,
     /// Image versions that the appliance itself works with.
     pub holds: Holds,
     /// Records of clients.
@@ -66,7 +69,7 @@ pub struct Appliance {
     pub stopping: CancellationToken,
     /// Milliseconds since 1970 UTC when the daemon started.
     pub started_ms: i64,
-    /// Held while manifests and version rows do not agree: by an import, and by a sweep of manifests without a row.
+    /// Held by a sweep of manifests without a row: one at a time.
     pub settling: Mutex<()>,
 }
 

@@ -8,17 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::app::App;
-use super::captures::{CaptureError, Finished, TURN};
+use super::captures::{CaptureError, Finished};
 use super::clock::now_ms;
 use super::diagnosis;
 use super::http::error::{Refusal, chain};
 use super::jobs::{Made, Work};
 use super::library::{ImportError, Imported};
-use super::retention;
+use super::upkeep;
 use crate::api::admin::{Image, ImagePartition, ImageVersion, ImageVolume, ImportImage, Library};
 use crate::api::capture::Capture;
 use crate::api::runner::Problem;
@@ -44,13 +43,11 @@ pub struct Provenance {
 
 /// Takes a file in.
 pub async fn import(app: &App, request: ImportImage, from: Provenance, work: &Work) -> Result<Made, Problem> {
-    let settling = app.settling.lock().await;
     if let Some(version) = received(app, &request.name, &from.received).await? {
         let message = format!("{} {version}: was in the library already", request.name);
         return Ok(Made { message, version: Some(version) });
     }
     let result = import_alone(app, &request, from, work).await;
-    drop(settling);
     if result.is_err() {
         sweep(app).await;
     }
@@ -97,11 +94,10 @@ async fn import_alone(
     };
     diagnosis::add(app, &imported, &mut facts).await;
     let (size, findings) = (facts.size, diagnosis::in_short(&facts.findings));
-    let version = app
-        .db
-        .add_version(&NewVersion { image: request.name.clone(), facts })
-        .await
-        .map_err(|error| Refusal::from(error).problem().clone())?;
+    let manifest = facts.manifest;
+    let added = app.db.add_version(&NewVersion { image: request.name.clone(), facts }).await;
+    app.library.store().recorded(&manifest);
+    let version = added.map_err(|error| Refusal::from(error).problem().clone())?;
     let message = format!(
         "{} {version}: {} decoded, {} added to the library; {}{findings}",
         request.name,
@@ -110,7 +106,7 @@ async fn import_alone(
         if imported.checksums.present { "its checksums are right" } else { "it has no checksums of its own" }
     );
     tracing::info!(image = request.name, version, "imported {message}");
-    retention::after_import(app, &request.name).await;
+    upkeep::after_import(app, &request.name).await;
     Ok(Made { message, version: Some(version) })
 }
 
@@ -121,27 +117,30 @@ pub async fn publish_capture(
     capture: &Capture,
     finishing: impl Future<Output = Result<Finished, CaptureError>>,
 ) -> Result<Result<(u64, u32, Digest), u64>, Refusal> {
-    let settling = tokio::time::timeout(TURN, app.settling.lock()).await;
-    let settling = settling.map_err(|_| CaptureError::NotNow("an import is at work"))?;
     let imported = match finishing.await? {
         Ok(imported) => imported,
         Err(lacking) => return Ok(Err(lacking)),
     };
     let (digest, added) = (imported.digest, imported.new_bytes);
-    let version = match app.db.version_made(&capture.image, digest, capture.started_ms).await? {
+    let version = record_capture(app, capture, &imported).await;
+    app.library.store().recorded(&digest);
+    let version = version?;
+    upkeep::after_import(app, &capture.image).await;
+    Ok(Ok((added, version, digest)))
+}
+
+async fn record_capture(app: &App, capture: &Capture, imported: &Imported) -> Result<u32, DbError> {
+    Ok(match app.db.version_made(&capture.image, imported.digest, capture.started_ms).await? {
         // Made before the appliance was reset, and not written down with the capture any more.
         Some(version) => version,
         None => {
-            let facts = facts(&imported, capture.source.clone());
+            let facts = facts(imported, capture.source.clone());
             let mut facts =
                 ImageVersion { uploader: capture.by.clone(), note: capture.note.clone(), ..facts };
-            diagnosis::add(app, &imported, &mut facts).await;
+            diagnosis::add(app, imported, &mut facts).await;
             app.db.add_version(&NewVersion { image: capture.image.clone(), facts }).await?
         }
-    };
-    drop(settling);
-    retention::after_import(app, &capture.image).await;
-    Ok(Ok((added, version, digest)))
+    })
 }
 
 /// An image with everything that needs its versions.
@@ -157,6 +156,11 @@ pub async fn remove(app: &App, name: &str, version: u32, by: &str, why: &str) ->
         Ok(going) => going,
         Err(users) => return Ok(Removal::InUse(users)),
     };
+    if let Some(found) = app.db.version(name, Some(version)).await?
+        && app.library.store().is_held(&found.manifest)
+    {
+        return Ok(Removal::InUse(vec!["a restore or an export on this machine, which reads it".to_owned()]));
+    }
     app.db.remove_version(name, version, by, why, now_ms()).await
 }
 
@@ -204,20 +208,31 @@ pub async fn verify(app: &App, version: StoredVersion, work: &Work) -> Result<Ma
 
 /// Removes manifests without a version row, then chunks that no manifest names.
 pub async fn collect(app: &App) -> Result<Made, Problem> {
-    let settling = app.settling.lock().await;
-    sweep_settled(app, &settling).await;
+    sweep(app).await;
     let library = app.library.clone();
     let collected = spawn_blocking(move || library.store().collection()?.run()).await.map_err(panicked)?;
-    let collected = collected.map_err(|error| Problem {
-        error: format!("nothing was removed: {}", chain(&error)),
-        next_step: "try again when no import and no restore is running".to_owned(),
+    let collected = collected.map_err(|error| {
+        let next_step = match &error {
+            StoreError::Busy(_) => "wait for its end",
+            StoreError::Full { .. } => "free some room: moving chunks together needs a little",
+            _ => "find the damage: rootstock store check",
+        };
+        Problem {
+            error: format!("not everything was removed: {}", chain(&error)),
+            next_step: next_step.to_owned(),
+        }
     })?;
-    let message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
+    let mut message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
+    if collected.damaged > 0 {
+        message += &format!(
+            "; {} packs are damaged and stay: find the damage with rootstock store check",
+            collected.damaged
+        );
+    }
     Ok(Made { message, version: None })
 }
 
-/// After a version was deleted: its manifest goes now, or, while an import runs, when that has ended. Bytes that a
-/// collection would give back.
+/// After a version was deleted: its manifest goes. Bytes that a collection would give back.
 pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
     if orphan.is_some() {
         sweep(app).await;
@@ -225,15 +240,12 @@ pub async fn forget(app: &App, orphan: Option<Digest>) -> Result<u64, Refusal> {
     Ok(library(app).await?.reclaimable)
 }
 
-/// Removes manifests that no version row names, unless an import is between the two. What goes wrong is logged: nobody sees
-/// those manifests, and the next sweep tries again.
+/// Removes manifests that no version row names. Those that an import made a moment ago, and whose row may not be there yet, stay,
+/// and so do those that a restore or export reads. What goes wrong is logged: nobody sees those manifests, and the next
+/// sweep tries again.
 pub async fn sweep(app: &App) {
-    if let Ok(settling) = app.settling.try_lock() {
-        sweep_settled(app, &settling).await;
-    }
-}
-
-async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
+    let _one_at_a_time = app.settling.lock().await;
+    app.library.store().begin_sweep();
     let wanted = match app.db.manifests().await {
         Ok(wanted) => wanted,
         Err(error) => return tracing::error!("manifests were not swept: {}", chain(&error)),
@@ -241,12 +253,17 @@ async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
     let library = app.library.clone();
     let swept = spawn_blocking(move || {
         let kept = library.store().manifests()?;
-        let stray: Vec<Digest> = kept.iter().filter(|digest| !wanted.contains(digest)).copied().collect();
-        for digest in &stray {
-            library.store().remove_manifest(*digest)?;
+        let mut removed = 0;
+        for digest in kept.iter().filter(|digest| !wanted.contains(digest)) {
+            match library.store().remove_stale_manifest(*digest) {
+                Err(StoreError::Held(_)) => {}
+                done => removed += usize::from(done?),
+            }
         }
-        let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !kept.contains(digest)).collect();
-        Ok::<_, StoreError>((stray.len(), lost))
+        // A version that was added meanwhile may be wanted and not listed.
+        let there = |digest: &Digest| kept.contains(digest) || library.store().manifest_path(digest).exists();
+        let lost: Vec<Digest> = wanted.into_iter().filter(|digest| !there(digest)).collect();
+        Ok::<_, StoreError>((removed, lost))
     });
     match swept.await {
         Ok(Ok((stray, lost))) => {
@@ -264,16 +281,14 @@ async fn sweep_settled(app: &App, _settling: &MutexGuard<'_, ()>) {
 
 /// Where the library lies and how full it is.
 pub async fn library(app: &App) -> Result<Library, Refusal> {
-    // While an import or a restore is under way nobody can tell what will be garbage; and none begins while we look.
-    let settling = app.settling.try_lock().ok();
-    let (library, settled) = (app.library.clone(), settling.is_some());
+    let library = app.library.clone();
     let read = spawn_blocking(move || {
         let store = library.store();
-        let plan = || store.collection().and_then(|collection| collection.plan());
-        let reclaimable = match settled.then(plan) {
-            Some(Ok(plan)) => plan.reclaimable,
-            Some(Err(StoreError::Busy(_))) | None => 0,
-            Some(Err(error)) => return Err(error),
+        let reclaimable = match store.garbage() {
+            Ok(plan) => plan.reclaimable,
+            // A damaged manifest is no reason not to tell the rest; `store check` names it.
+            Err(StoreError::Roots(_)) => 0,
+            Err(error) => return Err(error),
         };
         Ok((store.usage(), reclaimable, library.key().to_string(), library.keys().believed()))
     });
@@ -312,6 +327,7 @@ fn facts(imported: &Imported, source: String) -> ImageVersion {
         note: String::new(),
         received: String::new(),
         rings: Vec::new(),
+        damage: String::new(),
         used_by: Vec::new(),
     }
 }
@@ -364,7 +380,7 @@ fn failed(error: &ImportError) -> Problem {
     Problem { error: chain(error), next_step: next_step.to_owned() }
 }
 
-fn panicked(error: JoinError) -> Problem {
+pub(super) fn panicked(error: JoinError) -> Problem {
     Problem {
         error: format!("the appliance failed: {error}"),
         next_step: "report it with the log of rootstockd".into(),

@@ -161,6 +161,24 @@ impl Jobs {
         F: FnOnce(Work) -> R + Send + 'static,
         R: Future<Output = Result<Made, Problem>> + Send,
     {
+        self.take(kind, subject, true, |work, _| task(work))
+    }
+
+    /// Takes a job in and starts it now, beside the one whose turn it is: for what takes long and disturbs nobody. The task is
+    /// told its number.
+    pub fn start_beside<F, R>(&self, kind: JobKind, subject: String, task: F) -> Result<Job, Full>
+    where
+        F: FnOnce(Work, i64) -> R + Send + 'static,
+        R: Future<Output = Result<Made, Problem>> + Send,
+    {
+        self.take(kind, subject, false, task)
+    }
+
+    fn take<F, R>(&self, kind: JobKind, subject: String, in_turn: bool, task: F) -> Result<Job, Full>
+    where
+        F: FnOnce(Work, i64) -> R + Send + 'static,
+        R: Future<Output = Result<Made, Problem>> + Send,
+    {
         let mut list = self.0.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.closed {
             return Err(Full::Closed);
@@ -188,7 +206,8 @@ impl Jobs {
             list.jobs.remove(oldest);
         }
         let inner = self.0.clone();
-        self.0.tasks.spawn(async move { run(&inner, &entry, task).await });
+        let id = job.id;
+        self.0.tasks.spawn(async move { run(&inner, &entry, in_turn, |work| task(work, id)).await });
         Ok(job)
     }
 
@@ -237,12 +256,12 @@ impl Jobs {
     }
 }
 
-async fn run<F, R>(inner: &Inner, entry: &Entry, task: F)
+async fn run<F, R>(inner: &Inner, entry: &Entry, in_turn: bool, task: F)
 where
     F: FnOnce(Work) -> R,
     R: Future<Output = Result<Made, Problem>>,
 {
-    let _turn = inner.turn.acquire().await;
+    let _turn = if in_turn { inner.turn.acquire().await.ok() } else { None };
     let work = &entry.work;
     let end = if work.is_stopped() {
         JobState::Cancelled

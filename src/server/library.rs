@@ -172,6 +172,11 @@ impl Library {
         Ok(self.store.replace_manifest(&self.keys.signer().sign(&manifest))?)
     }
 
+    /// Threads that one piece of work may use.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
@@ -399,6 +404,11 @@ impl Library {
     /// See [`LookupError`].
     pub fn locations(&self, digest: Digest) -> Result<Locations, LookupError> {
         Ok(self.store.locations(&self.manifest(digest)?.1)?)
+    }
+
+    /// Signs a manifest whose content is known to be right.
+    pub fn sign(&self, manifest: &Manifest) -> SignedManifest {
+        self.keys.signer().sign(manifest)
     }
 
     /// Reads every chunk of an image and compares it with the manifest. `done` counts bytes.

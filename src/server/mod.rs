@@ -21,6 +21,7 @@ pub mod app;
 pub mod authority;
 pub mod caller;
 pub mod captures;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -48,7 +49,9 @@ pub mod secrets;
 pub mod timeline;
 pub mod token;
 pub mod trust;
+pub mod upkeep;
 pub mod upload;
+pub mod upstream;
 pub mod variables;
 pub mod verdict;
 mod wire;
@@ -211,6 +214,7 @@ impl Server {
             uploads,
             jobs: Jobs::default(),
             holds: holds::Holds::default(),
+            last_check: check::LastCheck::default(),
             timeline,
             transfers,
             ca_fingerprint: authority.fingerprint(),
@@ -241,9 +245,9 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
+        services.spawn(keep_up(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
-        services.spawn(daily_retention(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
             services.spawn(announcer.run(stop.clone()));
         }
@@ -390,8 +394,8 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     Ok(())
 }
 
-async fn daily_retention(app: App, stop: CancellationToken) -> Result<(), ServerError> {
-    retention::daily(app, stop).await;
+async fn keep_up(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    upkeep::run(app, stop).await;
     Ok(())
 }
 

@@ -1,10 +1,6 @@
-//! Which old versions go by themselves, and their going: after each import and every day.
+//! Which old versions go by themselves, and their going.
 //!
 //! Owns: the rules, decided purely from facts and the time. Must not know: how a version is deleted.
-
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::clock::now_ms;
@@ -15,9 +11,6 @@ use crate::db::{DbError, Removal};
 use crate::value::Ring;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// After the start of the daemon: it may never run for a whole day.
-const FIRST: Duration = Duration::from_secs(600);
 /// Who deletes here, for the history.
 const BY: &str = "the retention policy";
 
@@ -114,14 +107,10 @@ pub async fn after_import(app: &App, image: &str) {
     }
 }
 
-/// Every day, until the daemon stops.
-pub async fn daily(app: App, stop: CancellationToken) {
-    let mut pause = FIRST;
-    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = DAY;
-        if let Err(refusal) = apply(&app, None, false).await {
-            tracing::error!("old versions were not looked at: {}", refusal.problem().error);
-        }
+/// Of all images, as the clock asks for. What goes wrong is logged.
+pub async fn all(app: &App) {
+    if let Err(refusal) = apply(app, None, false).await {
+        tracing::error!("old versions were not looked at: {}", refusal.problem().error);
     }
 }
 

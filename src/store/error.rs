@@ -29,7 +29,10 @@ pub enum StoreError {
     /// Opened for reading only.
     #[error("the library in {} was opened for reading only", .0.display())]
     ReadOnly(PathBuf),
-    /// Import and collection exclude each other.
+    /// Somebody reads what shall go.
+    #[error("manifest {0} is being read by a restore or an export")]
+    Held(Digest),
+    /// There is one collection at a time.
     #[error("{0} is running; try again when it has ended")]
     Busy(&'static str),
     /// A manifest that says what must be kept cannot be read.
@@ -55,6 +58,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Says that chunks for the store in `folder` could not be compressed.
+    pub fn packing(folder: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
+        StoreError::at("compressing for", folder)
+    }
+
     /// Says what was tried with which path.
     pub(super) fn at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
         let path = path.to_owned();

@@ -28,6 +28,15 @@ impl Lock {
         Lock::held(file.try_lock_shared().map(|()| file), path)
     }
 
+    /// The lock in the file `path`. None when there is no file, `Some(None)` when somebody else holds its lock.
+    pub fn alone_if_there(path: &Path) -> Result<Option<Option<Lock>>, StoreError> {
+        match File::open(path) {
+            Ok(file) => Lock::held(file.try_lock().map(|()| file), path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::at("opening", path)(error)),
+        }
+    }
+
     fn held(tried: Result<File, TryLockError>, path: &Path) -> Result<Option<Lock>, StoreError> {
         match tried {
             Ok(file) => Ok(Some(Lock(file))),

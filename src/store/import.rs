@@ -3,14 +3,14 @@
 //! Owns: the open pack and the order pack → index → manifest. Must not know: where chunks come from.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::image::chunk::Packed;
 use crate::image::ingest::Keeper;
 use crate::image::manifest::{Manifest, SignedManifest};
-use crate::store::files::Lock;
+use crate::store::claims::Claims;
 use crate::store::pack::{PACK_SIZE, PackWriter};
-use crate::store::{Store, StoreError, files};
+use crate::store::{GetError, Store, StoreError, files};
 use crate::value::Digest;
 
 /// An import. Dropped before [`Import::finish`], or killed, it leaves closed packs (their chunks are found again by the
@@ -19,7 +19,7 @@ use crate::value::Digest;
 pub struct Import<'s> {
     store: &'s Store,
     open: Mutex<Open>,
-    _shared: Lock,
+    claims: Arc<Claims>,
 }
 
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ struct Open {
 }
 
 impl<'s> Import<'s> {
-    pub(super) fn new(store: &'s Store, shared: Lock) -> Import<'s> {
-        Import { store, open: Mutex::default(), _shared: shared }
+    pub(super) fn new(store: &'s Store) -> Import<'s> {
+        Import { store, open: Mutex::default(), claims: store.claims.begin() }
     }
 
     /// Makes the import whole: all its chunks are durable and visible, then the manifest is. When this returns, the
@@ -41,10 +41,24 @@ impl<'s> Import<'s> {
     /// See [`StoreError`]; the manifest is then not in the store. `signed` must be the signed form of `manifest`.
     pub fn finish(self, manifest: &Manifest, signed: &SignedManifest) -> Result<Digest, StoreError> {
         self.settle()?;
-        self.store.locations(manifest).map_err(StoreError::Incomplete)?;
+        self.claim_all(manifest)?;
         let digest = signed.digest();
-        files::write_whole(&self.store.incoming(), &self.store.manifest_path(&digest), signed.as_bytes())?;
+        let mut fresh = self.store.fresh.lock();
+        // The same image again: the file stays, with whoever holds it.
+        if !self.store.manifest(digest).is_ok_and(|kept| kept.as_bytes() == signed.as_bytes()) {
+            let path = self.store.manifest_path(&digest);
+            files::write_whole(&self.store.incoming(), &path, signed.as_bytes())?;
+        }
+        *fresh.entry(digest).or_default() += 1;
         Ok(digest)
+    }
+
+    /// Claims everything that a manifest names, and says what is not there.
+    fn claim_all(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let index = self.store.index();
+        self.claims.extend(manifest.digests());
+        let missing = manifest.digests().find(|digest| index.find(digest).is_none());
+        missing.map_or(Ok(()), |digest| Err(StoreError::Incomplete(GetError::Missing(*digest))))
     }
 
     /// Closes the open pack: everything kept so far is durable and can be read.
@@ -55,10 +69,10 @@ impl<'s> Import<'s> {
         self.close(&mut self.open())
     }
 
-    /// Takes everything back, unless somebody else imports or reads: then a collection does it later.
+    /// Takes everything back that nobody else counts on by now.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Busy`] when it is left to a collection.
+    /// See [`StoreError`]; [`StoreError::Busy`] when a collection is at work: it is left to the next one.
     pub fn abandon(self) -> Result<(), StoreError> {
         let (store, closed) = (self.store, std::mem::take(&mut self.open().closed));
         drop(self);
@@ -81,14 +95,22 @@ impl<'s> Import<'s> {
     }
 }
 
+impl Drop for Import<'_> {
+    fn drop(&mut self) {
+        self.store.claims.end(&self.claims);
+    }
+}
+
 impl Keeper for Import<'_> {
     type Error = StoreError;
 
     fn holds(&self, digest: &Digest) -> bool {
-        self.store.holds(digest) || self.open().pending.contains(digest)
+        self.store.claim(&self.claims, digest) || self.open().pending.contains(digest)
     }
 
     fn keep(&self, packed: &Packed) -> Result<(), StoreError> {
+        // Before anybody can find them.
+        self.claims.extend(&packed.chunks);
         let mut open = self.open();
         let pack = match &mut open.pack {
             Some(pack) => pack,

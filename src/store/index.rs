@@ -7,6 +7,7 @@
 //! slots only and looks names up in the lists: about 50 in all.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
@@ -16,6 +17,9 @@ use crate::image::manifest::{Location, Locations, Manifest};
 use crate::store::pack::{BadPack, ClosedPack, read_table};
 use crate::store::{GetError, StoreError, files};
 use crate::value::Digest;
+
+/// How often packs may go while the folder is read.
+const TRIES: u32 = 20;
 
 /// The map of one store.
 #[derive(Debug, Default)]
@@ -38,6 +42,17 @@ pub(super) struct PackInfo {
     pub overhead: u64,
     /// Chunks of all its frames.
     chunks: Box<[Digest]>,
+    /// Its frames in [`Index`].
+    frames: Range<u32>,
+    /// Taken out of the index; it keeps its number until [`Index::compact`].
+    pub gone: bool,
+}
+
+impl PackInfo {
+    /// Number of chunks in it.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
 }
 
 /// A frame.
@@ -76,8 +91,18 @@ pub struct Usage {
 }
 
 impl Index {
-    /// Reads the tables of all packs in `folder`.
+    /// Reads the tables of all packs in `folder`. A pack that goes meanwhile has moved its chunks to one that is there before.
     pub fn load(folder: &Path) -> Result<Index, StoreError> {
+        for _ in 0..TRIES {
+            if let Some(index) = Index::try_load(folder)? {
+                return Ok(index);
+            }
+        }
+        Err(StoreError::Busy("a collection of garbage"))
+    }
+
+    /// None: a pack that was listed was not there any more.
+    fn try_load(folder: &Path) -> Result<Option<Index>, StoreError> {
         let mut names = files::names(folder)?;
         // The same order at every start: of two copies of a chunk the same one is used.
         names.sort();
@@ -88,6 +113,9 @@ impl Index {
             let table = digest.map(|digest| read_table(&path, digest));
             match table {
                 Some(Ok(pack)) => index.add(pack),
+                Some(Err(BadPack::Read(error))) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
                 Some(Err(BadPack::Older)) => return Err(StoreError::Older(path)),
                 Some(Err(error)) => {
                     tracing::error!(
@@ -99,18 +127,30 @@ impl Index {
                 None => tracing::warn!("{} is no pack and is left alone", path.display()),
             }
         }
-        Ok(index)
+        Ok(Some(index))
     }
 
     /// Adds a closed pack. Chunks that are known already keep their place.
     pub fn add(&mut self, closed: ClosedPack) {
+        self.take_in(closed, false);
+    }
+
+    /// Adds a closed pack that chunks were moved to: from now on they are there.
+    pub fn move_to(&mut self, closed: ClosedPack) {
+        self.take_in(closed, true);
+    }
+
+    fn take_in(&mut self, closed: ClosedPack, moved: bool) {
         let pack = self.packs.len() as u32;
+        let start = self.frames.len() as u32;
         let frames: u64 = closed.entries.iter().map(|entry| u64::from(entry.length)).sum();
         self.packs.push(PackInfo {
             digest: closed.digest,
             length: closed.length,
             overhead: closed.length.saturating_sub(frames),
             chunks: closed.chunks.into_boxed_slice(),
+            frames: start..start + closed.entries.len() as u32,
+            gone: false,
         });
         let mut first = 0;
         for entry in closed.entries {
@@ -119,7 +159,7 @@ impl Index {
             self.frames.push(FrameInfo { offset, pack, length, raw, first });
             for chunk in 0..chunk_count(raw) {
                 match Slot::new(number, chunk) {
-                    Some(slot) => self.insert(slot),
+                    Some(slot) => self.insert(slot, moved),
                     None => tracing::error!("the library has more frames than this program can count"),
                 }
             }
@@ -127,14 +167,66 @@ impl Index {
         }
     }
 
-    fn insert(&mut self, slot: Slot) {
+    fn insert(&mut self, slot: Slot, moved: bool) {
         let Index { packs, frames, slots, raw, .. } = self;
         let Some(digest) = name(packs, frames, slot) else { return };
-        if slots.find(hash(&digest), |known| name(packs, frames, *known) == Some(digest)).is_none() {
-            let rehash = |slot: &Slot| name(packs, frames, *slot).map_or(0, |digest| hash(&digest));
-            slots.insert_unique(hash(&digest), slot, rehash);
-            *raw += u64::from(chunk_length(frames[slot.frame() as usize].raw, slot.chunk()));
+        match slots.find_mut(hash(&digest), |known| name(packs, frames, *known) == Some(digest)) {
+            Some(known) if moved => *known = slot,
+            Some(_) => {}
+            None => {
+                let rehash = |slot: &Slot| name(packs, frames, *slot).map_or(0, |digest| hash(&digest));
+                slots.insert_unique(hash(&digest), slot, rehash);
+                *raw += u64::from(chunk_length(frames[slot.frame() as usize].raw, slot.chunk()));
+            }
         }
+    }
+
+    /// Number of a pack.
+    pub fn number(&self, pack: &Digest) -> Option<u32> {
+        self.packs.iter().position(|known| known.digest == *pack && !known.gone).map(|number| number as u32)
+    }
+
+    /// Chunks that are found in pack number `pack`, with their slots: copies of chunks that lie elsewhere are left out.
+    pub fn found_in(&self, pack: u32) -> impl Iterator<Item = (Digest, Slot)> {
+        let frames = self.packs.get(pack as usize).map_or(0..0, |pack| pack.frames.clone());
+        frames.flat_map(move |frame| {
+            let count = self.frames.get(frame as usize).map_or(0, |frame| chunk_count(frame.raw));
+            (0..count).filter_map(move |chunk| {
+                let slot = Slot::new(frame, chunk)?;
+                let digest = name(&self.packs, &self.frames, slot)?;
+                self.find(&digest).filter(|found| found.slot == slot).map(|_| (digest, slot))
+            })
+        })
+    }
+
+    /// Takes a pack out of the index, with the chunks that are found in it. Its file is for the caller to remove.
+    pub fn remove(&mut self, pack: u32) {
+        let found: Vec<Digest> = self.found_in(pack).map(|(digest, _)| digest).collect();
+        found.iter().for_each(|digest| self.forget(digest));
+        if let Some(pack) = self.packs.get_mut(pack as usize) {
+            (pack.gone, pack.chunks) = (true, Box::default());
+        }
+    }
+
+    /// Gives the numbers of removed packs and frames to others, when there are many. Slots mean others afterwards.
+    pub fn compact(&mut self) {
+        if self.packs.iter().filter(|pack| pack.gone).count() <= 16 + self.packs.len() / 2 {
+            return;
+        }
+        let (mut packs, mut frames) = (Vec::new(), Vec::new());
+        let mut moved: Vec<u32> = vec![0; self.frames.len()];
+        for pack in std::mem::take(&mut self.packs).into_iter().filter(|pack| !pack.gone) {
+            let start = frames.len() as u32;
+            for old in pack.frames.clone() {
+                moved[old as usize] = frames.len() as u32;
+                frames.push(FrameInfo { pack: packs.len() as u32, ..self.frames[old as usize] });
+            }
+            packs.push(PackInfo { frames: start..frames.len() as u32, ..pack });
+        }
+        for slot in self.slots.iter_mut() {
+            *slot = Slot::new(moved[slot.frame() as usize], slot.chunk()).unwrap_or(*slot);
+        }
+        (self.packs, self.frames) = (packs, frames);
     }
 
     /// Forgets a chunk, so that the next import stores it again.
@@ -147,10 +239,23 @@ impl Index {
         }
     }
 
+    /// Forgets a chunk, if it is in this pack.
+    pub fn forget_in(&mut self, digest: &Digest, pack: &Digest) {
+        if self.find(digest).is_some_and(|found| found.pack == *pack) {
+            self.forget(digest);
+        }
+    }
+
     /// Where a chunk is.
     pub fn find(&self, digest: &Digest) -> Option<Found> {
         let same = |slot: &Slot| name(&self.packs, &self.frames, *slot) == Some(*digest);
         self.slots.find(hash(digest), same).and_then(|slot| self.at(*slot))
+    }
+
+    /// Where the frame of a slot is; that of a slot that nobody gave has no bytes.
+    pub fn place(&self, slot: Slot) -> Location {
+        let none = Location { pack: 0, offset: 0, length: 0, raw: 0 };
+        self.at(slot).map_or(none, |found| found.place)
     }
 
     fn at(&self, slot: Slot) -> Option<Found> {
@@ -187,11 +292,16 @@ impl Index {
         })
     }
 
+    /// Packs that are there.
+    pub fn living_packs(&self) -> impl Iterator<Item = &PackInfo> {
+        self.packs.iter().filter(|pack| !pack.gone)
+    }
+
     /// Counts.
     pub fn usage(&self) -> Usage {
         Usage {
-            packs: self.packs.len() as u64,
-            bytes: self.packs.iter().map(|pack| pack.length).sum(),
+            packs: self.living_packs().count() as u64,
+            bytes: self.living_packs().map(|pack| pack.length).sum(),
             chunks: self.slots.len() as u64,
             raw_bytes: self.raw,
         }

@@ -7,25 +7,29 @@
 //! | `packs/DIGEST.pack` | closed packs, immutable, named by the digest of the file (`pack` has the format) |
 //! | `manifests/DIGEST` | signed manifests, named by the digest of the manifest |
 //! | `incoming/` | files being written; whatever is there at start is left over from a crash and removed |
+//! | `quarantine/` | what a repair took out of the way; never read, never removed by this program |
 //! | `owner.lock` | held by the one process that writes |
-//! | `use.lock` | held shared by imports and readers, alone by a collection |
 //!
 //! A file is written in `incoming/`, flushed, renamed to its place, and the folder flushed: at no point of time is half a
 //! file in its place. A manifest is written after the pack with its last chunk, so whatever a manifest names is there.
 //!
 //! | beside each other | import | read | collect |
 //! |---|---|---|---|
-//! | **import** | yes: each has its own pack | yes: sees closed packs only | no: [`StoreError::Busy`] |
-//! | **read** | | yes | with a [`Reading`]: no; one fetch at a time: [`FetchError::Gone`], ask again |
-//! | **collect** | | | no |
+//! | **import** | yes: each has its own pack | yes: sees closed packs only | yes: what it counts on is claimed (`claims`) |
+//! | **read** | | yes | yes: a pack that is gone has its chunks elsewhere, [`FetchError::Gone`]; who reads long has a [`Hold`] |
+//! | **collect** | | | no: [`StoreError::Busy`] |
 
+mod check;
+mod claims;
 mod collect;
 mod error;
 mod files;
+mod flaw;
 mod import;
 mod index;
 mod pack;
 mod reader;
+mod repair;
 mod verify;
 
 use std::fs::{self, File};
@@ -40,13 +44,17 @@ use crate::image::manifest::{Location, Locations, MAX_SIGNED, Manifest, SignedMa
 use crate::image::restore::{FetchError, Frames, Place};
 use crate::value::Digest;
 
+pub use check::{CheckProgress, Checked, Checking};
 pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
+pub use flaw::Flaw;
 pub use import::Import;
 pub use index::Usage;
 pub use reader::StoredImage;
+pub use repair::Repaired;
 pub use verify::{Damage, Verification};
 
+use claims::{Claims, Fresh, Register};
 use files::Lock;
 use index::{Found, Index};
 
@@ -59,13 +67,20 @@ pub struct Store {
     next: AtomicU64,
     /// Held as long as the store is open for writing.
     owner: Option<Lock>,
+    claims: Register,
+    fresh: Fresh,
 }
 
-/// Keeps collections away while several frames are read that belong together.
+/// Keeps a manifest in the store, and with it all that it names. Also against another process, also past a crash of either.
 #[derive(Debug)]
-pub struct Reading {
+pub struct Hold {
     _lock: Lock,
 }
+
+/// How often a folder is read for a chunk that is not found.
+const LOOKS: u32 = 3;
+/// How often a chunk may move while it is looked for.
+const MOVES: u32 = 20;
 
 impl Store {
     /// Opens the store in `folder` for reading and writing, makes it if there is none, and removes what a crash left.
@@ -84,13 +99,13 @@ impl Store {
             tracing::info!(removed, "removed {removed} unfinished files from {}", folder.display());
         }
         let index = Index::load(&folder.join("packs"))?;
-        // Made here, so that readers who may not write find it. Whoever holds it now made it before.
-        drop(Lock::alone(&folder.join("use.lock"))?);
         Ok(Store {
             folder: folder.to_owned(),
             index: RwLock::new(index),
             next: AtomicU64::new(0),
             owner: Some(owner),
+            claims: Register::default(),
+            fresh: Fresh::default(),
         })
     }
 
@@ -105,40 +120,49 @@ impl Store {
             index: RwLock::new(index),
             next: AtomicU64::new(0),
             owner: None,
+            claims: Register::default(),
+            fresh: Fresh::default(),
         })
     }
 
-    /// Starts an import. Several may run at the same time.
+    /// Starts an import. Several may run at the same time, and beside a collection.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while garbage is collected; [`StoreError::ReadOnly`].
+    /// [`StoreError::ReadOnly`].
     pub fn import(&self) -> Result<Import<'_>, StoreError> {
         self.must_own()?;
-        Ok(Import::new(self, self.share()?))
+        Ok(Import::new(self))
     }
 
     /// Starts a collection of garbage.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while somebody imports or reads; [`StoreError::ReadOnly`].
+    /// [`StoreError::Busy`] while another one is at work; [`StoreError::ReadOnly`].
     pub fn collection(&self) -> Result<Collection<'_>, StoreError> {
         self.must_own()?;
-        let lock = Lock::alone(&self.folder.join("use.lock"))?;
-        let lock = lock.ok_or(StoreError::Busy("an import or a restore"))?;
-        Ok(Collection::new(self, lock))
+        Collection::begin(self).ok_or(StoreError::Busy("a collection of garbage"))
     }
 
-    /// Keeps collections away until the value is dropped.
+    /// Keeps a manifest and its chunks in the store until the value is dropped: for whoever reads longer than a moment.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while garbage is collected.
-    pub fn reading(&self) -> Result<Reading, StoreError> {
-        Ok(Reading { _lock: self.share()? })
+    /// [`ManifestError::Missing`] when it is not there or being removed.
+    pub fn hold(&self, manifest: Digest) -> Result<Hold, ManifestError> {
+        let lock = Lock::shared(&self.manifest_path(&manifest));
+        let lock = lock.map_err(|error| match error {
+            StoreError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => {
+                ManifestError::Read { digest: manifest, source }
+            }
+            _ => ManifestError::Missing(manifest),
+        })?;
+        // Removed between the opening and the lock: what is locked is no file of the store any more.
+        let there = self.manifest_path(&manifest).exists();
+        lock.filter(|_| there).map(|lock| Hold { _lock: lock }).ok_or(ManifestError::Missing(manifest))
     }
 
-    fn share(&self) -> Result<Lock, StoreError> {
-        let lock = Lock::shared(&self.folder.join("use.lock"))?;
-        lock.ok_or(StoreError::Busy("a collection of garbage"))
+    /// Whether somebody, also in another process, holds a manifest.
+    pub fn is_held(&self, manifest: &Digest) -> bool {
+        matches!(Lock::alone_if_there(&self.manifest_path(manifest)), Ok(Some(None)))
     }
 
     fn must_own(&self) -> Result<(), StoreError> {
@@ -155,16 +179,71 @@ impl Store {
         self.index().find(digest).is_some()
     }
 
+    /// Under the lock of the index: a collection sees the claim, or we do not find the chunk.
+    fn claim(&self, claims: &Claims, digest: &Digest) -> bool {
+        let index = self.index();
+        let there = index.find(digest).is_some();
+        if there {
+            claims.add(*digest);
+        }
+        there
+    }
+
     /// A chunk, checked.
     ///
     /// # Errors
     /// See [`GetError`].
     pub fn get(&self, digest: Digest) -> Result<Verified<'static>, GetError> {
-        let Found { pack, place, slot } = self.index().find(&digest).ok_or(GetError::Missing(digest))?;
         let mut frame = Vec::new();
-        self.read_frame(pack, place, &mut frame).map_err(|source| GetError::Read { digest, source })?;
+        let Found { pack, slot, .. } = self.frame_of(digest, &mut frame)?;
         let chunk = Frame(&frame).open(slot.chunk(), digest);
         chunk.map_err(|source| GetError::Damaged { pack, source })
+    }
+
+    /// Reads the frame that a chunk is in, wherever a collection moves it meanwhile.
+    fn frame_of(&self, digest: Digest, frame: &mut Vec<u8>) -> Result<Found, GetError> {
+        let mut gone = io::ErrorKind::NotFound.into();
+        for _ in 0..MOVES {
+            let found = self.find(&digest)?;
+            match self.read_frame(found.pack, found.place, frame) {
+                Ok(()) => return Ok(found),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                    self.catch_up()
+                        .map_err(|error| GetError::Read { digest, source: io::Error::other(error) })?;
+                    gone = source;
+                }
+                Err(source) => return Err(GetError::Read { digest, source }),
+            }
+        }
+        Err(GetError::Read { digest, source: gone })
+    }
+
+    fn find(&self, digest: &Digest) -> Result<Found, GetError> {
+        let found = self.index().find(digest);
+        if found.is_none() && self.owner.is_none() {
+            // The other process may have stored or moved it since the folder was read. Also while it is read: readdir(3) says
+            // nothing about files that come or go then, so once is not enough.
+            for _ in 0..LOOKS {
+                let read = |error| GetError::Read { digest: *digest, source: io::Error::other(error) };
+                self.catch_up().map_err(read)?;
+                if let Some(found) = self.index().find(digest) {
+                    return Ok(found);
+                }
+            }
+        }
+        found.ok_or(GetError::Missing(*digest))
+    }
+
+    /// Learns what the process that writes has changed since the folder was read. That process itself knows.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn catch_up(&self) -> Result<(), StoreError> {
+        if self.owner.is_none() {
+            let index = Index::load(&self.folder.join("packs"))?;
+            *self.index_mut() = index;
+        }
+        Ok(())
     }
 
     /// Reads a frame into `frame`, whatever was in there.
@@ -178,7 +257,15 @@ impl Store {
     /// # Errors
     /// [`GetError::Missing`] with the first chunk that is not here.
     pub fn locations(&self, manifest: &Manifest) -> Result<Locations, GetError> {
-        self.index().locations(manifest)
+        let mut found = self.index().locations(manifest);
+        for _ in 0..LOOKS {
+            match &found {
+                Err(GetError::Missing(digest)) if self.owner.is_none() => self.find(digest).map(drop)?,
+                _ => break,
+            }
+            found = self.index().locations(manifest);
+        }
+        found
     }
 
     /// File of a pack, whether it exists or not.
@@ -224,15 +311,45 @@ impl Store {
     /// Forgets a manifest. Its chunks become garbage where no other manifest names them. True when it was there.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::ReadOnly`].
+    /// [`StoreError::Held`] while somebody has a [`Hold`] on it; [`StoreError::Io`], [`StoreError::ReadOnly`].
     pub fn remove_manifest(&self, digest: Digest) -> Result<bool, StoreError> {
         self.must_own()?;
+        self.remove_manifest_file(digest)
+    }
+
+    fn remove_manifest_file(&self, digest: Digest) -> Result<bool, StoreError> {
         let path = self.manifest_path(&digest);
+        let _alone = match Lock::alone_if_there(&path)? {
+            None => return Ok(false),
+            Some(lock) => lock.ok_or(StoreError::Held(digest))?,
+        };
         match fs::remove_file(&path) {
             Ok(()) => files::sync_folder(&self.folder.join("manifests")).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(StoreError::at("removing", &path)(error)),
         }
+    }
+
+    /// Called by whoever is about to look which manifests are in use, and will remove the others with
+    /// [`Store::remove_stale_manifest`].
+    pub fn begin_sweep(&self) {
+        self.fresh.begin_sweep();
+    }
+
+    /// Removes a manifest as [`Store::remove_manifest`] does. False, too, when an import made it and its use was not
+    /// [`Store::recorded`] before the sweep began: then nobody can know whether it is in use.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remove_stale_manifest(&self, digest: Digest) -> Result<bool, StoreError> {
+        self.must_own()?;
+        let fresh = self.fresh.lock();
+        if fresh.contains_key(&digest) { Ok(false) } else { self.remove_manifest_file(digest) }
+    }
+
+    /// The use of a manifest that an import made is written down, or given up.
+    pub fn recorded(&self, digest: &Digest) {
+        self.fresh.recorded(digest);
     }
 
     /// Puts the same manifest with another signature in the place of the one that is there.

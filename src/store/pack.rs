@@ -22,7 +22,7 @@ use crate::image::chunk::{CHUNK, FRAME, MAX_FRAME, Packed, chunk_count};
 use crate::store::{StoreError, files};
 use crate::value::Digest;
 
-const MAGIC: &[u8; 8] = b"RSPACK02";
+pub(super) const MAGIC: &[u8; 8] = b"RSPACK02";
 const END: &[u8; 8] = b"RSPKEND2";
 /// How packs of the first version end: one chunk of 1 MiB a frame.
 const OLD_END: &[u8; 8] = b"RSPKEND1";

@@ -7,7 +7,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::image::chunk::{CHUNK, Frame, Opener, Span};
 use crate::image::manifest::{Region, Run};
-use crate::store::index::Found;
 use crate::store::{GetError, Store};
 use crate::value::Digest;
 
@@ -51,9 +50,8 @@ impl<'a> StoredImage<'a> {
 
     /// Copies bytes of a chunk, from its byte `from` on.
     fn copy(&mut self, digest: Digest, from: usize, into: &mut [u8]) -> Result<(), GetError> {
-        let Found { pack, place, slot } =
-            self.store.index().find(&digest).ok_or(GetError::Missing(digest))?;
-        let (name, damaged) = ((pack, place.offset), |source| GetError::Damaged { pack, source });
+        let mut found = self.store.find(&digest)?;
+        let mut name = (found.pack, found.place.offset);
         let opener = match self.open.iter().position(|(open, _)| *open == name) {
             Some(at) => self.open.remove(at).map(|(_, opener)| opener),
             None => None,
@@ -61,10 +59,11 @@ impl<'a> StoredImage<'a> {
         let opener = match opener {
             Some(opener) => opener,
             None => {
-                let read = self.store.read_frame(pack, place, &mut self.bytes);
-                read.map_err(|source| GetError::Read { digest, source })?;
+                found = self.store.frame_of(digest, &mut self.bytes)?;
+                name = (found.pack, found.place.offset);
                 let oldest = if self.open.len() < KEPT { None } else { self.open.pop_front() };
                 let mut opener = oldest.map_or_else(Opener::default, |(_, opener)| opener);
+                let damaged = |source| GetError::Damaged { pack: found.pack, source };
                 opener.open(Frame(&self.bytes)).map_err(damaged)?;
                 opener
             }
@@ -72,7 +71,8 @@ impl<'a> StoredImage<'a> {
         self.open.push_back((name, opener));
         let Some((_, opener)) = self.open.back_mut() else { return Err(GetError::Missing(digest)) };
         let mut contents = opener.opened();
-        let chunk = contents.chunk(slot.chunk(), digest).map_err(damaged)?;
+        let damaged = |source| GetError::Damaged { pack: found.pack, source };
+        let chunk = contents.chunk(found.slot.chunk(), digest).map_err(damaged)?;
         let bytes = chunk.bytes().get(from..from + into.len());
         let short = || GetError::Read { digest, source: io::ErrorKind::UnexpectedEof.into() };
         into.copy_from_slice(bytes.ok_or_else(short)?);

@@ -50,14 +50,21 @@ impl Store {
 
     fn verify_chunks(&self, chunks: &[Digest], workers: usize, done: &AtomicU64) -> Verification {
         let (mut found, mut damage) = (Vec::with_capacity(chunks.len()), Vec::new());
+        let mut unknown = Vec::new();
         let index = self.index();
         for &chunk in chunks {
             match index.find(&chunk) {
                 Some(at) => found.push((chunk, at)),
-                None => damage.push(Damage { chunk, error: GetError::Missing(chunk) }),
+                None => unknown.push(chunk),
             }
         }
         drop(index);
+        for chunk in unknown {
+            match self.find(&chunk) {
+                Ok(at) => found.push((chunk, at)),
+                Err(error) => damage.push(Damage { chunk, error }),
+            }
+        }
         // In the order of the packs, so that a disk reads forward, and each frame once.
         found.sort_unstable_by_key(|(_, at)| at.slot);
         let frames: Vec<_> =
@@ -70,8 +77,8 @@ impl Store {
                     done.fetch_add(length, Ordering::Relaxed);
                 }
                 Err(error) => {
-                    if matches!(error, GetError::Damaged { .. }) {
-                        self.index_mut().forget(&chunk);
+                    if let GetError::Damaged { pack, .. } = &error {
+                        self.index_mut().forget_in(&chunk, pack);
                     }
                     let mut damage = damage.lock().unwrap_or_else(PoisonError::into_inner);
                     damage.push(Damage { chunk, error });

@@ -164,12 +164,12 @@ class Lab:
         os.environ |= {"RESTIC_PASSWORD": "bench", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes", "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes"}
         os.environ |= {"BORG_BASE_DIR": str(folder / "borg-home"), "XDG_CACHE_HOME": str(folder / "cache")}
 
-    def volume(self, version, size=None, percent=5):
+    def volume(self, version, size=None, percent=5, full=50):
         """Version `version` of the volume; the first is 0."""
         size = size or self.size
-        path = self.folder / f"volume-{size >> 20}-{version}-{percent}.raw"
+        path = self.folder / f"volume-{size >> 20}-{version}-{percent}-{full}.raw"
         if not path.exists():
-            self.bench.example("mkversion", size, version, path, 1, percent)
+            self.bench.example("mkversion", size, version, path, 1, percent, full)
         return path
 
     def example(self, name):
@@ -475,9 +475,9 @@ def reimage(lab):
         for version, raw in ((0, old), (1, slightly)):
             library.cli("image", "import", raw, "--name", f"version-{version}")
         for version, raw, name, share in ((0, old, "nothing changed", 0.005), (1, slightly, "1 % changed", 0.02)):
-            wire = Wire(lab, library, target, output, log)
+            wire = Wire(lab, library, version, target, output, log)
             ways = {
-                "rootstock": (wire.ours(version), wire.of_ours),
+                "rootstock": (wire.ours(), wire.of_ours),
                 "casync": (f"casync extract --store=http://127.0.0.1:{port}/casync/store.castr {peers.folder('casync')}/{version}.caibx {target}", wire.of_web),
                 "rsync": (f"rsync --inplace --no-whole-file -I --stats {raw} {target} > {output}", wire.of_rsync),
             }
@@ -492,7 +492,7 @@ def reimage(lab):
             del moved
             stale()
             digest = [lab.example("imagelimit"), "read", target]
-            against_limit(rows, f"{name}, read", digest, stale, None, wire.ours(version), lab.rounds, 1.3)
+            against_limit(rows, f"{name}, read", digest, stale, None, wire.ours(), lab.rounds, 1.3)
     wipe(peers.place, target, slightly, lab.folder / "web", output)
     return rows
 
@@ -500,11 +500,11 @@ def reimage(lab):
 class Wire:
     """Counts what crossed the wire for each of the contestants."""
 
-    def __init__(self, lab, library, target, output, log):
-        self.lab, self.library, self.target, self.output, self.log = lab, library, target, output, log
+    def __init__(self, lab, library, version, target, output, log):
+        self.lab, self.library, self.version, self.target, self.output, self.log = lab, library, version, target, output, log
 
-    def ours(self, version):
-        words = self.library.command("image", "restore", f"version-{version}", "--to", self.target, "--json")
+    def ours(self):
+        words = self.library.command("image", "restore", f"version-{self.version}", "--to", self.target, "--json")
         return " ".join(map(str, words)) + f" > {self.output}"
 
     def reset(self):
@@ -514,7 +514,10 @@ class Wire:
     def of_ours(self):
         """Frames fetched, and what a runner is sent before them: the manifest and where its chunks lie."""
         said = json.loads(self.output.read_text().splitlines()[-1])
-        return said["fetched"] + said["plan_bytes"]
+        manifest = self.library.json("image", "show", f"version-{self.version}")["versions"][0]["manifest"]
+        words = [self.lab.example("imagelimit"), "tables", self.library.place / "appliance/store", manifest]
+        tables = int(subprocess.run(words, capture_output=True, check=True).stdout)
+        return said["fetched"] + tables
 
     def of_web(self):
         return sum(int(line) for line in self.log.read_text().split())
@@ -591,12 +594,13 @@ def capture(lab):
 
 def flat(lab):
     """One run of each at each size: the sizes are what differs, and small ones are repeated to be as long."""
-    rows = Rows("seconds and memory for each GiB, by size of the volume (half full)")
+    # A tenth full: what the largest one has, and its copies, must lie somewhere.
+    rows = Rows("seconds and memory for each GiB, by size of the volume (a tenth full)")
     sizes = [GIB * number for number in lab.flat_sizes]
     per, peaks = ({what: [] for what in ("decode UDZO", "import", "restore")} for _ in range(2))
     for size in sizes:
         times = max(1, min(lab.rounds, 8 * GIB // size))
-        raw, dmg, out = lab.volume(0, size), lab.folder / "flat.dmg", lab.folder / "flat.raw"
+        raw, dmg, out = lab.volume(0, size, full=10), lab.folder / "flat.dmg", lab.folder / "flat.raw"
         lab.bench.example("mkdmg", "UDZO", raw, dmg)
         with Library(lab, "flat") as library:
             ways = {
@@ -613,9 +617,7 @@ def flat(lab):
                     runs.append(timed(command, pid() if pid else None))
                 per[what].append(statistics.median(taken for taken, _ in runs) / (size / GIB))
                 peaks[what].append(max(peak for _, peak in runs))
-        wipe(dmg, out)
-        if size != lab.size:
-            wipe(raw)
+        wipe(dmg, out, raw)
     for what, seconds in per.items():
         wide = max(seconds) / min(seconds) - 1
         # What is small is not compared: a program of 20 MiB has no growth to speak of.

@@ -5,9 +5,10 @@
 //! costs.
 //!
 //! `imagelimit unpack STORE [OUT]`: the one image of a store, to a file or to nowhere. `imagelimit read FILE`.
+//! `imagelimit tables STORE MANIFEST` prints the bytes that a Mac is sent before the first chunk: manifest and locations.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -122,6 +123,14 @@ fn read(file: &Path) -> anyhow::Result<()> {
     })
 }
 
+fn tables(store: &Path, manifest: &str) -> anyhow::Result<()> {
+    let store = Store::open_to_read(store)?;
+    let signed = store.manifest(manifest.parse()?)?;
+    let locations = store.locations(&signed.contents()?)?.encode();
+    writeln!(io::stdout(), "{}", signed.as_bytes().len() + locations.len())?;
+    Ok(())
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -129,7 +138,8 @@ fn main() -> anyhow::Result<ExitCode> {
         ["unpack", store] => unpack(Path::new(store), None),
         ["unpack", store, out] => unpack(Path::new(store), Some(Path::new(out))),
         ["read", file] => read(Path::new(file)),
-        _ => anyhow::bail!("usage: imagelimit unpack STORE [OUT], or imagelimit read FILE"),
+        ["tables", store, manifest] => tables(Path::new(store), manifest),
+        _ => anyhow::bail!("usage: imagelimit unpack STORE [OUT] | read FILE | tables STORE MANIFEST"),
     }
     .with_context(|| words.join(" "))?;
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod doctor;
 mod image_doctor;
+mod image_export;
 mod image_source;
 mod image_source_build;
 mod image_source_bundle;

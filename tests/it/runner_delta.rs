@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rootstock::api::admin::JobState;
+use rootstock::api::admin::{CreateDeployment, Deployment, JobState};
 use rootstock::api::runner::{Outcome, Purpose, Receipt};
 use rootstock::store::Store;
 use rootstock::value::{Digest, FreeSpace};
@@ -16,11 +16,15 @@ use crate::store::noise;
 const MIB: usize = 1 << 20;
 const VOLUME: usize = 48 * MIB;
 
-const AGAIN: &str = "\
-name: Lab Mac
-steps:
-  - apply_image: {image: lab, destination: {disk: 0, partition: 2}, free: leave}
-";
+const AGAIN: &str = "  - apply_image: {image: lab, destination: {disk: 0, partition: 2}, free: leave}\n";
+
+/// A sequence that every Mac runs once.
+fn deploy(appliance: &Appliance, name: &str, steps: &str) {
+    appliance.apply(&format!("name: {name}\nsteps:\n{steps}"));
+    let collection = "all macs".to_owned();
+    let body = CreateDeployment { sequence: name.to_owned(), collection, purpose: Purpose::Required };
+    let _made: Deployment = appliance.admin().post("/api/v1/deployments", &body).unwrap();
+}
 
 /// A disk with a volume at 1 MiB that is half full; `changed` of its 768 cells of 64 KiB differ from the first version.
 fn image(path: &Path, changed: usize) {
@@ -75,14 +79,13 @@ fn an_unchanged_mac_costs_the_manifest_and_one_of_which_a_hundredth_changed_the_
     image(&file, 0);
     import(&appliance, &file, 1);
     let format = "  - format_disk: {partitions: [{name: Mac, format: raw, size: 100%}]}\n  - apply_image: {image: lab}\n";
-    appliance.apply(&format!("name: Lab Mac\nsteps:\n{format}"));
-    appliance.deploy("Lab Mac", Purpose::Required);
+    deploy(&appliance, "First", format);
     let mac = Mac::with_disk(600 * MIB as u64);
     let (first, _) = run(&appliance, &mac, 1);
     assert!(!first.equal && first.fetched > VOLUME as u64 / 2);
     assert!(mac.volume(VOLUME) == fs::read(&file).unwrap()[MIB..]);
 
-    appliance.apply(AGAIN);
+    deploy(&appliance, "Again", AGAIN);
     let (same, wire) = run(&appliance, &mac, 2);
     assert!(same.equal && same.fetched == 0, "{same:?}");
     assert_eq!(same.delta.free, FreeSpace::Leave);
@@ -90,6 +93,7 @@ fn an_unchanged_mac_costs_the_manifest_and_one_of_which_a_hundredth_changed_the_
 
     image(&file, 7);
     import(&appliance, &file, 2);
+    deploy(&appliance, "Once more", AGAIN);
     let (changed, wire) = run(&appliance, &mac, 3);
     assert!(!changed.equal && changed.delta.decision.starts_with("the disk is read first"), "{changed:?}");
     assert!(mac.volume(VOLUME) == fs::read(&file).unwrap()[MIB..]);

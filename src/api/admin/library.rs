@@ -89,6 +89,10 @@ pub struct ImageVersion {
     /// Rings that point to it.
     #[serde(default)]
     pub rings: Vec<Ring>,
+    /// What is wrong with its stored chunks, in one line; empty: all is well as far as is known. No run starts with a damaged
+    /// version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub damage: String,
     /// What needs this version: the rings test and production, runs, deployed sequences, work of the appliance, one line each.
     /// Empty: it may be deleted.
     pub used_by: Vec<String>,
@@ -201,6 +205,8 @@ pub enum JobKind {
     Verify,
     /// Unneeded chunks are removed.
     Collect,
+    /// Everything is read and compared, and mended when asked.
+    Check,
     /// Manifests are signed again.
     Sign,
     /// A kind that this version does not know.
@@ -260,6 +266,6 @@ pub struct Library {
     pub chunks: u64,
     /// Bytes of all packs.
     pub bytes: u64,
-    /// Bytes that `POST /api/v1/library/collect` would give back; 0 while an import or a restore is under way.
+    /// Bytes that `POST /api/v1/library/collect` would give back now.
     pub reclaimable: u64,
 }

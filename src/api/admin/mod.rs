@@ -73,6 +73,11 @@
 //! | `GET /api/v1/receipts` `?run=N&after_run=N&after_number=N` | | `[`[`KeptReceipt`](crate::api::trust::KeptReceipt)`]` |
 //! | `GET /api/v1/library/folder` `?path=P` | | [`FolderListing`]: what may be imported from the appliance's disk |
 //! | `GET /api/v1/library` | | [`Library`] |
+//! | `POST /api/v1/library/check` | [`CheckLibrary`] | 202 [`Job`]: fails when something is damaged at its end |
+//! | `GET /api/v1/library/check` | | [`CheckReport`] of the last check; 404 when there was none since the start |
+//! | `GET /api/v1/library/manifests/{digest}` | | the signed manifest, binary |
+//! | `GET /api/v1/library/manifests/{digest}/locations` | | where its chunks lie now, binary |
+//! | `GET /api/v1/library/packs/{digest}` | | a pack, by range |
 //! | `POST /api/v1/library/collect` | | 202 [`Job`]: removes chunks that no manifest names |
 //!
 //! **Watching.** A [`Job`] and a [`Run`] carry `change`, a number that grows with everything that happens to them.
@@ -84,6 +89,7 @@
 //! Sets of words that may grow end in `Unknown`; a reader shows what it knows.
 
 mod binding;
+mod check;
 mod device;
 mod doctor;
 mod key;
@@ -98,6 +104,7 @@ mod upload;
 mod variable;
 
 pub use binding::Binding;
+pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use key::SigningKey;

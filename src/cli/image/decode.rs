@@ -1,16 +1,15 @@
 //! `rootstock image decode FILE OUT`.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use super::file::{Image, Output};
+use super::file::{Image, Output, Partial};
 use super::password::Password;
 use crate::image::source::DecodeError;
 use crate::value::ByteSize;
@@ -54,7 +53,7 @@ impl Decode {
         let mut output = Output::Sparse(partial.file.try_clone().with_context(to_partial)?);
         let decoded = self.decode(image, &mut output)?;
         output.finish(decoded).with_context(to_partial)?;
-        partial.publish(&self.out)
+        partial.publish(&self.out, true)
     }
 
     fn to_device(&self, image: &mut Image, found: &fs::Metadata) -> anyhow::Result<()> {
@@ -86,42 +85,6 @@ impl Decode {
             Err(DecodeError::Sink(error)) => {
                 Err(error).with_context(|| format!("writing {}", self.out.display()))
             }
-        }
-    }
-}
-
-/// `OUT.partial`: removed unless it is published.
-struct Partial {
-    path: PathBuf,
-    file: File,
-    published: bool,
-}
-
-impl Partial {
-    fn create(out: &Path) -> anyhow::Result<Partial> {
-        let mut name = OsString::from(out);
-        name.push(".partial");
-        let path = PathBuf::from(name);
-        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Partial { path, file, published: false })
-    }
-
-    /// Gives the durable file its name, durably.
-    fn publish(mut self, out: &Path) -> anyhow::Result<()> {
-        fs::rename(&self.path, out).with_context(|| format!("naming {}", out.display()))?;
-        self.published = true;
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .with_context(|| format!("flushing {}", folder.display()))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.published {
-            // The error that led here is the one to report.
-            drop(fs::remove_file(&self.path));
         }
     }
 }

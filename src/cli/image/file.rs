@@ -2,7 +2,8 @@
 //!
 //! Owns: the progress bar, sparse output. Must not know: formats, what lies at a path.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
@@ -13,6 +14,7 @@ use std::thread;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::fcntl::{RenameFlags, renameat2};
 
 use super::password::Password;
 use crate::image::source::{DecodeError, Decoded, Piece, Source};
@@ -100,7 +102,7 @@ fn open(path: &Path, password: Option<&Secret>) -> Result<Opened, OpenError> {
     opened
 }
 
-fn progress(length: u64) -> ProgressBar {
+pub(super) fn progress(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
     {
@@ -154,7 +156,7 @@ impl Output {
 }
 
 /// Writes what is not zero, in as few calls as that takes.
-fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut from = 0;
     let mut at = 0;
     for block in bytes.chunks(HOLE) {
@@ -173,6 +175,44 @@ pub(super) fn nameless() -> anyhow::Result<File> {
     input::nameless(&folder).with_context(|| {
         format!("making a temporary file in {}; name another folder in TMPDIR", folder.display())
     })
+}
+
+/// `OUT.partial`: removed unless it is published.
+pub(super) struct Partial {
+    pub path: PathBuf,
+    pub file: File,
+    published: bool,
+}
+
+impl Partial {
+    pub fn create(out: &Path) -> anyhow::Result<Partial> {
+        let mut name = OsString::from(out);
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Partial { path, file, published: false })
+    }
+
+    /// Gives the durable file its name, durably; in the place of another one only where that is wanted.
+    pub fn publish(mut self, out: &Path, replace: bool) -> anyhow::Result<()> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
+        let here = nix::fcntl::AT_FDCWD;
+        renameat2(here, &self.path, here, out, flags).with_context(|| format!("naming {}", out.display()))?;
+        self.published = true;
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("flushing {}", folder.display()))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.published {
+            // The error that led here is the one to report.
+            drop(fs::remove_file(&self.path));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod collect;
 mod compare;
 mod decode;
 mod delete;
+mod export;
 mod file;
 mod files;
 mod import;
@@ -112,6 +113,9 @@ applying, or a deployed sequence needs.\n\
   rootstock image retention lab-mac --keep 5 --days 90\n\
 Exit code: 0 done · 1 not, and why.")]
     Retention(Online<retention::Retention>),
+    /// Write an image of the library to a file: raw, compressed, .dmg or partclone
+    #[command(after_help = export::AFTER_HELP)]
+    Export(Online<export::Export>),
     /// Remove one version of an image; not while anything needs it
     #[command(after_help = "\
 Refused, with the names of who needs it, while a run that goes on applies it, the ring test or production points to it, a deployed \
@@ -121,8 +125,8 @@ Exit code: 0 deleted · 1 nothing was deleted, and why.")]
     Delete(Online<delete::Delete>),
     /// Give back the room that deleted images took
     #[command(after_help = "\
-What any image of the library holds stays, and so does what a run is applying. Waits for imports; not while a restore reads \
-the library.\n\
+What any image of the library holds stays, and so does what an import counts on. Runs beside imports, uploads, restores and runs: \
+what they read is moved, not taken away.\n\
 Exit code: 0 done · 1 nothing was removed, and why.")]
     Collect(Online<collect::Collect>),
 }
@@ -150,6 +154,7 @@ impl Command {
             Command::Rings(verb) => verb.run(before, ring::rings),
             Command::Note(verb) => verb.run(before, ring::note),
             Command::Retention(verb) => verb.run(before, retention::run),
+            Command::Export(verb) => verb.run(before, export::run),
             Command::Delete(verb) => verb.run(before, delete::run),
             Command::Collect(verb) => verb.run(before, collect::run),
         }

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::version::ImageName;
-use crate::api::admin::Library;
+use crate::api::admin::{ImageVersion, Library};
 use crate::api::runner::Progress as Shown;
 use crate::cli::connection::Appliance;
 use crate::cli::output::{say, say_json};
@@ -23,8 +23,8 @@ use crate::cli::progress::Meter;
 use crate::device::Device;
 use crate::image::manifest::{Manifest, ManifestKey};
 use crate::image::plan::{Plan, Selection};
-use crate::image::restore::{self, Options, Progress, Restored, Snapshot};
-use crate::store::{Reading, Store};
+use crate::image::restore::{self, FetchError, Options, Progress, RestoreError, Restored, Snapshot};
+use crate::store::{Hold, Store};
 use crate::value::{ByteSize, FreeSpace};
 
 /// `rootstock image restore`
@@ -47,13 +47,17 @@ pub struct Restore {
     dry_run: bool,
 }
 
+/// How often chunks may move to other packs during one restore.
+const MOVES: u32 = 20;
+
 /// How often the meter moves.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Restores.
 pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let stored = Stored::open("restore", &verb.image, appliance)?;
-    let mut plan = stored.plan(verb.partition.map_or(Selection::Whole, Selection::Partition))?;
+    let selection = verb.partition.map_or(Selection::Whole, Selection::Partition);
+    let mut plan = stored.plan(selection)?;
     if verb.dry_run {
         if verb.free == FreeSpace::Zero {
             plan.zero_free();
@@ -64,11 +68,23 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let mut meter = Meter::new(appliance.json);
     let label = format!("{} to {}", stored.label, verb.to.display());
     let device = Device::open(&verb.to, plan.size)?;
-    let (options, start) = (options(verb.free), now());
-    let result =
-        watch(|progress| restore::restore(plan, &stored.store, &device, options, progress), &mut |shown| {
-            meter.show(&label, Some(shown))
-        });
+    let start = now();
+    let mut moves = 0;
+    let result = loop {
+        let result = watch(
+            |progress| restore::restore(plan, &stored.store, &device, options(verb.free), progress),
+            &mut |shown| meter.show(&label, Some(shown)),
+        );
+        match &result {
+            // A collection of garbage moved chunks; what is written stays.
+            Err(RestoreError::Fetch(FetchError::Gone(_))) if moves < MOVES => {
+                moves += 1;
+                stored.store.catch_up()?;
+                plan = stored.plan(selection)?;
+            }
+            _ => break result,
+        }
+    };
     meter.clear();
     let restored = result.with_context(|| verb.to.display().to_string())?;
     device.reread_partitions().with_context(|| verb.to.display().to_string())?;
@@ -82,14 +98,14 @@ fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
     keys.map(|key| key.parse().context("the appliance's manifest key")).collect()
 }
 
-/// An image of the local library, opened for reading; no garbage is collected meanwhile.
+/// An image of the local library, opened for reading; its version is not deleted meanwhile.
 pub struct Stored {
     /// Image and version, for people.
     pub label: String,
     /// The library.
     pub store: Store,
     manifest: Manifest,
-    _reading: Reading,
+    _hold: Hold,
 }
 
 impl Stored {
@@ -102,6 +118,14 @@ impl Stored {
             bail!("image {verb} reads the library's own disk: run it on the appliance");
         }
         let (name, version) = image.find(appliance)?;
+        Stored::of(&name, &version, appliance)
+    }
+
+    /// The same for a version that is known; the appliance must be this machine.
+    ///
+    /// # Errors
+    /// As for [`Stored::open`].
+    pub fn of(name: &str, version: &ImageVersion, appliance: &Appliance) -> anyhow::Result<Stored> {
         let library: Library = appliance.client.get("/api/v1/library")?;
         let keys = believed(&library)?;
         let folder = library
@@ -110,11 +134,15 @@ impl Stored {
         let store = Store::open_to_read(Path::new(&folder)).with_context(|| {
             format!("reading the library in {folder}; run this as root or as rootstock's user")
         })?;
-        // No garbage is collected while the lock lives, so no chunk moves.
-        let reading = store.reading()?;
+        let hold = store.hold(version.manifest)?;
         let manifest = store.manifest(version.manifest)?.verify(version.manifest, &keys)?;
         let label = format!("{name}@{}", version.version);
-        Ok(Stored { label, store, manifest, _reading: reading })
+        Ok(Stored { label, store, manifest, _hold: hold })
+    }
+
+    /// The image, its signature checked.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// What putting a part of the image onto a target takes.

@@ -66,6 +66,12 @@ fn print(name: &str, version: &ImageVersion) -> anyhow::Result<()> {
     for (place, line) in version.note.lines().enumerate() {
         say(format!("{} {}", if place == 0 { "note     " } else { "         " }, printable(line)))?;
     }
+    if !version.damage.is_empty() {
+        say(format!(
+            "DAMAGED   {}; no run starts with it: import it again, then rootstock store check",
+            version.damage
+        ))?;
+    }
     for user in &version.used_by {
         say(format!("needed by {user}"))?;
     }

@@ -11,7 +11,7 @@
 //! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `crc` `adc` `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
+//! Reading order: `detect` · `error` · `adc` `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
 //! `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
@@ -19,7 +19,6 @@
 mod adc;
 mod bundle;
 pub(in crate::image) mod codec;
-mod crc;
 mod detect;
 mod encrypted;
 mod error;

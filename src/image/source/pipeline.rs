@@ -9,10 +9,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::codec::{Codec, Unpacker};
-use super::crc::Crc;
 use super::error::{DecodeError, SourceError};
 use super::extent::{Extent, Filling, Pieces};
 use super::{Input, read_into};
+use crate::image::crc::Crc;
 
 /// Bytes in flight for each worker; one piece is always let in, however large.
 const BYTES_A_WORKER: u64 = 8 << 20;

@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::rule::{check, within};
+use super::upstream::{Upstream, UpstreamFragment};
 use crate::api::admin::Retention;
 use crate::server::naming::{self, NameRule};
 use crate::value::ByteSize;
+
+/// Garbage is worth a collection from here on, in percent.
+const COLLECT: u32 = 25;
 
 /// `[library]` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,6 +42,10 @@ pub struct LibraryFragment {
     pub keep_versions: Option<u32>,
     /// Versions younger than so many days are kept.
     pub keep_days: Option<u32>,
+    /// Percent of the library that may be garbage before it is collected by itself.
+    pub collect: Option<u32>,
+    /// Another appliance that lost chunks are fetched from.
+    pub upstream: Option<UpstreamFragment>,
 }
 
 /// `[library]` in force.
@@ -49,6 +57,10 @@ pub struct Library {
     pub keep_free: u64,
     /// Which versions are kept of images that have no rules of their own.
     pub retention: Retention,
+    /// Percent of the library that may be garbage before it is collected by itself; 100: never.
+    pub collect: u32,
+    /// Another appliance that lost chunks are fetched from.
+    pub upstream: Option<Upstream>,
     /// Hours after which an upload that nothing arrives for is removed.
     pub upload_expires: u64,
     /// Bytes of the largest file that may be uploaded.
@@ -97,6 +109,8 @@ impl LibraryFragment {
             drop_after: self.drop_after.or(earlier.drop_after),
             keep_versions: self.keep_versions.or(earlier.keep_versions),
             keep_days: self.keep_days.or(earlier.keep_days),
+            collect: self.collect.or(earlier.collect),
+            upstream: self.upstream.or(earlier.upstream),
         }
     }
 
@@ -109,6 +123,9 @@ impl LibraryFragment {
             keep_versions: self.keep_versions.map(versions).transpose()?,
             keep_days: self.keep_days.map(days).transpose()?,
         };
+        let percent = |n| within("library.collect", n, 1, 100, "1 to 100 percent; 100 is never");
+        let collect = self.collect.map_or(Ok(COLLECT), percent)?;
+        let upstream = self.upstream.map(UpstreamFragment::validate).transpose()?;
         let hours = self.upload_expires.unwrap_or(7 * 24);
         let import_folders = self.import_folders.unwrap_or_default();
         for path in import_folders.iter().chain(&self.drop_folder) {
@@ -138,6 +155,8 @@ impl LibraryFragment {
             import_folders,
             drop: self.drop_folder.map(|path| DropFolder { path, name, settle, after }),
             retention,
+            collect,
+            upstream,
         })
     }
 }
@@ -178,13 +197,20 @@ impl fmt::Display for Library {
             Some(days) => writeln!(f, "keep-days = {days}")?,
             None => writeln!(f, "# keep-days: old versions are not deleted for their age")?,
         }
+        writeln!(f, "collect = {}", self.collect)?;
         writeln!(f, "upload-expires = {}\nupload-max = \"{}B\"", self.upload_expires, self.upload_max)?;
         writeln!(f, "import-folders = {:?}", self.import_folders)?;
-        let Some(drop) = &self.drop else {
-            return writeln!(f, "# drop-folder: no folder is watched");
-        };
-        writeln!(f, "drop-folder = {:?}\ndrop-name = {:?}", drop.path, drop.name.to_string())?;
-        let after = if drop.after == DropAfter::Keep { "keep" } else { "remove" };
-        writeln!(f, "drop-settle = {}\ndrop-after = {after:?}", drop.settle)
+        match &self.drop {
+            None => writeln!(f, "# drop-folder: no folder is watched")?,
+            Some(drop) => {
+                writeln!(f, "drop-folder = {:?}\ndrop-name = {:?}", drop.path, drop.name.to_string())?;
+                let after = if drop.after == DropAfter::Keep { "keep" } else { "remove" };
+                writeln!(f, "drop-settle = {}\ndrop-after = {after:?}", drop.settle)?;
+            }
+        }
+        match &self.upstream {
+            Some(upstream) => write!(f, "{upstream}"),
+            None => writeln!(f, "# [library.upstream]: lost chunks are not fetched from another appliance"),
+        }
     }
 }

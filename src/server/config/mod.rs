@@ -15,6 +15,7 @@ mod pxe;
 mod rule;
 mod runner;
 mod tftp;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
 pub use self::runner::{Runner, RunnerFragment};
 pub use self::tftp::{CapFragment, Tftp, TftpFragment};
+pub use self::upstream::Upstream;
 use crate::netboot::lease::PlanError;
 
 /// Settings as they stand in one file. An unknown key is an error that names it.
@@ -326,7 +328,8 @@ mod tests {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
                     [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
                     shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\n\
-                    upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'";
+                    upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'\ncollect = 10\n\
+                    [library.upstream]\nurl = 'https://10.0.0.9'\nca = '/etc/ca.pem'\ntoken-file = '/etc/token'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);
         let defaults = Fragment::default().validate().unwrap();

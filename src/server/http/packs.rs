@@ -26,6 +26,8 @@ use super::auth::RunToken;
 use super::error::Refusal;
 use super::extract::Path;
 use crate::server::app::App;
+use crate::server::library::LookupError;
+use crate::store::ManifestError;
 use crate::value::Digest;
 
 /// Bytes in one piece: large, so that a system call and a TLS write carry much.
@@ -44,6 +46,15 @@ pub async fn manifest(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     may_read(&app, token, digest).await?;
+    stored_manifest(State(app), Path(digest), headers).await
+}
+
+/// Any signed manifest, for administrators and for appliances that fetch what they lost.
+pub async fn stored_manifest(
+    State(app): State<App>,
+    Path(digest): Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let path = app.library.store().manifest_path(&digest);
     let (file, size) = open(path).await?.ok_or_else(|| {
         Refusal::absent(
@@ -64,13 +75,25 @@ pub async fn locations(
     Path(digest): Path<Digest>,
 ) -> Result<Response, Refusal> {
     may_read(&app, token, digest).await?;
+    stored_locations(State(app), Path(digest)).await
+}
+
+/// Where the chunks of any manifest lie now.
+pub async fn stored_locations(
+    State(app): State<App>,
+    Path(digest): Path<Digest>,
+) -> Result<Response, Refusal> {
     // A large manifest takes memory while it is read; a room of Macs asks at the same time.
     static TURNS: Semaphore = Semaphore::const_new(2);
     let _turn = TURNS.acquire().await.map_err(|error| Refusal::fault(&error))?;
     let library = app.library.clone();
     let table =
         spawn_blocking(move || library.locations(digest)).await.map_err(|error| Refusal::fault(&error))?;
-    let table = table.map_err(|error| Refusal::fault(&error))?.encode();
+    let table = table.map_err(|error| match error {
+        LookupError::Manifest(ManifestError::Missing(_)) => Refusal::absent(error.to_string(), ""),
+        error => Refusal::fault(&error),
+    })?;
+    let table = table.encode();
     Ok(([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, "no-store")], table).into_response())
 }
 
@@ -78,6 +101,15 @@ pub async fn locations(
 pub async fn pack(
     State(app): State<App>,
     _token: RunToken,
+    path: Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    stored_pack(State(app), path, headers).await
+}
+
+/// Bytes of a pack, for administrators.
+pub async fn stored_pack(
+    State(app): State<App>,
     Path(digest): Path<Digest>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -153,6 +153,15 @@ async fn pin(
                 next,
             )
         })?;
+        if let Some(damage) = &found.damage {
+            return Err(Refusal::conflict(
+                format!(
+                    "step `{}` applies {} {}, which is damaged: {damage}",
+                    image.step, found.image, found.version
+                ),
+                "import it again, then let it be checked: rootstock store check; or choose another version",
+            ));
+        }
         let pin = PinnedImage {
             name: image.name,
             asked: image.pick.version(),

@@ -125,20 +125,21 @@ fn a_collection_in_the_middle_of_a_run_moves_its_chunks_and_the_run_finds_them_a
 }
 
 #[test]
-fn a_collection_waits_for_nobody_who_reads_the_library_and_says_so() {
+fn a_version_that_another_process_reads_is_not_deleted_and_a_collection_does_not_wait_for_it() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.import("lab", &image_file(&folder, 2 << 20));
-    appliance.admin().delete("/api/v1/images/lab/versions/1").unwrap();
+    let image: admin::Image = appliance.admin().get("/api/v1/images/lab").unwrap();
+    let manifest = image.versions[0].manifest;
     let store = rootstock::store::Store::open_to_read(&appliance.data.join("store")).unwrap();
-    let reading = store.reading().unwrap();
-    let collect = || appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap()).state;
-    match collect() {
-        JobState::Failed { error, next_step } => {
-            assert!(error.contains("nothing was removed") && next_step.contains("restore"), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
-    drop(reading);
-    assert!(matches!(collect(), JobState::Done { .. }));
+    let hold = store.hold(manifest).unwrap();
+    let (status, problem) = refused(appliance.admin().delete("/api/v1/images/lab/versions/1"));
+    assert!(status == 409 && problem.error.contains("a restore or an export on this machine"), "{problem:?}");
+    let job = appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    drop(hold);
+    appliance.admin().delete("/api/v1/images/lab/versions/1").unwrap();
+    let job = appliance.ended(appliance.admin().post("/api/v1/library/collect", &()).unwrap());
+    assert!(matches!(job.state, JobState::Done { .. }), "{job:?}");
+    assert!(store.hold(manifest).is_err());
 }

@@ -1,5 +1,7 @@
 //! The store on a real disk: what is acknowledged stays, what is not leaves nothing.
 
+mod beside;
+mod check;
 mod kill;
 mod library;
 
@@ -184,20 +186,34 @@ fn a_second_process_may_read_but_not_write() {
 }
 
 #[test]
-fn a_collection_waits_for_imports_and_readers_and_they_for_it() {
+fn a_held_manifest_is_not_removed_whoever_holds_it() {
     let (folder, store) = open();
+    let (digest, manifest) = import(&store, &noise(1, MIB), bare()).unwrap();
     let other = Store::open_to_read(folder.path()).unwrap();
-    let running = store.import().unwrap();
-    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
-    drop(running);
-    let reading = other.reading().unwrap();
-    assert!(matches!(store.collection(), Err(StoreError::Busy(_))));
-    drop(reading);
-    let collection = store.collection().unwrap();
-    assert!(matches!(store.import(), Err(StoreError::Busy(_))));
-    assert!(matches!(other.reading(), Err(StoreError::Busy(_))));
-    drop(collection);
-    assert!(store.import().is_ok());
+    let hold = other.hold(digest).unwrap();
+    assert!(store.is_held(&digest));
+    assert!(matches!(store.remove_manifest(digest), Err(StoreError::Held(_))));
+    store.collection().unwrap().run().unwrap();
+    assert!(all_well(&other, &manifest));
+    drop(hold);
+    assert!(!store.is_held(&digest) && store.remove_manifest(digest).unwrap());
+    assert!(other.hold(digest).is_err() && !store.remove_manifest(digest).unwrap());
+}
+
+#[test]
+fn a_manifest_is_not_swept_before_its_use_is_written_down_and_a_sweep_has_seen_that() {
+    let (_folder, store) = open();
+    let (digest, _) = import(&store, &noise(1, MIB), bare()).unwrap();
+    store.begin_sweep();
+    assert!(!store.remove_stale_manifest(digest).unwrap(), "nobody said what it is for");
+    store.recorded(&digest);
+    assert!(!store.remove_stale_manifest(digest).unwrap(), "said after this sweep began");
+    store.begin_sweep();
+    let (again, _) = import(&store, &noise(1, MIB), bare()).unwrap();
+    assert!(again == digest && !store.remove_stale_manifest(digest).unwrap(), "made again");
+    store.recorded(&digest);
+    store.begin_sweep();
+    assert!(store.remove_stale_manifest(digest).unwrap());
 }
 
 #[test]

@@ -6,12 +6,12 @@
 //!
 //! None is required; each that is there must match.
 
-use super::super::crc::Crc;
 use super::super::error::SourceError;
 use super::super::extent::NO_TABLE;
 use super::super::{Checksums, Input, read_into};
 use super::Udif;
 use super::trailer::Sum;
+use crate::image::crc::Crc;
 
 /// Sums so far.
 pub(in super::super) struct Check<'a> {

@@ -3,7 +3,9 @@
 
 mod binding;
 mod capture;
+mod check;
 mod device;
+mod export;
 mod image;
 mod job;
 mod key;
@@ -27,6 +29,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::packs;
 use crate::server::app::App;
 
 /// Longest request: a sequence with its scripts.
@@ -49,6 +52,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(status::status))
         .routes(routes!(status::library))
         .routes(routes!(status::collect))
+        .routes(routes!(check::start, check::last))
         .routes(routes!(image::list, image::import))
         .routes(routes!(image::show))
         .routes(routes!(image::folder))
@@ -61,6 +65,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(receipt::list))
         .routes(routes!(image::verify))
         .routes(routes!(image::delete))
+        .routes(routes!(export::export))
         .routes(routes!(capture::list, capture::create))
         .routes(routes!(capture::show, capture::abandon))
         .routes(routes!(capture::lacking))
@@ -120,5 +125,8 @@ pub fn router() -> Router<App> {
     let (router, _) = routes().split_for_parts();
     router
         .route("/api/v1/openapi.json", get(async || Answer(document())))
+        .route("/api/v1/library/manifests/{digest}", get(packs::stored_manifest))
+        .route("/api/v1/library/manifests/{digest}/locations", get(packs::stored_locations))
+        .route("/api/v1/library/packs/{digest}", get(packs::stored_pack))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }

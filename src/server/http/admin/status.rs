@@ -43,14 +43,14 @@ pub async fn library(
     Ok(Answer(library))
 }
 
-/// Remove chunks that no manifest names.
+/// Remove chunks that no manifest names. Runs beside imports and restores.
 #[utoipa::path(post, path = "/api/v1/library/collect", tag = "library", responses(
     (status = 202, body = Job),
     (status = 503, body = Problem, description = "Too many jobs wait already"),
 ))]
 pub async fn collect(State(app): State<App>) -> Result<(StatusCode, Answer<Job>), Refusal> {
     let worker = app.clone();
-    let job = app.jobs.start(JobKind::Collect, "the library".to_owned(), |_| async move {
+    let job = app.jobs.start_beside(JobKind::Collect, "the library".to_owned(), |_, _| async move {
         images::collect(&worker).await
     })?;
     Ok((StatusCode::ACCEPTED, Answer(job)))

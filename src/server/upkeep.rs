@@ -1,0 +1,87 @@
+//! What the library does by itself: old versions go, garbage is collected.
+//!
+//! Owns: when. Must not know: which versions go (`retention`), how garbage is found (`store`).
+
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::http::error::chain;
+use super::{images, retention};
+use crate::api::admin::{Job, JobKind, JobState};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// After the start of the daemon: it may never run for a whole hour.
+const FIRST: Duration = Duration::from_secs(600);
+/// Garbage of less is no reason to read and write.
+const LITTLE: u64 = 64 << 20;
+
+/// Whether so much garbage is worth a collection; `share` in percent of all bytes.
+fn is_worth(reclaimable: u64, bytes: u64, share: u32) -> bool {
+    share < 100
+        && reclaimable >= LITTLE
+        && u128::from(reclaimable) * 100 >= u128::from(bytes) * u128::from(share)
+}
+
+/// After an import: versions of its image, then garbage.
+pub async fn after_import(app: &App, image: &str) {
+    retention::after_import(app, image).await;
+    collect_if_worth(app).await;
+}
+
+/// Every hour and every day, until the daemon stops.
+pub async fn run(app: App, stop: CancellationToken) {
+    let (mut pause, mut hours) = (FIRST, 0_u32);
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        pause = HOUR;
+        if hours.is_multiple_of(24) {
+            retention::all(&app).await;
+        }
+        hours = hours.wrapping_add(1);
+        collect_if_worth(&app).await;
+    }
+}
+
+/// Starts a collection beside everything else when there is enough to collect.
+async fn collect_if_worth(app: &App) {
+    let at_work =
+        |job: &Job| job.kind == JobKind::Collect && matches!(job.state, JobState::Queued | JobState::Running);
+    if app.config.library.collect >= 100 || app.jobs.list().iter().any(at_work) {
+        return;
+    }
+    let library = app.library.clone();
+    let looked = spawn_blocking(move || {
+        library.store().garbage().map(|plan| (plan.reclaimable, library.store().usage().bytes))
+    });
+    match looked.await {
+        Ok(Ok((reclaimable, bytes))) if is_worth(reclaimable, bytes, app.config.library.collect) => {
+            let worker = app.clone();
+            let subject = "the library, by itself".to_owned();
+            let started = app.jobs.start_beside(JobKind::Collect, subject, |_, _| async move {
+                images::collect(&worker).await
+            });
+            if let Err(full) = started {
+                tracing::warn!("garbage is not collected now: {full}");
+            }
+        }
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!("garbage was not looked for: {}", chain(&error)),
+        Err(panic) => tracing::error!("garbage was not looked for: {panic}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_is_worth_a_share_of_the_library_and_not_a_little() {
+        assert!(is_worth(1 << 30, 4 << 30, 25));
+        assert!(!is_worth((1 << 30) - 1, 4 << 30, 25));
+        assert!(!is_worth(32 << 20, 33 << 20, 25), "little");
+        assert!(!is_worth(4 << 30, 4 << 30, 100), "never");
+        assert!(is_worth(u64::MAX, u64::MAX, 99));
+    }
+}
