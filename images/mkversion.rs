@@ -124,7 +124,7 @@ impl Content {
         if chance & 63 == 0 && piece.len() > 4096 {
             return self.again(piece, 300, 1);
         }
-        let number = (chance >> 8 & 4095) * (chance >> 20 & 4095) >> 12;
+        let number = (((chance >> 8) & 4095) * ((chance >> 20) & 4095)) >> 12;
         piece.extend(&tables.words[number as usize]);
     }
 
@@ -134,7 +134,7 @@ impl Content {
             0 => piece.resize(piece.len() + 16 + (chance >> 8 & 127) as usize, 0),
             1..=2 if piece.len() > 4096 => self.again(piece, 200, 4),
             _ => {
-                let number = (chance >> 8 & 511) * (chance >> 17 & 511) >> 9;
+                let number = (((chance >> 8) & 511) * ((chance >> 17) & 511)) >> 9;
                 piece.extend(tables.codes[number as usize]);
                 let operand =
                     (chance >> 32) as u32 & [0xff, 0xfff, 0xffff, 0xffff_ffff][(chance >> 26 & 3) as usize];

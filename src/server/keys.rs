@@ -97,6 +97,7 @@ impl Keys {
     /// # Errors
     /// See [`KeyError`].
     pub fn open(folder: &Path) -> Result<Keys, KeyError> {
+        fs::create_dir_all(folder).map_err(at(folder))?;
         let path = folder.join("manifest.key");
         let mut signer = match read(&path)? {
             Some(signer) => signer,

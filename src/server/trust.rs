@@ -79,7 +79,7 @@ pub async fn receipts(
 #[derive(Debug, thiserror::Error)]
 enum RetireError {
     #[error("manifest {0} cannot be signed again")]
-    Manifest(Digest, #[source] LookupError),
+    Manifest(Digest, #[source] Box<LookupError>),
     #[error(transparent)]
     Read(#[from] ManifestError),
     #[error(transparent)]
@@ -105,7 +105,7 @@ pub async fn retire(app: &App, key: ManifestKey, work: &Work) -> Result<Made, Pr
                 return Err(RetireError::Stopped);
             }
             if library.store().manifest(digest)?.signed_by() == key {
-                library.sign_again(digest).map_err(|error| RetireError::Manifest(digest, error))?;
+                library.sign_again(digest).map_err(|error| RetireError::Manifest(digest, error.into()))?;
                 signed += 1;
             }
             working.set_done(place as u64 + 1);

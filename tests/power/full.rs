@@ -10,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use crate::appliance::Appliance;
 use crate::mounts::{Mounted, ext4, private};
 use crate::random::Random;
-use crate::work::{Act, Promises, Sources, check, makers};
+use crate::work::{Act, MAKERS, Promises, Sources, check};
 
 const SIZE: u64 = 48 << 20;
 
@@ -99,7 +99,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_room_as_it_was() {
     let mut small = Small::new();
     let folder = tempfile::tempdir().unwrap();
     let large = too_large(folder.path());
-    for (number, make) in (10..).zip(makers()) {
+    for (number, make) in (10..).zip(MAKERS) {
         let before = free(small.mounted.path());
         let kind = make(number).kind();
         let words = match kind {
@@ -127,7 +127,7 @@ fn a_disk_that_others_fill_stops_the_library_and_does_not_damage_it() {
     small.does(Act::Delete(1));
     let place = small.mounted.path().to_owned();
     fill(&place);
-    for (number, make) in (20..).zip(makers()) {
+    for (number, make) in (20..).zip(MAKERS) {
         let act = make(number);
         let done = small.sources.command(&small.appliance, act, &place).output().unwrap();
         assert!(!done.status.success(), "{act:?} succeeded on a full disk");
@@ -142,7 +142,7 @@ fn a_disk_that_others_fill_stops_the_library_and_does_not_damage_it() {
     take_ballast_out(&place);
     small.is_sound();
     small.does(Act::Collect);
-    for (number, make) in (30..).zip(makers()) {
+    for (number, make) in (30..).zip(MAKERS) {
         small.does(make(number));
     }
     small.is_sound();

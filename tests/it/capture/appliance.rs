@@ -268,9 +268,9 @@ fn what_is_not_what_it_says_is_not_kept_and_a_hole_in_an_image_is_told() {
     let finish = |body: &[u8]| admin.post_bytes(&path("finish"), body, 1000);
     let lacking = finish(&manifest(5000, good.chunks[0])).unwrap();
     assert_eq!(serde_json::from_slice::<Finish>(&lacking).unwrap(), Finish::Lacking { chunks: 1 });
-    let taken = admin.post_bytes(&path("frames"), &encode_frames(&[good.clone()]), 1000).unwrap();
+    let taken = admin.post_bytes(&path("frames"), &encode_frames(std::slice::from_ref(&good)), 1000).unwrap();
     assert_eq!(serde_json::from_slice::<Taken>(&taken).unwrap().chunks, 1);
-    let taken = admin.post_bytes(&path("frames"), &encode_frames(&[good.clone()]), 1000).unwrap();
+    let taken = admin.post_bytes(&path("frames"), &encode_frames(std::slice::from_ref(&good)), 1000).unwrap();
     assert_eq!(
         serde_json::from_slice::<Taken>(&taken).unwrap(),
         Taken::default(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 use rootstock::image::ingest::Progress;
+use rootstock::input::OpenError;
 use rootstock::server::library::{ImportError, Library, LibraryError};
 use tempfile::TempDir;
 
@@ -92,8 +93,13 @@ fn a_file_that_was_cut_off_leaves_no_trace_however_it_is_packed() {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         let error = library.import(&path, &Progress::default()).unwrap_err();
-        let known =
-            matches!(error, ImportError::CutOff { .. } | ImportError::Source(_) | ImportError::Partition(_));
+        let known = matches!(
+            error,
+            ImportError::CutOff { .. }
+                | ImportError::Open(OpenError::Source(_))
+                | ImportError::Source(_)
+                | ImportError::Partition(_)
+        );
         assert!(known, "{name}: {error:?}");
         assert!(library.store().manifests().unwrap().is_empty(), "{name}");
         assert_eq!(library.store().usage().chunks, 0, "{name}");
