@@ -52,9 +52,10 @@ pub struct Check {
 pub struct CheckFolder {
     /// Folder of the library: `store` in the data folder of rootstockd
     folder: PathBuf,
-    /// File with the key that manifests are checked with [default: keys/manifest.pub beside the folder]
+    /// File with a key that manifests are checked with; may be given several times, for keys before a rotation
+    /// [default: keys/manifest.pub beside the folder]
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    key: Vec<PathBuf>,
     /// Also save good chunks of bad packs and move bad files to quarantine/
     #[arg(long)]
     repair: bool,
@@ -122,16 +123,20 @@ fn tell(report: &CheckReport) -> anyhow::Result<()> {
 }
 
 fn check_folder(verb: &CheckFolder) -> anyhow::Result<ExitCode> {
-    let beside = || verb.folder.parent().unwrap_or(&verb.folder).join("keys/manifest.pub");
-    let path = verb.key.clone().unwrap_or_else(beside);
-    let key = std::fs::read_to_string(&path).with_context(|| format!("the key {}", path.display()))?;
-    let key: ManifestKey = key.trim().parse().with_context(|| format!("the key {}", path.display()))?;
+    let beside = verb.folder.parent().unwrap_or(&verb.folder).join("keys/manifest.pub");
+    let paths = if verb.key.is_empty() { vec![beside] } else { verb.key.clone() };
+    let mut keys: Vec<ManifestKey> = Vec::new();
+    for path in paths {
+        let of_file = || format!("the key {}", path.display());
+        let text = std::fs::read_to_string(&path).with_context(of_file)?;
+        keys.push(text.trim().parse().with_context(of_file)?);
+    }
     anyhow::ensure!(verb.folder.join("packs").is_dir(), "{} is no library", verb.folder.display());
     let store = Store::open(&verb.folder)
         .context("while rootstockd runs, use rootstock store check; else run this as root or as its user")?;
     let progress = CheckProgress::default();
     let workers = thread::available_parallelism().map_or(2, NonZero::get);
-    let checking = Checking { keys: &[key], wanted: None, workers, progress: &progress };
+    let checking = Checking { keys: &keys, wanted: None, workers, progress: &progress };
     let checked = store.check(&checking)?;
     let findings: Vec<_> = checked
         .flaws

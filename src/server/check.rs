@@ -50,7 +50,7 @@ pub async fn check(app: &App, job: i64, repair: bool, work: &Work) -> Result<Mad
     work.phase("reading", 0);
     let (library, seen) = (app.library.clone(), progress.clone());
     let reading = spawn_blocking(move || {
-        let (keys, workers) = ([library.key()], library.workers());
+        let (keys, workers) = (library.keys().believed(), library.workers());
         library.store().check(&Checking { keys: &keys, wanted: Some(&wanted), workers, progress: &seen })
     });
     let done = || {
@@ -156,6 +156,17 @@ fn mend(
     }
     if permissions > 0 {
         done.push(format!("the permissions of {permissions} files were put right"));
+    }
+    for flaw in flaws {
+        // Its content is what its digest says, and a version names that digest.
+        if let Flaw::ManifestForeign { manifest } = flaw
+            && wanted.contains(manifest)
+            && let Some(content) =
+                library.store().manifest(*manifest).ok().and_then(|signed| signed.contents().ok())
+        {
+            library.store().replace_manifest(&library.sign(&content))?;
+            done.push(format!("manifest {manifest} is signed again"));
+        }
     }
     done.extend(failed.into_iter().map(|line| format!("not done: {line}")));
     match upstream {

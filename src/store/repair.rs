@@ -50,13 +50,17 @@ impl Store {
                 | Flaw::PackChanged { pack, .. }
                 | Flaw::PackUnreadable { pack, .. } => self.replace_pack(*pack, &mut repaired)?,
                 Flaw::PackMissing { pack, .. } => self.forget_pack(pack),
-                Flaw::ManifestDamaged { manifest, .. } | Flaw::ManifestForeign { manifest } => {
+                Flaw::ManifestDamaged { manifest, .. } => {
                     self.set_aside(&self.manifest_path(manifest), &mut repaired)?;
                 }
                 Flaw::Stray { path, .. } => self.set_aside(path, &mut repaired)?,
                 Flaw::Permissions { path, .. } => mend_permissions(path, &mut repaired),
-                // An unused manifest goes with the next sweep; the others are mended by what is stored again.
-                Flaw::ManifestUnused { .. } | Flaw::ManifestMissing { .. } | Flaw::Incomplete { .. } => {}
+                // An unused manifest goes with the next sweep. A foreign one has the right content: whoever knows that signs it
+                // again. The others are mended by what is stored again.
+                Flaw::ManifestForeign { .. }
+                | Flaw::ManifestUnused { .. }
+                | Flaw::ManifestMissing { .. }
+                | Flaw::Incomplete { .. } => {}
             }
         }
         Ok(repaired)

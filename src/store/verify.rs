@@ -66,9 +66,10 @@ impl Store {
             }
         }
         // In the order of the packs, so that a disk reads forward, and each frame once.
-        found.sort_unstable_by_key(|(_, at)| at.slot);
-        let frames: Vec<_> =
-            found.chunk_by(|(_, one), (_, other)| one.slot.frame() == other.slot.frame()).collect();
+        // By pack and offset: numbers of frames are others after the folder was read again.
+        let place = |at: &Found| (at.pack, at.place.offset);
+        found.sort_unstable_by_key(|(_, at)| (place(at), at.slot.chunk()));
+        let frames: Vec<_> = found.chunk_by(|(_, one), (_, other)| place(one) == place(other)).collect();
         let (bytes, damage) = (AtomicU64::new(0), Mutex::new(damage));
         let read = |state: &mut (Opener, Vec<u8>), number: usize| {
             self.verify_frame(frames[number], state, |chunk, read| match read {

@@ -110,6 +110,27 @@ fn lost_chunks_and_manifests_come_from_the_upstream_appliance_and_are_signed_her
     assert_eq!(refused(stranger.download(&format!("/api/v1/library/manifests/{name}"), 1 << 20)).0, 401);
 }
 
+#[test]
+fn a_manifest_with_a_foreign_signature_and_the_right_content_is_signed_again() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.import("lab", &numbered_image(&folder, 1));
+    let other = Appliance::start(&folder.path().join("other"));
+    other.import("same", &numbered_image(&folder, 1));
+    let file = |appliance: &Appliance| {
+        let mut files = fs::read_dir(appliance.data.join("store/manifests")).unwrap();
+        files.next().unwrap().unwrap().path()
+    };
+    assert_eq!(file(&appliance).file_name(), file(&other).file_name());
+    fs::copy(file(&other), file(&appliance)).unwrap();
+    let (_, report) = check(&appliance, false);
+    assert_eq!(codes(&report), [("manifest-foreign", vec!["lab 1"])]);
+    let (state, report) = check(&appliance, true);
+    assert!(matches!(state, JobState::Done { .. }), "{state:?} {report:?}");
+    let (state, report) = check(&appliance, false);
+    assert!(matches!(state, JobState::Done { .. }), "{state:?} {report:?}");
+}
+
 fn rootstock(words: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_rootstock")).args(words).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

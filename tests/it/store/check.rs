@@ -172,7 +172,8 @@ fn a_repair_leaves_no_damage_but_what_is_lost_and_importing_the_image_again_brin
         let lost = |flaw: &Flaw| {
             matches!(
                 flaw,
-                Flaw::Incomplete { damaged: 0, .. }
+                Flaw::ManifestForeign { .. }
+                    | Flaw::Incomplete { damaged: 0, .. }
                     | Flaw::ManifestMissing { .. }
                     | Flaw::ManifestUnused { .. }
             )
