@@ -13,8 +13,8 @@ from pathlib import Path
 from process import LabError, run
 
 BLOCK = 1 << 22
-# GPT types and APM names of what Apply Image writes: Apple HFS+ and Apple APFS.
-APPLE_TYPES = {"48465300-0000-11AA-AA11-00306543ECAC": "Apple_HFS", "7C3457EF-0000-11AA-AA11-00306543ECAC": "Apple_APFS"}
+# MBR and GPT types of what Apply Image writes: Apple HFS+ and Apple APFS.
+APPLE_TYPES = {"AF": "Apple_HFS", "48465300-0000-11AA-AA11-00306543ECAC": "Apple_HFS", "7C3457EF-0000-11AA-AA11-00306543ECAC": "Apple_APFS"}
 DECODERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 
 
