@@ -18,6 +18,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::inventory::{BatteryFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts};
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
@@ -77,6 +78,9 @@ pub struct DeviceFacts {
     pub firmware: Option<String>,
     /// Disks in the order in which sequences number them.
     pub disks: Vec<DiskFacts>,
+    /// Further parts.
+    #[serde(default)]
+    pub inventory: Inventory,
 }
 
 /// One disk.
@@ -100,6 +104,9 @@ pub struct DiskFacts {
     pub external: bool,
     /// What is on it now, one line a partition (`1 EFI System 200 MiB`): shown before it is erased.
     pub contents: Vec<String>,
+    /// How it is, by its own record; none when it was not asked or keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<DiskHealth>,
 }
 
 /// Answer to [`Hello`].

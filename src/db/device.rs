@@ -390,6 +390,7 @@ mod tests {
                 cpu: None,
                 firmware: None,
                 disks: Vec::new(),
+                inventory: Default::default(),
             },
             boot: BootMethod::Netboot,
             receipt_key: String::new(),

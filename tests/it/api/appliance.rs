@@ -270,7 +270,9 @@ fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
                 block_size: 512,
                 external: false,
                 contents: vec!["empty".into()],
+                health: None,
             }],
+            inventory: Default::default(),
         },
         receipt_key: hex(pair.public_key().as_ref()),
     }
