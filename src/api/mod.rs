@@ -1,6 +1,6 @@
 //! The JSON that crosses the network, as types: nothing here knows a handler, a row or a socket.
 //!
-//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`)
+//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`); [`sign_in`]: how a technician signs in there
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
 //! * [`inventory`]: what a Mac has, as its runner reads it
 //! * [`capture`]: how a captured disk comes to the library, under both of them
@@ -17,6 +17,7 @@ pub mod conclusion;
 pub mod dnssd;
 pub mod inventory;
 pub mod runner;
+pub mod sign_in;
 pub mod timeline;
 pub mod trust;
 pub mod tus;
