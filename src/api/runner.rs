@@ -19,10 +19,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use super::inventory::{BatteryFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts};
+pub use super::inventory::{
+    BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
+};
+use super::sign_in::SignInAsked;
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
-use super::sign_in::SignInAsked;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
@@ -83,32 +85,6 @@ pub struct DeviceFacts {
     /// Further parts.
     #[serde(default)]
     pub inventory: Inventory,
-}
-
-/// One disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct DiskFacts {
-    /// Number in sequences: 0 is the first internal disk. None for a disk that sequences must not touch
-    /// (the medium that the runner was started from, read-only disks).
-    pub number: Option<u32>,
-    /// Device node, `/dev/nvme0n1`.
-    pub node: String,
-    /// Model text of the disk.
-    pub model: String,
-    /// Serial number of the disk.
-    pub serial: String,
-    /// Bytes.
-    pub size: u64,
-    /// Logical block in bytes: 512 or 4096.
-    pub block_size: u32,
-    /// Whether it sits on a removable bus (USB, Thunderbolt).
-    pub external: bool,
-    /// What is on it now, one line a partition (`1 EFI System 200 MiB`): shown before it is erased.
-    pub contents: Vec<String>,
-    /// How it is, by its own record; none when it was not asked or keeps none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<DiskHealth>,
 }
 
 /// Answer to [`Hello`].

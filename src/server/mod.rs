@@ -45,8 +45,10 @@ pub mod offer;
 pub mod receipt;
 pub mod retention;
 pub mod rings;
+mod roster;
 pub mod runs;
 pub mod secrets;
+pub mod targets;
 pub mod timeline;
 pub mod token;
 pub mod trust;
@@ -205,6 +207,7 @@ impl Server {
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
+            members: targets::Members::new(db.clone()),
             secrets,
             accounts: accounts::Accounts::new(db.clone()),
             db,
@@ -248,6 +251,7 @@ impl Server {
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(keep_up(app.clone(), stop.clone()));
+        services.spawn(settle_members(app.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
@@ -393,6 +397,12 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+/// A stop may have come between a changed collection and its members.
+async fn settle_members(app: App) -> Result<(), ServerError> {
+    app.members.settle().await;
     Ok(())
 }
 

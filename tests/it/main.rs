@@ -32,5 +32,6 @@ mod runner_format;
 mod sequence;
 mod stick;
 mod store;
+mod targets;
 mod trust;
 mod upload;

@@ -112,8 +112,7 @@ impl Appliance {
     }
 
     pub fn deploy(&self, sequence: &str, purpose: Purpose) -> admin::Deployment {
-        let body =
-            admin::CreateDeployment { sequence: sequence.into(), collection: "unknown macs".into(), purpose };
+        let body = admin::CreateDeployment::new(sequence, "unknown macs", purpose);
         self.admin().post("/api/v1/deployments", &body).unwrap()
     }
 
@@ -233,7 +232,12 @@ impl Mac {
     }
 
     /// A technician signs in at this Mac.
-    pub fn sign_in(&self, appliance: &Appliance, name: &str, password: &str) -> Result<SignedIn, ClientError> {
+    pub fn sign_in(
+        &self,
+        appliance: &Appliance,
+        name: &str,
+        password: &str,
+    ) -> Result<SignedIn, ClientError> {
         let typed = SignIn { domain: None, name: name.into(), password: Secret::new(password) };
         appliance.network(Some(&self.welcome.session)).post("/runner/v1/sign-in", &typed)
     }

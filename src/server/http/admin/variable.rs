@@ -61,7 +61,7 @@ pub async fn of_collection(
     State(app): State<App>,
     Path(collection): Path<String>,
 ) -> Result<Answer<Vec<Variable>>, Refusal> {
-    list(&app, collection_owner(&collection)?).await
+    list(&app, collection_owner(&app, &collection).await?).await
 }
 
 /// Set a variable of a collection.
@@ -76,7 +76,7 @@ pub async fn set_of_collection(
     Path((collection, name)): Path<(String, String)>,
     Json(value): Json<VariableValue>,
 ) -> Result<Answer<Variable>, Refusal> {
-    set(&app, collection_owner(&collection)?, &name, value).await
+    set(&app, collection_owner(&app, &collection).await?, &name, value).await
 }
 
 /// Take a variable of a collection away.
@@ -86,7 +86,7 @@ pub async fn unset_of_collection(
     State(app): State<App>,
     Path((collection, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    unset(&app, collection_owner(&collection)?, &name).await
+    unset(&app, collection_owner(&app, &collection).await?, &name).await
 }
 
 async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
@@ -98,14 +98,25 @@ async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
     }
 }
 
-fn collection_owner(name: &str) -> Result<Owner, Refusal> {
-    match offer::Collection::named(name) {
-        Some(collection) => Ok(Owner::Collection(collection.name().to_owned())),
+async fn collection_owner(app: &App, name: &str) -> Result<Owner, Refusal> {
+    if let Some(built_in) = offer::Collection::named(name) {
+        return Ok(Owner::Collection(built_in.name().to_owned()));
+    }
+    match app.db.collection(name).await? {
+        Some((collection, _)) => Ok(Owner::Collection(collection.name)),
         None => Err(Refusal::absent(
             format!("there is no collection {name:?}"),
             "list them: rootstock collection list",
         )),
     }
+}
+
+/// A rule may ask for a variable of a Mac.
+async fn settle(app: &App, owner: &Owner) -> Result<(), Refusal> {
+    if let Owner::Device(device) = owner {
+        app.db.settle_device(*device).await?;
+    }
+    Ok(())
 }
 
 async fn list(app: &App, owner: Owner) -> Result<Answer<Vec<Variable>>, Refusal> {
@@ -131,6 +142,7 @@ async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Resul
     }
     let row = variables::row(&app.secrets, name, value.value, value.secret);
     app.db.set_variable(&owner, &row).await?;
+    settle(app, &owner).await?;
     tracing::info!(variable = row.name.as_str(), "the variable {} of {owner:?} is set", row.name);
     Ok(Answer(shown(app, row)))
 }
@@ -138,12 +150,13 @@ async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Resul
 async fn unset(app: &App, owner: Owner, name: &str) -> Result<StatusCode, Refusal> {
     let name: VariableName = name.parse().map_err(|error| Refusal::wrong(format!("{error}"), ""))?;
     if app.db.unset_variable(&owner, &name).await? {
+        settle(app, &owner).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Refusal::absent(format!("there is no variable {name} here"), "list them: rootstock variable list"))
 }
 
-fn shown(app: &App, row: VariableRow) -> Variable {
+pub(super) fn shown(app: &App, row: VariableRow) -> Variable {
     let empty = variables::is_empty(&app.secrets, &row);
     let value = (!row.secret).then_some(row.value);
     Variable { name: row.name.into(), value, secret: row.secret, empty }
