@@ -52,7 +52,7 @@ pub enum Rerun {
     Never,
     /// Until it has ended well
     IfFailed,
-    /// When the sequence has a newer revision than the one that ran last
+    /// When the sequence has a newer revision than the one that ran last, or would apply another version of an image
     IfChanged,
     /// At every start of the Mac from the appliance
     Always,

@@ -97,6 +97,20 @@ impl Db {
             .collect()
     }
 
+    /// Image versions that the last run of a deployment on a device was pinned to, `lab-mac 3`.
+    pub async fn images_of_last_run(&self, device: i64, deployment: i64) -> Result<Vec<String>, DbError> {
+        let run: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(id) FROM run WHERE device = $1 AND deployment = $2")
+                .bind(device)
+                .bind(deployment)
+                .fetch_one(&self.read)
+                .await?;
+        match run {
+            Some(run) => self.run_images(run).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Takes a deployment back; false when there is none.
     pub async fn undeploy(&self, deployment: i64) -> Result<bool, DbError> {
         let done =

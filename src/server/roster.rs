@@ -103,14 +103,16 @@ pub fn read(bytes: &[u8], key: &SecretKey) -> Result<Vec<RosterLine>, Vec<Roster
         None => return Err(vec![fault(1, "", "the file is empty: its first line names the columns")]),
     };
     let (mut lines, mut faults) = (Vec::new(), Vec::new());
+    let mut counter = Lines { bytes, at: 0, line: 1 };
     for record in records {
         match record {
             Err(error) => {
-                faults.push(unreadable(&error));
+                let place = error.position().map_or(0, |place| counter.line_at(place.byte()));
+                faults.push(RosterFault { line: place, ..unreadable(&error) });
                 break;
             }
             Ok(record) if record.iter().all(|cell| cell.trim().is_empty()) => {}
-            Ok(record) => match line(&record, &columns, key) {
+            Ok(record) => match line(counter.line_of(&record), &record, &columns, key) {
                 Ok(line) => lines.push(line),
                 Err(found) => faults.extend(found),
             },
@@ -167,12 +169,34 @@ fn columns(head: &StringRecord) -> Result<Vec<(String, Column)>, Vec<RosterFault
     if faults.is_empty() { Ok(columns) } else { Err(faults) }
 }
 
+/// Counts lines of a list. The reader's own count lags behind where lines end with CR LF: it takes the LF for the beginning of
+/// the next record.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    fn line_of(&mut self, record: &StringRecord) -> u64 {
+        record.position().map_or(0, |place| self.line_at(place.byte()))
+    }
+
+    fn line_at(&mut self, byte: u64) -> u64 {
+        let mut to = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.at, self.bytes.len());
+        to += self.bytes[to..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.line += self.bytes[self.at..to].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.at = to;
+        self.line
+    }
+}
+
 fn line(
+    place: u64,
     record: &StringRecord,
     columns: &[(String, Column)],
     key: &SecretKey,
 ) -> Result<RosterLine, Vec<RosterFault>> {
-    let place = record.position().map_or(0, csv::Position::line);
     let mut faults = Vec::new();
     let mut line = RosterLine { line: place, ..RosterLine::default() };
     if record.len() > columns.len() {

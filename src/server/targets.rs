@@ -9,16 +9,23 @@ use tokio::sync::Mutex;
 use super::app::App;
 use super::clock::now_ms;
 use super::http::error::chain;
-use super::nested;
 use super::offer::{Judged, Mac, judge};
+use super::{nested, variables, wire};
 use crate::api::runner::BootMethod;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, DeploymentRow};
+use crate::sequence::model::Sequence;
+use crate::sequence::program::{Others, Program};
+use crate::sequence::run::images_wanted;
+use crate::sequence::variable::Facts;
+
+/// The word of `Rerun::IfChanged`.
+const IF_CHANGED: &str = "if-changed";
 
 /// Every deployment judged for a device as it is now. None when the device is absent.
 pub async fn judged(app: &App, device: i64, boot: BootMethod) -> Result<Option<Judged>, DbError> {
-    let Some((_, known)) = app.db.device_facts(device).await? else { return Ok(None) };
+    let Some((facts, known)) = app.db.device_facts(device).await? else { return Ok(None) };
     let collections = app.db.collections_of(device).await?;
-    let mac = Mac {
+    let mut mac = Mac {
         known,
         boot,
         collections: collections.into_iter().map(|(name, _)| name.to_lowercase()).collect(),
@@ -28,7 +35,44 @@ pub async fn judged(app: &App, device: i64, boot: BootMethod) -> Result<Option<J
     };
     let deployments = app.db.deployments().await?;
     let others = nested::of_deployments(&app.db, &deployments).await?;
+    for row in &deployments {
+        let id = row.deployment.id;
+        let by_change = row.deployment.terms.rerun.as_deref() == Some(IF_CHANGED);
+        if by_change
+            && mac.past.contains_key(&id)
+            && images_are_new(app, (device, known), &wire::facts(&facts, boot), row, &others).await?
+        {
+            // Whatever revision ran, what it put on the disk is not what it would put there now.
+            mac.past.entry(id).or_default().revision = 0;
+        }
+    }
     Ok(Some(judge(deployments, &others, &mac, app.config.runner.countdown)))
+}
+
+/// Whether a run would apply an image version that the last one did not.
+async fn images_are_new(
+    app: &App,
+    (device, known): (i64, bool),
+    facts: &Facts,
+    row: &DeploymentRow,
+    others: &Others,
+) -> Result<bool, DbError> {
+    let program =
+        Sequence::from_yaml(&row.yaml).ok().and_then(|sequence| Program::of(&sequence, others).ok());
+    let collection = variables::of_collections(&app.db, &app.secrets, device, known).await;
+    let own = variables::of_device(&app.db, &app.secrets, device).await;
+    // What cannot be told is told when it is started.
+    let (Some(program), Ok((collection, _)), Ok(own)) = (program, collection, own) else { return Ok(false) };
+    let Ok(wanted) = images_wanted(&program, facts, &collection, &own) else { return Ok(false) };
+    let before = app.db.images_of_last_run(device, row.deployment.id).await?;
+    for image in wanted {
+        if let Some(now) = app.db.version(&image.name, image.pick).await?
+            && !before.contains(&format!("{} {}", now.image, now.version))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Judges members of changed collections, one change after the other. Cheap to clone.

@@ -17,7 +17,7 @@ pub struct CreateDeployment {
     /// Whether it starts by itself.
     pub purpose: Purpose,
     /// When and how often.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "DeploymentTerms::is_empty")]
     pub terms: DeploymentTerms,
     /// The number of Macs, where a Required deployment goes to a collection that a rule makes and that every Mac belongs to: without
     /// it such a deployment is refused.
@@ -113,6 +113,11 @@ pub enum BadTerms {
 }
 
 impl DeploymentTerms {
+    /// Whether nothing is laid down.
+    pub fn is_empty(&self) -> bool {
+        *self == DeploymentTerms::default()
+    }
+
     /// These terms with those changed that `edit` names.
     pub fn edited(&self, edit: &DeploymentTerms) -> DeploymentTerms {
         let text = |new: &Option<String>, old: &Option<String>| match new {

@@ -23,7 +23,8 @@ impl Records {
         if root != Path::new("/") {
             return;
         }
-        for disk in disks.iter_mut().take(MOST) {
+        // Bridges between USB and ATA hang on commands that they do not know: only what is inside is asked.
+        for disk in disks.iter_mut().filter(|disk| !disk.external).take(MOST) {
             let name = disk.node.rsplit('/').next().unwrap_or_default();
             let queue = root.join("sys/block").join(name).join("queue/rotational");
             let rotates = || fs::read_to_string(&queue).is_ok_and(|text| text.trim() == "1");

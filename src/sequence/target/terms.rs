@@ -25,7 +25,7 @@ pub enum Rerun {
     /// Until it has ended well.
     #[default]
     IfFailed,
-    /// When the sequence has a newer revision than the one that ran last.
+    /// When the sequence has a newer revision than the one that ran last, or would apply another version of an image.
     IfChanged,
     /// At every start of the Mac.
     Always,
@@ -115,7 +115,7 @@ pub enum Reason {
     #[error("it ended well on this Mac before (rerun: if-failed)")]
     Succeeded,
     /// Nothing is new.
-    #[error("revision {revision} has run on this Mac, and there is no newer one (rerun: if-changed)")]
+    #[error("revision {revision} has run on this Mac, and nothing of it is newer (rerun: if-changed)")]
     Unchanged {
         /// Of the last run.
         revision: u32,

@@ -82,6 +82,7 @@ fn section_6_members_are_judged_after_a_stop_that_came_before_them() {
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);
     greet(&appliance, &of_model("C02A", 1, "iMac14,2"));
+    greet(&appliance, &of_model("C02B", 2, "Macmini6,1"));
     collection(&appliance.admin(), "iMacs", "model like 'iMac*'");
     appliance.stop();
     // As if the machine had lost its power between the rule and its members.

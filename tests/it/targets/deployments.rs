@@ -158,6 +158,22 @@ fn section_6_rerun_goes_by_the_revision_and_the_outcome_of_the_runs_before() {
 }
 
 #[test]
+fn section_6_another_version_of_an_image_is_a_change_too() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let admin = appliance.admin();
+    appliance.with_sequence(&folder);
+    let list: Vec<Deployment> = admin.get("/api/v1/deployments").unwrap();
+    edit(&admin, list[0].id, DeploymentTerms { rerun: Some("if-changed".into()), ..Default::default() });
+    let welcome = boot(&appliance, "C02IMAGE0001", 1);
+    let ticket = start(&appliance, &welcome);
+    let _: admin::Run = admin.post(&format!("/api/v1/runs/{}/cancel", ticket.run), &()).unwrap();
+    assert_eq!(explained(&admin, welcome.device), [("Lab Mac".into(), "unchanged".into())]);
+    appliance.import("lab", &image_file(&folder, 4 << 20));
+    assert_eq!(explained(&admin, welcome.device), [("Lab Mac".into(), String::new())]);
+}
+
+#[test]
 fn section_6_a_sequence_that_does_not_check_cannot_be_deployed() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
@@ -183,7 +199,13 @@ fn section_6_a_run_whose_image_was_deleted_cannot_start_and_says_so_before_anyth
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     let admin = appliance.admin();
-    appliance.with_sequence(&folder);
+    // Which image is applied stands in a variable: nothing holds it for the sequence.
+    let job = appliance.import("lab", &image_file(&folder, 3 << 20));
+    assert!(matches!(job.state, admin::JobState::Done { .. }), "{job:?}");
+    let value = admin::VariableValue { value: "lab".into(), secret: false };
+    let _: admin::Variable = admin.put("/api/v1/collections/All%20Macs/variables/Image", &value).unwrap();
+    appliance.apply(&format!("name: Lab Mac\n{PLAIN}  - apply_image: {{image: '%Image%'}}\n"));
+    appliance.deploy("Lab Mac", Purpose::Required);
     let welcome = boot(&appliance, "C02GONE00001", 1);
     assert_eq!(explained(&admin, welcome.device), [("Lab Mac".into(), String::new())]);
     admin.remove::<admin::Deleted>("/api/v1/images/lab/versions/1").unwrap();

@@ -34,6 +34,8 @@ use crate::sequence::name::VariableName;
 pub const LONGEST: usize = 4096;
 /// Most comparisons in a rule.
 const MOST_TESTS: usize = 500;
+/// Most regular expressions in a rule: each may take a megabyte.
+const MOST_PATTERNS: usize = 16;
 /// How deep parentheses and `not` may stand in each other.
 const DEEPEST: usize = 50;
 
@@ -388,6 +390,7 @@ mod tests {
         assert!(Rule::read(&format!("{}known", "not ".repeat(60))).is_err());
         assert!(Rule::read(&vec!["known"; MOST_TESTS + 1].join(" or ")).is_err());
         assert!(Rule::read(&vec!["wifi"; MOST_TESTS - 1].join(" or ")).is_ok());
+        assert!(Rule::read(&vec!["note matches x"; MOST_PATTERNS + 1].join(" or ")).is_err());
     }
 
     proptest! {

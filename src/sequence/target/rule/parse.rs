@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::lex::{Token, Word};
-use super::{Asked, Comparison, DEEPEST, Expr, MOST_TESTS, Operand, RuleFinding, Sign};
+use super::{Asked, Comparison, DEEPEST, Expr, MOST_PATTERNS, MOST_TESTS, Operand, RuleFinding, Sign};
 use crate::sequence::condition::compare;
 use crate::sequence::name::VariableName;
 use crate::sequence::target::fact::{Fact, Kind};
@@ -17,7 +17,7 @@ struct Broken;
 
 /// Reads a whole rule.
 pub(super) fn parse(words: &[Word]) -> Result<Expr, Vec<RuleFinding>> {
-    let mut reader = Reader { words, at: 0, tests: 0, findings: Vec::new() };
+    let mut reader = Reader { words, at: 0, tests: 0, patterns: 0, findings: Vec::new() };
     let read = reader.rule();
     match (read, reader.findings.is_empty()) {
         (Ok(root), true) => Ok(root),
@@ -29,6 +29,7 @@ struct Reader<'a> {
     words: &'a [Word],
     at: usize,
     tests: usize,
+    patterns: usize,
     findings: Vec<RuleFinding>,
 }
 
@@ -200,6 +201,12 @@ impl Reader<'_> {
             return Ok((negated, Some(Comparison::Like(text))));
         }
         if self.take("matches") {
+            self.patterns += 1;
+            if self.patterns > MOST_PATTERNS {
+                return Err(
+                    self.broken(format!("the rule has more than {MOST_PATTERNS} regular expressions"))
+                );
+            }
             let (word, text) = self.value(None)?;
             self.texts_only(&operator, kind);
             let pattern = compare::pattern(&text).map_err(|error| self.note(&word, error.to_string()));
