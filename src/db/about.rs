@@ -3,6 +3,7 @@
 use sqlx::{Row, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::audit::{Change, record};
 use super::device::forget;
 use super::{Db, DbError, json, next_number, word};
 use crate::api::admin::EditDevice;
@@ -200,6 +201,9 @@ impl Db {
             return Ok(Some(Err(BadAbout::TooManyTags)));
         }
         self.settle(&mut tx, device).await?;
+        let change =
+            Change { after: Some(serde_json::json!(about)), ..Change::of(format!("device {device}"), 0) };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some(Ok(())))
     }
@@ -268,6 +272,12 @@ impl Db {
         }
         forget(&mut tx, newer).await?;
         self.settle(&mut tx, older).await?;
+        let change = Change {
+            before: Some(serde_json::json!({ "devices": [newer, older] })),
+            after: Some(serde_json::json!({ "device": older })),
+            ..Change::of(format!("device {older}"), 0)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Ok(()))
     }
@@ -287,6 +297,7 @@ impl Db {
             Some(runs) => return Ok(Err(CannotForget::Runs(runs))),
         }
         forget(&mut tx, device).await?;
+        record(&mut tx, Change::of(format!("device {device}"), 0)).await?;
         tx.commit().await?;
         Ok(Ok(()))
     }

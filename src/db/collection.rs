@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::audit::{Change, record};
 use super::member::{GENERATION, definitions};
 use super::{Db, DbError, next_number, number};
 use crate::sequence::target::collection::{Circle, Collections};
@@ -172,6 +173,7 @@ impl Db {
                 .execute(&mut *tx)
                 .await?;
         }
+        let before_rule = before.clone();
         if let Some((name, _)) = before.filter(|(name, _)| *name != wanted.name) {
             for change in [
                 "UPDATE deployment SET collection = $2 WHERE collection = $1",
@@ -181,6 +183,16 @@ impl Db {
             }
         }
         next_number(&mut tx, GENERATION).await?;
+        let after = serde_json::json!({
+            "name": wanted.name, "rule": wanted.rule, "priority": wanted.priority, "includes": wanted.includes,
+            "excludes": wanted.excludes, "put in": add, "taken out": remove,
+        });
+        let change = Change {
+            before: before_rule.map(|(name, rule)| serde_json::json!({ "name": name, "rule": rule })),
+            after: Some(after),
+            ..Change::of(format!("collection {}", wanted.name), now_ms)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Ok(id))
     }
@@ -220,6 +232,7 @@ impl Db {
             .await?;
         sqlx::query("DELETE FROM collection WHERE id = $1").bind(id).execute(&mut *tx).await?;
         next_number(&mut tx, GENERATION).await?;
+        record(&mut tx, Change::of(format!("collection {name}"), 0)).await?;
         tx.commit().await?;
         Ok(Some(Ok(())))
     }

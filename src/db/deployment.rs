@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit::{Change, record};
 use super::{Db, DbError, from_word, next_number, number, word};
 use crate::api::admin::{Deployment, DeploymentTerms};
 use crate::api::runner::Purpose;
@@ -49,6 +50,15 @@ impl Db {
         .await?;
         let Some(id) = id else { return Ok(None) };
         write(&mut tx, id, purpose, terms).await?;
+        let after = serde_json::json!({
+            "sequence": sequence, "collection": collection, "purpose": purpose, "terms": terms,
+        });
+        let change = Change {
+            action: Some("deployment.create"),
+            after: Some(after),
+            ..Change::of(format!("deployment {id}"), now_ms)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         self.deployment(id).await
     }
@@ -56,12 +66,20 @@ impl Db {
     /// Changes the terms of a deployment; false when it is absent.
     pub async fn set_terms(
         &self,
-        deployment: i64,
-        purpose: Purpose,
+        before: &Deployment,
         terms: &DeploymentTerms,
+        now_ms: i64,
     ) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
-        let found = write(&mut tx, deployment, purpose, terms).await?;
+        let found = write(&mut tx, before.id, before.purpose, terms).await?;
+        if found {
+            let change = Change {
+                before: Some(serde_json::json!({ "terms": before.terms })),
+                after: Some(serde_json::json!({ "terms": terms })),
+                ..Change::of(format!("deployment {}", before.id), now_ms)
+            };
+            record(&mut tx, change).await?;
+        }
         tx.commit().await?;
         Ok(found)
     }
@@ -113,8 +131,20 @@ impl Db {
 
     /// Takes a deployment back; false when there is none.
     pub async fn undeploy(&self, deployment: i64) -> Result<bool, DbError> {
+        let Some(before) = self.deployment(deployment).await? else { return Ok(false) };
+        let mut tx = self.begin().await?;
         let done =
-            sqlx::query("DELETE FROM deployment WHERE id = $1").bind(deployment).execute(&self.write).await?;
+            sqlx::query("DELETE FROM deployment WHERE id = $1").bind(deployment).execute(&mut *tx).await?;
+        let was = serde_json::json!({
+            "sequence": before.sequence, "collection": before.collection, "purpose": before.purpose, "terms": before.terms,
+        });
+        let change = Change {
+            action: Some("deployment.delete"),
+            before: Some(was),
+            ..Change::of(format!("deployment {deployment}"), 0)
+        };
+        record(&mut tx, change).await?;
+        tx.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 }

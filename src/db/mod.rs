@@ -9,6 +9,7 @@
 
 mod about;
 mod account;
+mod audit;
 mod binding;
 mod capture;
 mod client;
@@ -17,6 +18,7 @@ mod conflict;
 mod damage;
 mod deployment;
 mod device;
+mod directory;
 mod image;
 mod inventory;
 mod lease;
@@ -27,6 +29,7 @@ mod roster;
 mod run;
 mod search;
 mod sequence;
+mod session;
 mod standing;
 mod variable;
 
@@ -43,11 +46,13 @@ use sqlx::{Sqlite, Transaction};
 
 pub use about::{BadAbout, CannotForget, CannotMerge};
 pub use account::{AccountChange, AccountRow, Changed, NewAccount, Pass};
+pub use audit::{Acting, AuditQuery, Change, acting, who_acts};
 pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
 pub use collection::{CollectionRow, MOST_COLLECTIONS, NotSaved};
 pub use deployment::DeploymentRow;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
+pub use directory::FromDirectory;
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use member::Preview;
 pub use receipt::{Countersignature, ReceiptRow};
@@ -56,6 +61,7 @@ pub use roster::{RosterLine, RosterRow, RosterVariable};
 pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use search::Search;
 pub use sequence::RevisionRow;
+pub use session::{KnownToken, NewSession, NewToken};
 pub use standing::MacStanding;
 pub use variable::{Owner, VariableRow};
 
@@ -121,6 +127,7 @@ impl Db {
             .await
             .map_err(failed)?;
         MIGRATIONS.run(&write).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        sqlx::raw_sql(audit::APPEND_ONLY).execute(&write).await.map_err(failed)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true).create_if_missing(false))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::{Row, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::audit::{Change, record};
 use super::{Db, DbError, VariableRow, about, parsed};
 use crate::api::admin::{EditDevice, RosterFault, RosterReport};
 use crate::sequence::target::identity::{Candidate, Identity, identify};
@@ -152,8 +153,26 @@ impl Db {
         for device in changed_devices {
             self.settle(&mut tx, device).await?;
         }
+        let after = serde_json::json!({
+            "lines": report.lines, "created": report.created, "changed": report.changed, "unchanged": report.unchanged,
+        });
+        record(&mut tx, Change { after: Some(after), ..Change::of("devices", now_ms) }).await?;
         tx.commit().await?;
         Ok(report)
+    }
+
+    /// Numbers of the Macs with this serial number or UUID.
+    pub async fn with_identity(
+        &self,
+        serial: Option<&Serial>,
+        uuid: Option<Uuid>,
+    ) -> Result<Vec<i64>, DbError> {
+        let query = "SELECT id FROM device WHERE serial = $1 OR uuid = $2 ORDER BY id LIMIT 100";
+        Ok(sqlx::query_scalar(query)
+            .bind(serial.map(Serial::as_str))
+            .bind(uuid.map(|uuid| uuid.to_string()))
+            .fetch_all(&self.read)
+            .await?)
     }
 
     /// Macs after a number, with everything that a list says of them.

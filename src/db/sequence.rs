@@ -3,8 +3,10 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit::{Change, record};
 use super::{Db, DbError, next_number, number};
 use crate::api::admin::SavedSequence;
+use crate::value::Digest;
 
 /// One revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,16 @@ impl Db {
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
+        // The text may hold sealed secrets; its digest tells which text it was.
+        let change = Change {
+            action: Some("sequence.save"),
+            before: (revision > 0).then(|| serde_json::json!({ "revision": revision })),
+            after: Some(
+                serde_json::json!({ "revision": revision + 1, "blake3": Digest::of(yaml.as_bytes()).to_string() }),
+            ),
+            ..Change::of(format!("sequence {name}"), now_ms)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(SavedSequence {
             name: name.to_owned(),
@@ -125,6 +137,8 @@ impl Db {
         }
         sqlx::query("DELETE FROM sequence_revision WHERE sequence = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM sequence WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        let change = Change { action: Some("sequence.delete"), ..Change::of(format!("sequence {name}"), 0) };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some(Ok(())))
     }

@@ -104,7 +104,7 @@ pub async fn edit(
     let before = find(&app, id).await?;
     let terms = before.terms.edited(&edit.terms);
     terms.read(before.purpose)?;
-    if !app.db.set_terms(id, before.purpose, &terms).await? {
+    if !app.db.set_terms(&before, &terms, now_ms()).await? {
         return Err(absent(id));
     }
     tracing::info!(deployment = id, "the terms of deployment {id} were changed");

@@ -11,13 +11,15 @@ use serde::Deserialize;
 
 use crate::api::admin::RosterReport;
 use crate::api::runner::Problem;
-use crate::db::DbError;
+use crate::db::{DbError, Owner, RosterLine};
 use crate::sequence::target::schedule::{LocalTime, Zone};
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::Query;
 use crate::server::roster;
+use crate::value::Right;
 
 /// Macs that are read at once for a list.
 const CHUNK: u32 = 500;
@@ -39,6 +41,7 @@ pub struct How {
 ))]
 pub async fn import(
     State(app): State<App>,
+    caller: Caller,
     Query(how): Query<How>,
     bytes: Bytes,
 ) -> Result<Answer<RosterReport>, Refusal> {
@@ -46,6 +49,13 @@ pub async fn import(
         Ok(lines) => lines,
         Err(faults) => return Ok(Answer(RosterReport { faults, ..RosterReport::default() })),
     };
+    // As where one variable is set: secrets are an owner's matter.
+    if lines.iter().any(|line| line.set.iter().any(|row| row.secret)) {
+        caller.must(Right::Own, || "set secret variables".to_owned())?;
+    }
+    if !caller.may(Right::Own) {
+        may_replace(&app, &lines).await?;
+    }
     let report = app.db.import_roster(&lines, how.dry_run, now_ms()).await?;
     if report.faults.is_empty() && !how.dry_run {
         tracing::info!(
@@ -56,6 +66,27 @@ pub async fn import(
         );
     }
     Ok(Answer(report))
+}
+
+/// Who may set no secrets cannot put something else in the place of one either.
+async fn may_replace(app: &App, lines: &[RosterLine]) -> Result<(), Refusal> {
+    for line in lines.iter().filter(|line| !line.set.is_empty() || !line.unset.is_empty()) {
+        let names = line.set.iter().map(|row| row.name.as_str()).chain(line.unset.iter().map(String::as_str));
+        let names: Vec<&str> = names.collect();
+        for device in app.db.with_identity(line.serial.as_ref(), line.uuid).await? {
+            let own = app.db.variables(&Owner::Device(device)).await?;
+            let secret = |name: &&str| {
+                own.iter().any(|row| row.secret && row.name.as_str().eq_ignore_ascii_case(name))
+            };
+            if let Some(name) = names.iter().copied().find(|name| secret(name)) {
+                return Err(Refusal::forbidden(
+                    format!("line {} would change the secret {name}, which is an owner's matter", line.line),
+                    "leave the column out, or ask an owner",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The list of all Macs as CSV, by number.
