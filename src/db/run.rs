@@ -1,8 +1,6 @@
 //! Runs as recorded events. One transaction holds an event and everything that follows from it, so that a reader never
 //! sees a run whose list line and events disagree.
 
-use std::collections::BTreeMap;
-
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -11,7 +9,6 @@ use super::device::device_name;
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
-use crate::sequence::target::terms::Past;
 use crate::value::Digest;
 
 /// Everything that a new run is pinned to.
@@ -303,26 +300,6 @@ impl Db {
             .bind(device)
             .fetch_optional(&self.read)
             .await?)
-    }
-
-    /// What happened with each deployment on a device before.
-    pub async fn past_of_deployments(&self, device: i64) -> Result<BTreeMap<i64, Past>, DbError> {
-        let rows = sqlx::query(
-            "SELECT deployment, MAX(CASE WHEN outcome = $2 THEN 1 ELSE 0 END), MAX(revision) FROM run WHERE device = $1 GROUP BY deployment",
-        )
-        .bind(device)
-        .bind(word(&Outcome::Succeeded))
-        .fetch_all(&self.read)
-        .await?;
-        let past = |row: &SqliteRow| {
-            let past = Past {
-                ran: true,
-                succeeded: row.try_get::<i64, _>(1)? > 0,
-                revision: number("revision", row.try_get(2)?)?,
-            };
-            Ok((row.try_get(0)?, past))
-        };
-        rows.iter().map(past).collect()
     }
 
     /// Runs, newest first.

@@ -253,8 +253,7 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
-        services.spawn(keep_up(app.clone(), stop.clone()));
-        services.spawn(settle_members(app.clone()));
+        services.spawn(upkeep::tend(app.clone(), stop.clone()));
         services.spawn(ask_after_people(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
@@ -415,22 +414,11 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     Ok(())
 }
 
-/// A stop may have come between a changed collection and its members.
-async fn settle_members(app: App) -> Result<(), ServerError> {
-    app.members.settle().await;
-    Ok(())
-}
-
 /// Who left the directory does not stay signed in here.
 async fn ask_after_people(app: App, stop: CancellationToken) -> Result<(), ServerError> {
     while stop.run_until_cancelled(tokio::time::sleep(accounts::ASK_AFTER)).await.is_some() {
         app.accounts.ask_after_people(now_ms()).await;
     }
-    Ok(())
-}
-
-async fn keep_up(app: App, stop: CancellationToken) -> Result<(), ServerError> {
-    upkeep::run(app, stop).await;
     Ok(())
 }
 
