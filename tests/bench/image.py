@@ -393,6 +393,8 @@ def restore(lab):
         wipe(out)
         limit = [lab.example("imagelimit"), "unpack", library.place / "appliance/store", out]
         against_limit(rows, "to a file", limit, fresh, compare, ways["rootstock"], lab.rounds, 1.25)
+        proved = [limit[0], "proved", *limit[2:]]
+        against_limit(rows, "to a file, read back", proved, fresh, compare, ways["rootstock"], lab.rounds, 1.25)
         wipe(out)
         null = {
             "rootstock": Contestant(library.command("image", "verify", "bench"), pid=library.pid),
