@@ -100,7 +100,10 @@ impl Refusal {
 
     /// 429 with the seconds to wait.
     pub fn wait(error: impl Into<String>, seconds: u32) -> Refusal {
-        Refusal { retry_after: Some(seconds), ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, then try again") }
+        Refusal {
+            retry_after: Some(seconds),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, then try again")
+        }
     }
 
     /// 403 where this is a 401: of something else than the token that the request carries.
@@ -109,6 +112,19 @@ impl Refusal {
             StatusCode::UNAUTHORIZED => Refusal { status: StatusCode::FORBIDDEN, ..self },
             _ => self,
         }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Another answer with the same status, told when to come again as this one is.
+    pub fn with_retry(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 
     /// What went wrong.
@@ -159,10 +175,27 @@ impl From<SignInError> for Refusal {
     fn from(error: SignInError) -> Refusal {
         let text = error.to_string();
         match error {
-            SignInError::Wrong => Refusal::unauthorized(text, "try again; an owner sets a new password: rootstock user password"),
-            SignInError::Disabled(_) => Refusal::forbidden(text, "an owner enables it: rootstock user enable"),
+            SignInError::Wrong => Refusal::unauthorized(
+                text,
+                "try again; an owner sets a new password: rootstock user password",
+            ),
+            SignInError::Disabled(_) => {
+                Refusal::forbidden(text, "an owner enables it: rootstock user enable")
+            }
             SignInError::Wait(wait) => Refusal::wait(text, wait.seconds),
             SignInError::Busy => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text, "try again"),
+            SignInError::NoRole(_) => Refusal::forbidden(
+                text,
+                "ask for a group that has a role: `[[ldap.group]]` in the settings of the appliance",
+            ),
+            SignInError::Directory(_) => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                text,
+                "try again; accounts of the appliance's own work on (domain `local`); an owner looks with rootstock ldap test",
+            ),
+            SignInError::Sealed(error) => {
+                Refusal::conflict(error.to_string(), "set it anew: rootstock ldap password")
+            }
             SignInError::NoDomain(_) => Refusal::wrong(text, "leave the domain empty, or use `local`"),
             SignInError::NoRandomness(error) => Refusal::fault(&error),
             SignInError::Db(error) => error.into(),

@@ -10,7 +10,7 @@ use super::extract::Json;
 use super::start;
 use crate::api::runner::{Offer, Purpose};
 use crate::api::sign_in::{SignIn, SignInAsked, SignOut, SignedIn};
-use crate::db::{AccountRow, Pass};
+use crate::db::{self, AccountRow, Acting, Pass};
 use crate::server::accounts::Attempt;
 use crate::server::app::App;
 use crate::server::clock::now_ms;
@@ -34,7 +34,8 @@ pub async fn sign_in(
         now_ms: now,
     };
     // 401 means to a runner that its session is over: a wrong password is a 403.
-    let account = app.accounts.sign_in(&attempt).await.map_err(|error| Refusal::from(error).not_the_session())?;
+    let account =
+        app.accounts.sign_in(&attempt).await.map_err(|error| Refusal::from(error).not_the_session())?;
     if !account.role.may(Right::Run) {
         return Err(Refusal::forbidden(
             format!("{} is an {} and may start no runs", account.shown(), account.role),
@@ -50,8 +51,10 @@ pub async fn sign_in(
         receipt_key: &session.receipt_key,
         expires_ms,
     };
-    app.db.add_pass(&kept, now).await?;
     let who = account.shown();
+    let acting =
+        Acting::new(who.clone(), "mac", session.from.clone(), "technician.sign-in".to_owned(), now_ms);
+    db::acting(acting, app.db.add_pass(&kept, now)).await?;
     tracing::info!(device = session.device, "{who} signed in at device {}", session.device);
     let (offers, why_empty) = start::all_offers(&app, &session).await?;
     Ok(Answer(SignedIn { pass, name: who, role: account.role, expires_ms, offers, why_empty }))
@@ -99,5 +102,8 @@ pub async fn starter(
         return Ok(technician);
     }
     let why = if pass.is_some() { "the log in has expired" } else { "nobody has logged in" };
-    Err(Refusal::forbidden(format!("{} is started by a technician, and {why}", offer.sequence), "log in, then start it"))
+    Err(Refusal::forbidden(
+        format!("{} is started by a technician, and {why}", offer.sequence),
+        "log in, then start it",
+    ))
 }
