@@ -85,6 +85,13 @@ pub enum DbError {
     },
 }
 
+impl DbError {
+    /// Whether nothing was written because the disk is full: SQLITE_FULL.
+    pub fn is_full(&self) -> bool {
+        matches!(self, DbError::Query(sqlx::Error::Database(error)) if error.code().as_deref() == Some("13"))
+    }
+}
+
 impl Db {
     /// Opens the file, makes it when absent, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Db, DbError> {

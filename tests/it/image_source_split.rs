@@ -10,7 +10,7 @@ use rootstock::input::{self, OpenError, Opened};
 use crate::image_source_build::*;
 
 /// Splits bytes as `split` does.
-fn split(folder: &Path, bytes: &[u8], size: usize, arguments: &[&str], prefix: &str) -> Vec<PathBuf> {
+pub fn split(folder: &Path, bytes: &[u8], size: usize, arguments: &[&str], prefix: &str) -> Vec<PathBuf> {
     let whole = folder.join("whole");
     fs::write(&whole, bytes).unwrap();
     let prefix = folder.join(prefix);

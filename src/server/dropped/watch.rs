@@ -20,6 +20,15 @@ pub struct Sign {
     pub files: u64,
 }
 
+impl Sign {
+    /// Takes another part of the same image in.
+    pub fn add(&mut self, part: Sign) {
+        self.size += part.size;
+        self.changed = self.changed.max(part.changed);
+        self.files += part.files;
+    }
+}
+
 /// What the system told of a name in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -29,6 +38,16 @@ pub enum Event {
     Written,
     /// Who wrote to it closed it.
     Closed,
+}
+
+impl Event {
+    /// What it says of the whole image, when the name is that of a part: more parts may come.
+    pub fn of_part(self) -> Event {
+        match self {
+            Event::MovedIn => Event::Closed,
+            other => other,
+        }
+    }
 }
 
 /// All that was seen.
