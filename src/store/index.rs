@@ -280,11 +280,6 @@ impl Index {
         Some(Found { pack: self.packs.get(pack as usize)?.digest, place, slot })
     }
 
-    /// All chunks with their places.
-    pub fn chunks(&self) -> impl Iterator<Item = (Digest, Found)> {
-        self.slots.iter().filter_map(|slot| Some((name(&self.packs, &self.frames, *slot)?, self.at(*slot)?)))
-    }
-
     /// The table for a manifest.
     pub fn locations(&self, manifest: &Manifest) -> Result<Locations, GetError> {
         let (mut pack_numbers, mut frame_numbers) = (HashMap::new(), HashMap::new());
