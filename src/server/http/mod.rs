@@ -11,6 +11,7 @@ pub mod error;
 mod extract;
 mod packs;
 mod runner;
+mod sign_in;
 mod start;
 
 use std::any::Any;
