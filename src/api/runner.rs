@@ -19,9 +19,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::sign_in::SignInAsked;
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
-use super::sign_in::SignInAsked;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.

@@ -91,8 +91,7 @@ pub struct Pass<'a> {
 /// Passes that are kept of a Mac, the newest.
 const MOST_PASSES: i64 = 4;
 
-const COLUMNS: &str =
-    "id, domain, name, full_name, role, disabled, created_ms, signed_in_ms, checked_ms";
+const COLUMNS: &str = "id, domain, name, full_name, role, disabled, created_ms, signed_in_ms, checked_ms";
 
 impl AccountRow {
     /// `ana`, `ana@EXAMPLE`: how people are shown it, and how records name it.
@@ -117,7 +116,8 @@ impl Db {
     /// One account.
     pub async fn account(&self, domain: &str, name: &str) -> Result<Option<AccountRow>, DbError> {
         let text = format!("SELECT {COLUMNS} FROM account WHERE domain = $1 AND name = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(domain).bind(name).fetch_optional(&self.read).await?;
+        let row =
+            sqlx::query(sqlx::AssertSqlSafe(text)).bind(domain).bind(name).fetch_optional(&self.read).await?;
         row.as_ref().map(account).transpose()
     }
 
@@ -309,7 +309,8 @@ pub(super) async fn find(
     name: &str,
 ) -> Result<Option<AccountRow>, DbError> {
     let text = format!("SELECT {COLUMNS} FROM account WHERE domain = $1 AND name = $2");
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(domain).bind(name).fetch_optional(&mut **tx).await?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(text)).bind(domain).bind(name).fetch_optional(&mut **tx).await?;
     row.as_ref().map(account).transpose()
 }
 
@@ -372,7 +373,11 @@ mod tests {
         assert_eq!(db.remove_account("", "ana").await.unwrap(), Changed::LastOwner);
         let directory = NewAccount { domain: "EX", name: "eva", password: None, ..OWNER };
         db.add_account(&directory, 1).await.unwrap();
-        assert_eq!(db.remove_account("", "ana").await.unwrap(), Changed::LastOwner, "a directory may be gone");
+        assert_eq!(
+            db.remove_account("", "ana").await.unwrap(),
+            Changed::LastOwner,
+            "a directory may be gone"
+        );
         db.add_account(&NewAccount { name: "bo", ..OWNER }, 1).await.unwrap();
         assert!(matches!(db.remove_account("", "ana").await.unwrap(), Changed::Done(_)));
         assert_eq!(db.accounts().await.unwrap().len(), 2);

@@ -156,13 +156,13 @@ fn near<T>(found: &BTreeMap<u32, T>, first: u32) -> u32 {
     found.keys().fold(first, |last, number| if number - last <= MOST_MISSING + 1 { *number } else { last })
 }
 
-/// Files beside it whose names differ by the number alone.
+/// Files beside it whose names differ by the number alone. Links are no parts: they could lead anywhere.
 fn siblings(folder: &Path, name: &Name) -> Result<BTreeMap<u32, PathBuf>, OpenError> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(OpenError::open(folder))? {
         let entry = entry.map_err(OpenError::open(folder))?;
         let Some(other) = entry.file_name().to_str().and_then(Name::parse) else { continue };
-        if name.is_sibling(&other) && entry.path().is_file() {
+        if name.is_sibling(&other) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             found.insert(other.number, entry.path());
         }
         if found.len() > MOST_PARTS {

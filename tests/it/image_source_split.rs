@@ -138,3 +138,15 @@ fn a_raw_disk_in_parts_is_joined() {
     let parts = split(folder.path(), &raw, 512 << 10, &["-d", "-a2"], "lab.dd.");
     assert_eq!(digest(&parts[0]), (Format::Raw, fixture_digest(), 4));
 }
+
+#[test]
+fn a_link_beside_a_part_is_no_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fixture("disk.raw.gz");
+    let parts = split(folder.path(), &bytes, bytes.len() / 3 + 1, &[], "lab.");
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(&parts[1], elsewhere.path().join("secret")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("secret"), &parts[1]).unwrap();
+    let error = open(&parts[0]).err().unwrap();
+    assert!(matches!(&error, OpenError::MissingPart { missing, .. } if *missing == parts[1]), "{error}");
+}

@@ -101,7 +101,9 @@ fn a_download_in_ranges_never_mixes_a_manifest_with_the_same_one_signed_again() 
 fn ask_bytes(data: &Path, path: &str, headers: &[(&str, &str)]) -> (u16, String, Vec<u8>) {
     let mut command = Command::new("curl");
     command.args(["--silent", "--include", "--unix-socket"]).arg(data.join("rootstock.sock"));
-    headers.iter().for_each(|(name, value)| drop(command.args(["--header", &format!("{name}: {value}")])));
+    for (name, value) in headers {
+        command.args(["--header", &format!("{name}: {value}")]);
+    }
     let output = command.arg(format!("http://x{path}")).output().unwrap();
     let end = output.stdout.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let head = String::from_utf8_lossy(&output.stdout[..end]).into_owned();

@@ -29,7 +29,9 @@ fn start(yaml: &str) -> Run {
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
     let (collection, device, others) = Default::default();
-    Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others, by: None }, 0).unwrap().0
+    Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others, by: None }, 0)
+        .unwrap()
+        .0
 }
 
 fn one(step: &str) -> Run {

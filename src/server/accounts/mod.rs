@@ -101,7 +101,10 @@ impl Accounts {
     /// See [`SignInError`].
     pub async fn sign_in(&self, attempt: &Attempt<'_>) -> Result<AccountRow, SignInError> {
         let (domain, name) = split(attempt.domain, attempt.name);
-        if name.is_empty() || name.chars().count() > LONGEST_NAME || attempt.password.expose().len() > password::LONGEST {
+        if name.is_empty()
+            || name.chars().count() > LONGEST_NAME
+            || attempt.password.expose().len() > password::LONGEST
+        {
             return Err(SignInError::Wrong);
         }
         if let Some(domain) = domain
@@ -187,7 +190,8 @@ pub fn is_account_name(name: &str) -> bool {
 }
 
 /// The rule of [`is_account_name`], for people.
-pub const ACCOUNT_NAME_RULE: &str = "1 to 64 small letters, digits, dots, dashes and underscores, a letter or digit first";
+pub const ACCOUNT_NAME_RULE: &str =
+    "1 to 64 small letters, digits, dots, dashes and underscores, a letter or digit first";
 
 #[cfg(test)]
 mod tests {

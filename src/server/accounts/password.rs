@@ -71,11 +71,11 @@ pub fn hash(password: &Secret) -> Result<String, NoRandomness> {
 
 /// Whether this is the password; without a hash the same work is done, so that the time tells nothing about names.
 pub fn is_right(password: &Secret, hash: Option<&str>) -> bool {
-    static NOBODYS: LazyLock<String> =
-        LazyLock::new(|| hash_of_nothing().unwrap_or_else(|_| String::new()));
+    static NOBODYS: LazyLock<String> = LazyLock::new(|| hash_of_nothing().unwrap_or_else(|_| String::new()));
     let known = hash.is_some();
     let hash = hash.unwrap_or(&NOBODYS);
-    let right = PasswordVerifier::<str>::verify_password(&hasher(), password.expose().as_bytes(), hash).is_ok();
+    let right =
+        PasswordVerifier::<str>::verify_password(&hasher(), password.expose().as_bytes(), hash).is_ok();
     right && known
 }
 

@@ -170,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_are_moved_in_one_after_the_other_are_waited_for_together() {
+        let mut watch = Watch::new(10);
+        watch.note("a.aa", Event::MovedIn.of_part());
+        assert_eq!(watch.look(&found("a.aa", 1), 0), NONE, "others may come");
+        watch.note("a.aa", Event::Written.of_part());
+        assert_eq!(watch.look(&found("a.aa", 2), 5), NONE);
+        watch.note("a.aa", Event::Closed.of_part());
+        assert_eq!(watch.look(&found("a.aa", 2), 14), NONE);
+        assert_eq!(watch.look(&found("a.aa", 2), 15), ["a.aa"]);
+    }
+
+    #[test]
     fn partial_and_hidden_names_are_not_wanted_and_a_clock_that_goes_back_does_not_stop_the_watch() {
         for name in ["", ".DS_Store", "._a.dmg", "a.dmg.PART", "a.crdownload", "~a", "a.tmp"] {
             assert!(!is_wanted(name), "{name}");

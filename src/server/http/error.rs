@@ -100,7 +100,10 @@ impl Refusal {
 
     /// 429 with the seconds to wait.
     pub fn wait(error: impl Into<String>, seconds: u32) -> Refusal {
-        Refusal { retry_after: Some(seconds), ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, then try again") }
+        Refusal {
+            retry_after: Some(seconds),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, then try again")
+        }
     }
 
     /// 403 where this is a 401: of something else than the token that the request carries.
@@ -165,8 +168,13 @@ impl From<SignInError> for Refusal {
     fn from(error: SignInError) -> Refusal {
         let text = error.to_string();
         match error {
-            SignInError::Wrong => Refusal::unauthorized(text, "try again; an owner sets a new password: rootstock user password"),
-            SignInError::Disabled(_) => Refusal::forbidden(text, "an owner enables it: rootstock user enable"),
+            SignInError::Wrong => Refusal::unauthorized(
+                text,
+                "try again; an owner sets a new password: rootstock user password",
+            ),
+            SignInError::Disabled(_) => {
+                Refusal::forbidden(text, "an owner enables it: rootstock user enable")
+            }
             SignInError::Wait(wait) => Refusal::wait(text, wait.seconds),
             SignInError::Busy => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text, "try again"),
             SignInError::NoDomain(_) => Refusal::wrong(text, "leave the domain empty, or use `local`"),

@@ -34,7 +34,8 @@ pub async fn sign_in(
         now_ms: now,
     };
     // 401 means to a runner that its session is over: a wrong password is a 403.
-    let account = app.accounts.sign_in(&attempt).await.map_err(|error| Refusal::from(error).not_the_session())?;
+    let account =
+        app.accounts.sign_in(&attempt).await.map_err(|error| Refusal::from(error).not_the_session())?;
     if !account.role.may(Right::Run) {
         return Err(Refusal::forbidden(
             format!("{} is an {} and may start no runs", account.shown(), account.role),
@@ -99,5 +100,8 @@ pub async fn starter(
         return Ok(technician);
     }
     let why = if pass.is_some() { "the log in has expired" } else { "nobody has logged in" };
-    Err(Refusal::forbidden(format!("{} is started by a technician, and {why}", offer.sequence), "log in, then start it"))
+    Err(Refusal::forbidden(
+        format!("{} is started by a technician, and {why}", offer.sequence),
+        "log in, then start it",
+    ))
 }

@@ -29,7 +29,10 @@ fn section_7_what_is_chosen_needs_a_technician_who_logged_in_at_this_mac() {
     let (status, problem) = refused(mac.try_start(&appliance, 1));
     assert_eq!((status, problem.next_step.as_str()), (403, "log in, then start it"));
     let signed_in = mac.sign_in(&appliance, "Ana", PASSWORD).unwrap();
-    assert_eq!((signed_in.name.as_str(), signed_in.role, signed_in.offers.len()), ("ana", Role::Technician, 1));
+    assert_eq!(
+        (signed_in.name.as_str(), signed_in.role, signed_in.offers.len()),
+        ("ana", Role::Technician, 1)
+    );
     let other = Mac::boot(&appliance, "C02B");
     let (status, problem) = refused(other.try_start_as(&appliance, 1, Some(signed_in.pass.clone())));
     assert_eq!(status, 403, "the pass of one Mac is none at another: {problem:?}");

@@ -233,7 +233,12 @@ impl Mac {
     }
 
     /// A technician signs in at this Mac.
-    pub fn sign_in(&self, appliance: &Appliance, name: &str, password: &str) -> Result<SignedIn, ClientError> {
+    pub fn sign_in(
+        &self,
+        appliance: &Appliance,
+        name: &str,
+        password: &str,
+    ) -> Result<SignedIn, ClientError> {
         let typed = SignIn { domain: None, name: name.into(), password: Secret::new(password) };
         appliance.network(Some(&self.welcome.session)).post("/runner/v1/sign-in", &typed)
     }
