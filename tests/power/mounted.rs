@@ -30,7 +30,7 @@ fn a_mounted_disk_is_neither_captured_nor_written_and_it_is_said_where_it_is_mou
     let folder = tempfile::tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     let file = folder.path().join("disk");
-    fs::write(&file, ext4(8 << 20)).unwrap();
+    fs::write(&file, ext4(24 << 20)).unwrap();
     let device = Loop::over(&file);
     let (node, path) = (device.0.display().to_string(), file.display().to_string());
     appliance.must(&["image", "import", &path, "--name", "lab"]);
