@@ -22,6 +22,7 @@
 //! Must not know: how a run is decided (the appliance does), how a restore orders its writes (`image::restore` does).
 
 pub mod apply;
+pub mod attend;
 pub mod capture;
 pub mod clock;
 pub mod failure;

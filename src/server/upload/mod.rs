@@ -324,16 +324,23 @@ impl Entry {
             return Ok(None);
         };
         let (offset, data) = (folder.join("offset"), folder.join("data"));
-        let ledger = Ledger::open(&offset).map_err(failed)?;
         let done = matches!(record.end, End::Done { .. });
+        let ledger = match Ledger::open(&offset) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            ledger => Some(ledger.map_err(failed)?),
+        };
+        let length = match fs::metadata(&data) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            facts => Some(facts.map_err(failed)?.len()),
+        };
+        // Somebody removed it by hand, perhaps to make room: no reason not to start.
+        let is_whole = |ledger: &Ledger| done || length.is_some_and(|length| length >= ledger.safe());
+        let Some(ledger) = ledger.filter(is_whole) else {
+            tracing::error!("what was written to {} is not all there: the upload is removed", data.display());
+            return Ok(None);
+        };
         if done {
             let _ = fs::remove_file(&data);
-        } else if fs::metadata(&data).map_err(failed)?.len() < ledger.safe() {
-            tracing::error!(
-                "{} is shorter than what was written to it: the upload is removed",
-                data.display()
-            );
-            return Ok(None);
         }
         let changed = fs::metadata(&offset).and_then(|file| file.modified()).ok();
         let changed = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
@@ -537,6 +544,22 @@ mod tests {
         assert_eq!(send(&uploads, &id, 5, b"world").await.unwrap(), 10);
         assert_eq!(std::fs::read(path.join(&id).join("data")).unwrap(), b"helloworld");
         assert_eq!(uploads.view(&uploads.get(&id).unwrap()).state, UploadState::Received);
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_bytes_were_removed_by_hand_goes_and_the_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = Uploads::open(folder.path(), RULES).unwrap();
+        let ids = ["data", "offset", "kept"].map(|_| uploads.create(wanted(10)).unwrap().id.clone());
+        for id in &ids {
+            send(&uploads, id, 0, b"hello").await.unwrap();
+        }
+        drop(uploads);
+        std::fs::remove_file(folder.path().join(&ids[0]).join("data")).unwrap();
+        std::fs::remove_file(folder.path().join(&ids[1]).join("offset")).unwrap();
+        let uploads = Uploads::open(folder.path(), RULES).unwrap();
+        assert_eq!(uploads.list().len(), 1);
+        assert_eq!(uploads.get(&ids[2]).unwrap().offset(), 5);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ mod binding;
 mod bounds;
 mod check;
 mod cli;
+mod compare;
 pub mod daemon;
 mod export;
 mod library;

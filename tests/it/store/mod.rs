@@ -2,6 +2,7 @@
 
 mod beside;
 mod check;
+mod hold;
 mod kill;
 mod library;
 
