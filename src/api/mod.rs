@@ -5,6 +5,7 @@
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
+//! * [`report`]: a run as one HTML file; [`moment`]: times as people read them
 //! * [`trust`]: keys that follow each other, receipts that are kept
 //! * [`tus`]: header values of resumable uploads
 //!
@@ -14,6 +15,8 @@ pub mod admin;
 pub mod capture;
 pub mod conclusion;
 pub mod dnssd;
+pub mod moment;
+pub mod report;
 pub mod runner;
 pub mod timeline;
 pub mod trust;

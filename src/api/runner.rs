@@ -7,6 +7,8 @@
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
 //! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
+//! | `GET /runner/v1/runs/{run}/files/{action}` (run token) | | [`FileList`] |
+//! | `GET /runner/v1/runs/{run}/files/{action}/{number}` (run token) | `Range` | bytes of a file |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
@@ -20,6 +22,7 @@ use uuid::Uuid;
 
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
+pub use crate::sequence::run::act::MacosAct;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
@@ -285,9 +288,71 @@ pub enum Action {
     },
     /// Restart the machine. Reported as done before the machine goes down.
     Restart,
+    /// Read images back from the disk and compare them with their manifests. Repeatable: nothing is written.
+    VerifyImage {
+        /// What lies where.
+        images: Vec<VerifyRequest>,
+    },
+    /// Copy a file or folder of the appliance to a volume. Repeatable: what is there already is replaced. What there is to
+    /// copy: [`FileList`].
+    CopyFiles {
+        /// Path below the appliance's folder of files.
+        from: String,
+        /// Folder on the volume, from `/` on; made where it is absent.
+        to: String,
+        /// The volume.
+        destination: Destination,
+    },
+    /// Have the firmware start a volume from now on. Repeatable.
+    SetStartupDisk {
+        /// The volume.
+        destination: Destination,
+        /// A firmware that does not take it is a failure; else a warning.
+        required: bool,
+    },
+    /// What only the installed macOS can do; handed out to its agent alone.
+    OnMacos {
+        /// What.
+        act: MacosAct,
+    },
     /// An action that this runner is too old for: reported as failed.
     #[serde(other)]
     Unknown,
+}
+
+/// An image that should lie on a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyRequest {
+    /// Digest of the signed manifest.
+    pub manifest: Digest,
+    /// Name and version for people.
+    pub image: String,
+    /// Which partition of the image; none: its main volume.
+    pub source_partition: Option<u32>,
+    /// Where.
+    pub destination: Destination,
+}
+
+/// Answer to `GET /runner/v1/runs/{run}/files/{action}`: what a [`Action::CopyFiles`] copies, folders before what is in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileList {
+    /// In order; the content of number N is `GET /runner/v1/runs/{run}/files/{action}/{N}`, with `Range`.
+    pub entries: Vec<FileEntry>,
+    /// Links and special files, which are not copied.
+    pub left_out: Vec<String>,
+}
+
+/// One file or folder to copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path below the folder that receives it.
+    pub path: String,
+    /// Bytes; none for a folder.
+    pub size: Option<u64>,
+    /// Permission bits.
+    pub mode: u32,
+    /// When it was changed, seconds since 1970 UTC.
+    pub modified: u32,
 }
 
 /// One partition to make.
@@ -409,6 +474,12 @@ pub struct Done {
     pub nodes: Vec<String>,
     /// Receipt of an applied image.
     pub receipt: Option<SignedReceipt>,
+    /// Manifests that were read back whole and found right, in the order of [`Action::VerifyImage`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<Digest>,
+    /// What did not go well and does not matter enough to fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Why an action failed: each part one sentence for people.

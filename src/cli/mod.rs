@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod device;
 pub mod doctor;
 mod finding;
+pub mod history;
 pub mod image;
 mod interfaces;
 pub mod key;
@@ -124,6 +125,10 @@ something fails.")]
     /// Boot sets: .nbi folders that Macs see in their picker
     #[command(subcommand)]
     Nbi(nbi::Command),
+    /// Versions, settings, logs and timelines without secrets, as one file for whoever helps
+    #[command(after_help = "\
+The file holds names of Macs, sequences and people, and no value that the appliance knows to be secret.")]
+    ProblemReport(Online<history::Problem>),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -151,6 +156,7 @@ impl Command {
             Command::Model(verb) => model::model(verb),
             Command::Doctor(verb) => doctor::doctor(verb, before),
             Command::Nbi(command) => command.run(before),
+            Command::ProblemReport(verb) => history::problem(verb, before),
             Command::Status(verb) => status::status(verb, before),
         }
     }

@@ -5,6 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::device::device_name;
+use super::history::{StepRow, keep_steps};
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
@@ -122,6 +123,8 @@ pub struct Append {
     pub receipt: Option<(u32, SignedReceipt, String)>,
     /// Set when a run that had ended goes on with these events.
     pub reopens: bool,
+    /// Its steps, when the run ends with these events.
+    pub steps: Vec<StepRow>,
 }
 
 /// What came of adding events.
@@ -236,6 +239,7 @@ impl Db {
         }
         if let Some(ended) = &append.ended {
             end(&mut tx, run, ended, now_ms).await?;
+            keep_steps(&mut tx, run, &append.steps).await?;
         }
         tx.commit().await?;
         Ok(Appended::Recorded)

@@ -5,24 +5,29 @@
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
 mod people;
+mod tell;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::clock::now_ms;
+use super::notify::Notifier;
 use super::receipt;
 use super::secrets::{CannotUnseal, SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged};
+use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged, StepRow};
+use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
+use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run, StepRecord};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
@@ -46,6 +51,10 @@ pub struct Runs {
     db: Db,
     timeline: Timeline,
     secrets: Arc<SecretKey>,
+    notifier: Arc<Notifier>,
+    /// Notifications on their way.
+    telling: TaskTracker,
+    stopping: CancellationToken,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -66,6 +75,8 @@ struct Machine {
     receipt_key: String,
     logged: Logged,
     saved_ms: i64,
+    /// Number of the notification that is on its way.
+    telling: u32,
     /// Set when the rows went on without us: everything here is stale.
     lost: bool,
 }
@@ -87,6 +98,9 @@ pub enum RunError {
     /// No such run.
     #[error("there is no run {0}")]
     Absent(i64),
+    /// It is old, and only its line in lists is left.
+    #[error("the details of run {0} were removed, as `history.keep-days` says")]
+    Forgotten(i64),
     /// The event does not follow from where the run is.
     #[error(transparent)]
     OutOfOrder(#[from] OutOfOrder),
@@ -142,8 +156,9 @@ pub enum RunError {
 
 impl Runs {
     /// No run is read before it is asked for.
-    pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>) -> Runs {
-        Runs { db, timeline, secrets, held: Arc::default() }
+    pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
+        let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -153,6 +168,9 @@ impl Runs {
         }
         let row = self.db.run(id).await?.ok_or(RunError::Absent(id))?;
         let (events, last) = self.db.state_events(id).await?;
+        if events.is_empty() && self.db.forgotten(id).await?.is_some() {
+            return Err(RunError::Forgotten(id));
+        }
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let EventBody::State(body) = &event.body else { continue };
@@ -164,8 +182,15 @@ impl Runs {
         };
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
-        let machine =
-            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, saved_ms: 0, lost: false };
+        let machine = Machine {
+            run,
+            last,
+            receipt_key: row.receipt_key,
+            logged: row.logged,
+            saved_ms: 0,
+            telling: 0,
+            lost: false,
+        };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
@@ -180,6 +205,31 @@ impl Runs {
         Ok(held.entry(id).or_insert(fresh).clone())
     }
 
+    /// Values of the run's secret variables: to be looked for, never to be shown.
+    pub async fn secrets(&self, id: i64) -> Result<Vec<String>, RunError> {
+        self.watch(id, 0, Duration::ZERO, |run, _| {
+            let all = run.variables().all();
+            all.into_values().filter(|value| value.secret).map(|value| value.text).collect()
+        })
+        .await
+    }
+
+    /// Removes the details of runs that ended before a moment. How many.
+    pub async fn forget(&self, before_ms: i64) -> Result<u32, RunError> {
+        let mut count = 0;
+        loop {
+            let old = self.db.old_runs(before_ms, 100).await?;
+            if old.is_empty() {
+                return Ok(count);
+            }
+            for run in old {
+                self.db.forget_run(run, now_ms()).await?;
+                self.lock().remove(&run);
+                count += 1;
+            }
+        }
+    }
+
     /// What the runner does now.
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
         let held = self.open(id).await?;
@@ -187,6 +237,11 @@ impl Runs {
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
+                    self.tell(&held, &mut machine, &assignment);
+                    let why = format!("`{}` is on its way", assignment.name);
+                    return Ok(Next::Wait { seconds: 1, why });
+                }
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
                 Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
                 Decision::Ask(question) => {
@@ -207,6 +262,7 @@ impl Runs {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
         let number = report.number;
+        let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
         match report.event {
             ReportEvent::Progress(progress) => self.progress(&held, &mut machine, number, progress).await?,
             ReportEvent::Log { first, lines } => {
@@ -227,7 +283,9 @@ impl Runs {
                 tracing::debug!(run = id, "run {id}: a report of a kind that this version does not know");
             }
         }
-        Ok(machine.run.outcome().is_some())
+        // A run that was stopped works at its *finally* parts: what was at work before must end.
+        let at_work = machine.run.assignment().is_some_and(|assignment| assignment.number == number);
+        Ok(machine.run.outcome().is_some() || !ends && !at_work)
     }
 
     /// The Mac of this run said hello. A runner that was started anew has another receipt key and remembers nothing; the same
@@ -242,6 +300,17 @@ impl Runs {
         self.record(&held, &mut machine, event, None).await?;
         machine.receipt_key = receipt_key.to_owned();
         Ok(())
+    }
+
+    /// What action `number` copies, when it is a Copy Files and at work.
+    pub async fn copied(&self, id: i64, number: u32) -> Result<Option<String>, RunError> {
+        let held = self.open(id).await?;
+        let machine = held.machine.lock().await;
+        let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
+        Ok(assignment.and_then(|assignment| match &assignment.act {
+            Act::CopyFiles { from, .. } => Some(from.clone()),
+            _ => None,
+        }))
     }
 
     /// Image and note, when action `number` is a capture and at work.
@@ -272,7 +341,8 @@ impl Runs {
         Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
     }
 
-    /// Ends runs whose maximum run time is over; called by a clock.
+    /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
+    /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
         for id in self.db.active_runs().await? {
             let held = self.open(id).await?;
@@ -283,6 +353,7 @@ impl Runs {
             {
                 self.record(&held, &mut machine, event, None).await?;
             }
+            self.drive(&held, &mut machine).await?;
         }
         Ok(())
     }
@@ -427,6 +498,7 @@ impl Runs {
             logged,
             receipt,
             reopens,
+            steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
         };
         self.append(held, machine, &append).await?;
         machine.last += 1;
@@ -472,6 +544,20 @@ impl Runs {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The steps of a run as they are kept for comparing.
+fn step_rows(run: &Run) -> Vec<StepRow> {
+    let row = |(step, record): (&Step, &StepRecord)| StepRow {
+        name: step.name.clone(),
+        kind: step.kind.title().to_owned(),
+        state: wire::step_state(record.state),
+        started_ms: record.started_ms,
+        ended_ms: record.ended_ms,
+        tries: record.tries,
+        exit_code: record.exit_code,
+    };
+    run.steps().map(row).collect()
 }
 
 /// Takes away the lines that came before: their answer got lost. A runner of an older version does not number them.

@@ -9,6 +9,7 @@ mod bounds;
 mod capture;
 pub mod error;
 mod extract;
+mod files;
 mod packs;
 mod runner;
 mod start;

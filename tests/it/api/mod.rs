@@ -7,6 +7,7 @@ mod bounds;
 mod check;
 mod cli;
 pub mod daemon;
+mod ends;
 mod export;
 mod library;
 mod openapi;
