@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /runner/v1/hello` | [`Hello`] | [`Welcome`] |
+//! | `POST /runner/v1/sign-in`, `…/sign-out` (session token) | see [`crate::api::sign_in`] | |
 //! | `POST /runner/v1/runs` (session token) | [`StartRun`] | [`RunTicket`] |
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
@@ -20,6 +21,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::sign_in::SignInAsked;
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 pub use crate::sequence::run::act::MacosAct;
@@ -124,6 +126,9 @@ pub struct Welcome {
     pub why_empty: Option<String>,
     /// A run of this Mac that has not ended: goes on at the step where it was.
     pub run: Option<RunTicket>,
+    /// Set where a technician signs in before anything else may be chosen: `offers` holds what starts by itself only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInAsked>,
 }
 
 /// Answer to `GET /runner/v1/keys`: the keys of [`Welcome`], now.
@@ -166,6 +171,9 @@ pub enum Purpose {
 pub struct StartRun {
     /// Which [`Offer`].
     pub deployment: i64,
+    /// Of the technician who confirmed, where one signed in: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
 }
 
 /// A run that this runner may work on.

@@ -153,6 +153,21 @@ impl Client {
         })
     }
 
+    /// `PATCH` of `body` as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn patch<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+        let bytes = serialize(body)?;
+        self.json(Ask {
+            method: "PATCH",
+            path,
+            body: Some(("application/json", &bytes)),
+            range: None,
+            fresh: false,
+        })
+    }
+
     /// `DELETE`; the answer's body, if any, is not looked at.
     ///
     /// # Errors

@@ -218,9 +218,9 @@ impl Worker<'_> {
 
     fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<RunTicket, Leave> {
         let client = client.with_token(welcome.session.clone());
-        let started = self
-            .link
-            .persist("Starting the run", || client.post("/runner/v1/runs", &StartRun { deployment }));
+        let started = self.link.persist("Starting the run", || {
+            client.post("/runner/v1/runs", &StartRun { deployment, pass: None })
+        });
         started.map_err(|interrupted| match interrupted {
             // The session is over: introduce this Mac again, the list is fresh then.
             Interrupted::Refused(error) if error.status() == Some(401) => Leave::Again,

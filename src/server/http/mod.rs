@@ -12,6 +12,7 @@ mod extract;
 mod files;
 mod packs;
 mod runner;
+mod sign_in;
 mod start;
 
 use std::any::Any;
