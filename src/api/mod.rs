@@ -1,6 +1,6 @@
 //! The JSON that crosses the network, as types: nothing here knows a handler, a row or a socket.
 //!
-//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`); [`sign_in`]: how a technician signs in there
+//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`); [`action`]: what it is told to do; [`sign_in`]: how a technician signs in there
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
@@ -11,6 +11,7 @@
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
+pub mod action;
 pub mod admin;
 pub mod capture;
 pub mod conclusion;

@@ -28,6 +28,9 @@ pub struct Sequence {
     /// Heading that lists group it under.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub category: String,
+    /// How much a run fetches, for the page where a technician chooses; nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_size: Option<PartitionSize>,
     /// A disabled sequence starts nowhere.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disabled: bool,

@@ -169,7 +169,7 @@ impl Stage<'_> {
                     self.now_ms += 90_000;
                     return Ok(Some(Event::Reconnected { boot: BootMethod::Macos }));
                 }
-                Decision::Wait { .. } if run.is_at_work() => {
+                Decision::Wait { .. } if run.waits_for_boot_environment() => {
                     self.now_ms += 90_000;
                     return Ok(Some(Event::Reconnected { boot: BootMethod::Netboot }));
                 }

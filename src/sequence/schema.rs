@@ -23,6 +23,7 @@ pub fn schema() -> Value {
             "name": {"$ref": "#/$defs/name"},
             "description": {"type": "string"},
             "category": {"type": "string", "description": "Heading that lists group it under."},
+            "download_size": {"$ref": "#/$defs/size", "description": "How much a run fetches; only shown."},
             "disabled": {"type": "boolean", "description": "A disabled sequence starts nowhere."},
             "maximum_run_time": {"$ref": "#/$defs/duration"},
             "steps": {"$ref": "#/$defs/entries"},

@@ -404,6 +404,7 @@ name: Lab Macs
 description: Puts the lab image on the first disk.
 category: Labs
 maximum_run_time: 2 h
+download_size: 20 GB
 steps:
   - name: Wipe
     format_disk:
@@ -673,6 +674,7 @@ steps:
                 category: String::new(),
                 disabled: false,
                 maximum_run_time: None,
+                download_size: None,
                 steps,
             };
             let text = sequence.to_yaml().unwrap();

@@ -4,8 +4,12 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+mod error;
+mod heard;
 mod people;
 mod tell;
+
+pub use error::RunError;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -18,16 +22,16 @@ use tokio_util::task::TaskTracker;
 use super::clock::now_ms;
 use super::notify::Notifier;
 use super::receipt;
-use super::secrets::{CannotUnseal, SecretKey, is_sealed};
+use super::secrets::{SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged, StepRow};
+use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
 use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run, StepRecord};
+use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
@@ -90,68 +94,6 @@ pub struct Seen {
     pub progress: Option<Progress>,
     /// Whether nothing more will happen.
     pub ended: bool,
-}
-
-/// Why a run did not move.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// No such run.
-    #[error("there is no run {0}")]
-    Absent(i64),
-    /// It is old, and only its line in lists is left.
-    #[error("the details of run {0} were removed, as `history.keep-days` says")]
-    Forgotten(i64),
-    /// The event does not follow from where the run is.
-    #[error(transparent)]
-    OutOfOrder(#[from] OutOfOrder),
-    /// The rows make no run.
-    #[error("the record of run {run} is damaged")]
-    Damaged {
-        /// Which run.
-        run: i64,
-        /// Why.
-        #[source]
-        source: BadRecord,
-    },
-    /// A row is no event of any version.
-    #[error("event {number} of run {run} is unreadable")]
-    Unreadable {
-        /// Which run.
-        run: i64,
-        /// Which event.
-        number: i64,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The engine did not come to an answer.
-    #[error("run {0} decides without end")]
-    Endless(i64),
-    /// A row is sealed, and the key does not open it.
-    #[error("event {number} of run {run} cannot be opened")]
-    Sealed {
-        /// Which run.
-        run: i64,
-        /// Which event.
-        number: i64,
-        /// Why.
-        #[source]
-        source: CannotUnseal,
-    },
-    /// The Mac is at another run.
-    #[error("run {run} cannot go on: its Mac is at run {other}, which has not ended")]
-    Busy {
-        /// Which run.
-        run: i64,
-        /// The other.
-        other: i64,
-    },
-    /// Another process moved the run at the same time.
-    #[error("run {0} was moved by another process at the same time")]
-    Moved(i64),
-    /// The database did not answer.
-    #[error(transparent)]
-    Db(#[from] DbError),
 }
 
 impl Runs {
@@ -398,70 +340,6 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
-    async fn progress(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        number: u32,
-        progress: Progress,
-    ) -> Result<(), RunError> {
-        match machine.run.assignment() {
-            Some(assignment) if assignment.number == number => {}
-            // Late, after the report that ended the action.
-            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => {
-                return Ok(());
-            }
-            _ if machine.run.outcome().is_some() => return Ok(()),
-            other => {
-                let last = other.map_or(0, |assignment| assignment.number);
-                return Err(OutOfOrder::NotAssigned { number, last }.into());
-            }
-        }
-        let now = now_ms();
-        if now - machine.saved_ms >= PROGRESS_AGE_MS {
-            self.db.save_progress(held.id, &progress).await?;
-            machine.saved_ms = now;
-        }
-        held.seen.send_modify(|seen| {
-            seen.change += 1;
-            seen.progress = Some(progress);
-        });
-        Ok(())
-    }
-
-    async fn log(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        (action, first): (u32, Option<u64>),
-        mut lines: Vec<String>,
-    ) -> Result<(), RunError> {
-        let mut logged = unheard(machine.logged, action, first, &mut lines);
-        let full = machine.last >= MOST_ROWS || logged.bytes >= MOST_LOG;
-        if lines.is_empty() || machine.run.outcome().is_some() || full {
-            return Ok(());
-        }
-        logged.bytes += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-        if logged.bytes >= MOST_LOG || machine.last + 1 >= MOST_ROWS {
-            logged.bytes = MOST_LOG;
-            lines = vec!["(the log of this run is full; later lines are not kept)".to_owned()];
-        }
-        let progress = held.seen.borrow().progress.clone();
-        let append = Append {
-            events: vec![EventBody::Log(lines.join("\n"))],
-            first: machine.last + 1,
-            step: machine.run.step_number(),
-            progress,
-            logged: Some(logged),
-            ..Append::default()
-        };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
-        machine.logged = logged;
-        held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));
-        Ok(())
-    }
-
     /// Applies an event, commits it, and only then lets it take effect.
     async fn record(
         &self,
@@ -558,23 +436,6 @@ fn step_rows(run: &Run) -> Vec<StepRow> {
         exit_code: record.exit_code,
     };
     run.steps().map(row).collect()
-}
-
-/// Takes away the lines that came before: their answer got lost. A runner of an older version does not number them.
-fn unheard(logged: Logged, action: u32, first: Option<u64>, lines: &mut Vec<String>) -> Logged {
-    let Some(first) = first else { return logged };
-    let next = match action.cmp(&logged.action) {
-        std::cmp::Ordering::Less => u64::MAX,
-        std::cmp::Ordering::Equal => logged.next,
-        std::cmp::Ordering::Greater => 0,
-    };
-    let known = next.saturating_sub(first).min(lines.len() as u64);
-    lines.drain(..known as usize);
-    let end = first.saturating_add(known).saturating_add(lines.len() as u64);
-    match lines.is_empty() {
-        true => logged,
-        false => Logged { action, next: end.min(i64::MAX as u64), ..logged },
-    }
 }
 
 /// Change numbers go on after a restart: the row number above, progress between two rows below.

@@ -80,6 +80,9 @@ pub struct SequenceSummary {
     pub disabled: bool,
     /// Number of steps.
     pub steps: u32,
+    /// Bytes that a run fetches, as its author says.
+    #[serde(default)]
+    pub download_size: Option<u64>,
     /// When the newest revision was saved, milliseconds since 1970 UTC.
     pub saved_ms: i64,
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Group, Kind, Node, Phase, RunSequence, Section, Sequence, Step};
 use super::name::VariableName;
 use super::program::{MOST_STEPS, Others};
+use super::quantity::PartitionSize;
 use super::tree::Place;
 use super::uses;
 use crate::value::Rings;
@@ -75,6 +76,11 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// Every rule.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
         }
 
         impl fmt::Display for Code {
@@ -174,6 +180,9 @@ pub fn check(sequence: &Sequence, around: &Surroundings) -> Vec<Finding> {
     checking.name("", "the sequence", &sequence.name);
     if sequence.enabled().next().is_none() {
         checking.add("", Code::NoSteps, "the sequence has no step that is not disabled: add one".to_owned());
+    }
+    if matches!(sequence.download_size, Some(PartitionSize::Percent(_))) {
+        checking.add("", Code::BadValue, "the download size is a size: write 20 GB".to_owned());
     }
     checking.nodes(&sequence.steps, Place::root, Way::default());
     checking.phases();
@@ -428,6 +437,20 @@ mod tests {
 
     const FORMAT: &str =
         "  - format_disk: {partitions: [{name: HD, format: apfs, size: 100%, variable: HD}]}\n";
+
+    /// Programs go by them: a code may come, none may go or change.
+    #[test]
+    fn codes_are_stable() {
+        let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
+        codes.sort();
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-receiver bad-value disabled-sequence \
+                     disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
+                     no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
+                     partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \
+                     secret-in-plain-field secret-in-script sequence-circle step-not-in-non-os too-many-steps undefined-destination \
+                     unknown-image unknown-sequence unknown-variable variable-set-twice variable-used-before-set";
+        assert_eq!(codes, known.split_whitespace().collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_sequence_that_formats_applies_and_restarts_has_no_finding() {

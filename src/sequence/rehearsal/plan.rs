@@ -195,7 +195,9 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
             seconds: act.map_or(0, |act| seconds_for(act, moved)),
         });
     }
-    if done.outcome() == Some(Outcome::Failed) {
+    // On a live macOS it fails for the reason that was found before.
+    let elsewhere = findings.iter().any(|finding| finding.code == ON_LIVE_MACOS);
+    if done.outcome() == Some(Outcome::Failed) && !elsewhere {
         let message = done.run.masked(done.run.message().unwrap_or_default());
         findings.push(red("cannot-run", "", message));
     }
@@ -212,6 +214,9 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         ..empty(findings)
     })
 }
+
+/// What stands against a run that is started on a live macOS.
+const ON_LIVE_MACOS: &str = "os-deployment-on-live-macos";
 
 /// Where a step is done.
 fn phase(kind: &Kind) -> &'static str {
@@ -262,7 +267,7 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
                 false => "needs the boot environment: it cannot be done on a live macOS",
             };
             let message = format!("`{}` {why}", step.name);
-            findings.push(red("os-deployment-on-live-macos", &place, message));
+            findings.push(red(ON_LIVE_MACOS, &place, message));
         }
         let Kind::FormatDisk(format) = &step.kind else { continue };
         let fixed = format.partitions.iter().map(|partition| match partition.size {

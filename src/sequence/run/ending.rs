@@ -121,6 +121,16 @@ impl Run {
         runner && self.is_on_macos() && self.start.facts.boot != BootMethod::Macos
     }
 
+    /// Whether the Mac runs macOS, and the step at work or ahead needs the boot environment.
+    pub fn waits_for_boot_environment(&self) -> bool {
+        self.is_on_macos()
+            && match &self.state {
+                State::Acting { assignment, .. } => assignment.act.needs_boot_environment(),
+                State::Ready { .. } => self.step_at().is_some_and(|step| self.is_elsewhere(step)),
+                _ => false,
+            }
+    }
+
     pub(super) fn wait_for_boot_environment(&self) -> Decision {
         let why = format!(
             "{} needs the boot environment: start the Mac from the network (hold N) or from the stick",

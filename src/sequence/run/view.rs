@@ -126,11 +126,6 @@ impl Run {
         self.ended_ms
     }
 
-    /// Whether an action was handed out, and the Mac may be at it.
-    pub fn is_at_work(&self) -> bool {
-        matches!(self.state, State::Acting { .. })
-    }
-
     /// Whether it waits for the Mac's agent on macOS.
     pub fn waits_for_macos(&self) -> bool {
         matches!(self.state, State::Handed { .. })

@@ -21,7 +21,7 @@ const FORMS: [(&str, &str); 7] = [
     ("password-hash", r"\$argon2[a-z]*\$[^\s\x22']+"),
     (
         "named",
-        r#"(?i)\b[a-z0-9_-]*(?:password|passwd|passphrase|secret|token)\\?["']?\s*[:=]\s*\\?["']?[^\s"'\\,}{]{3,}"#,
+        r#"(?i)\b([a-z0-9_-]*(?:password|passwd|passphrase|secret|token)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\,}{]{3,}"#,
     ),
 ];
 
@@ -72,10 +72,7 @@ impl Redactor {
                 count += 1;
                 match name {
                     "account-in-address" => format!("://{MASK}@"),
-                    "named" => {
-                        let end = whole.find([':', '=']).map_or(0, |at| at + 1);
-                        format!("{}{MASK}", &whole[..end])
-                    }
+                    "named" => format!("{}{MASK}", &found[1]),
                     _ => MASK.to_owned(),
                 }
             };
@@ -145,7 +142,7 @@ mod tests {
             ("Authorization: Bearer abcdef0123456789", format!("Authorization: {MASK}")),
             ("value: sealed.v1.0011aabb.deadbeef", format!("value: {MASK}")),
             ("ADMIN_PASSWORD=hunter2 x", format!("ADMIN_PASSWORD={MASK} x")),
-            ("\"password\": \"hunter2\"", format!("\"password\":{MASK}\"")),
+            ("\"password\": \"hunter2\"", format!("\"password\": \"{MASK}\"")),
             ("smtp-password-file = \"/etc/pw\"", "smtp-password-file = \"/etc/pw\"".to_owned()),
             ("token-file = \"/etc/token\"", "token-file = \"/etc/token\"".to_owned()),
             ("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", MASK.to_owned()),

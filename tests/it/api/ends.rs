@@ -263,7 +263,8 @@ asyncio.run(main())
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let mut child = Command::new("python3")
+    // The system's Python has the system's packages, whatever another one stands before it in the path.
+    let mut child = Command::new("/usr/bin/python3")
         .args(["-W", "ignore", "-c", program])
         .args([&cert, &key])
         .stdout(Stdio::piped())

@@ -13,6 +13,7 @@ use crate::api::admin::{
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
+use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
@@ -204,8 +205,13 @@ fn summary(row: RevisionRow) -> SequenceSummary {
         Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
+    let download_size = sequence.as_ref().ok().and_then(|sequence| match sequence.download_size {
+        Some(PartitionSize::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    });
     SequenceSummary {
         name: row.name,
+        download_size,
         description,
         revision: row.revision,
         disabled,
