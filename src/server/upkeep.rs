@@ -40,6 +40,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         if hours.is_multiple_of(24) {
             retention::all(&app).await;
             forget_runs(&app).await;
+            note_audit(&app).await;
         }
         hours = hours.wrapping_add(1);
         collect_if_worth(&app).await;
@@ -56,6 +57,15 @@ async fn forget_runs(app: &App) {
             app.config.history.keep_days
         ),
         Err(error) => tracing::error!("the details of old runs were not removed: {}", chain(&error)),
+    }
+}
+
+/// The last hash of the audit log goes to where the database cannot change it.
+async fn note_audit(app: &App) {
+    match app.db.audit_head().await {
+        Ok(Some((number, hash))) => tracing::info!("the audit log stands at entry {number}, hash {hash}"),
+        Ok(None) => {}
+        Err(error) => tracing::error!("reading the audit log: {}", chain(&error)),
     }
 }
 

@@ -3,11 +3,13 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod accounts;
 mod announce;
 mod boot;
 mod bsdp;
 mod dhcp;
 mod history;
+mod ldap;
 mod library;
 mod nbi;
 mod network;
@@ -23,11 +25,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::accounts::{AccountSettings, AccountsFragment};
 pub use self::announce::{Announce, AnnounceFragment};
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::history::{History, HistoryFragment};
+pub use self::ldap::{Ldap, LdapFragment};
 pub use self::library::{DropAfter, DropFolder, Library, LibraryFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
@@ -75,6 +79,10 @@ pub struct Fragment {
     pub notify: NotifyFragment,
     /// `[history]`
     pub history: HistoryFragment,
+    /// `[accounts]`
+    pub accounts: AccountsFragment,
+    /// `[ldap]`
+    pub ldap: LdapFragment,
 }
 
 /// The settings in force. Existing means valid; nothing re-checks it.
@@ -110,6 +118,10 @@ pub struct Config {
     pub notify: Notify,
     /// How long the details of runs are kept.
     pub history: History,
+    /// How long somebody stays signed in.
+    pub accounts: AccountSettings,
+    /// A directory that people sign in with.
+    pub ldap: Option<Ldap>,
 }
 
 /// Why settings are not in force.
@@ -205,6 +217,8 @@ impl Fragment {
             announce: self.announce.or(earlier.announce),
             notify: self.notify.or(earlier.notify),
             history: self.history.or(earlier.history),
+            accounts: self.accounts.or(earlier.accounts),
+            ldap: self.ldap.or(earlier.ldap),
         }
     }
 
@@ -233,6 +247,8 @@ impl Fragment {
             announce: self.announce.validate(),
             notify: self.notify.validate()?,
             history: self.history.validate()?,
+            accounts: self.accounts.validate()?,
+            ldap: self.ldap.validate()?,
         })
     }
 }
@@ -256,6 +272,8 @@ impl std::fmt::Display for Config {
             announce,
             notify,
             history,
+            accounts,
+            ldap,
         } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
@@ -263,7 +281,7 @@ impl std::fmt::Display for Config {
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
         write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n")?;
-        write!(f, "{library}\n{nbi}\n{announce}\n{notify}\n{history}")
+        write!(f, "{library}\n{nbi}\n{announce}\n{notify}\n{history}\n{accounts}\n{}", ldap::Shown(ldap))
     }
 }
 

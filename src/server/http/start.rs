@@ -6,7 +6,7 @@ use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
 use crate::api::runner::{DeviceFacts, Offer, RunTicket, StartRun};
-use crate::db::{NewRun, Owner, Started, StoredVersion};
+use crate::db::{self, Acting, NewRun, Owner, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
 use crate::sequence::variable::{Facts, Scope};
@@ -65,7 +65,9 @@ pub async fn run(app: &App, session: &Session, request: &StartRun) -> Result<Run
         event: app.runs.body(&first).map_err(|error| Refusal::fault(&error))?,
         started_ms: now,
     };
-    match app.db.create_run(&new).await? {
+    let who = by.clone().unwrap_or_else(|| format!("the Mac {}", device_name(&facts)));
+    let acting = Acting::new(who, "mac", session.from.clone(), "run.start".to_owned(), now_ms);
+    match db::acting(acting, app.db.create_run(&new)).await? {
         Started::Created(run) => {
             let by = by.map_or(String::new(), |by| format!(" by {by}"));
             let line = format!("run {run} of {name} started{by}");

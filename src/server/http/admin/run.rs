@@ -15,6 +15,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::run::{Decision, StepRecord};
 use crate::sequence::template::LONGEST;
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
@@ -107,8 +108,12 @@ pub(super) async fn some_events(app: &App, id: i64, after: u32) -> Result<Vec<Ru
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "It has ended already"),
 ))]
-pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    app.runs.cancel(run, "an administrator").await.map_err(|error| match error {
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
+    app.runs.cancel(run, &caller.by()).await.map_err(|error| match error {
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "there is nothing to cancel"),
         other => other.into(),
     })?;
@@ -121,7 +126,11 @@ pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "It did not fail at a step, or its Mac is at another run"),
 ))]
-pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
+pub async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
     let images = app.runs.watch(run, 0, Duration::ZERO, |run, _| run.images().to_vec()).await?;
     for image in images {
         let found = app.db.version(&image.name, Pick::Version(image.version)).await?;
@@ -135,7 +144,7 @@ pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
             ));
         }
     }
-    moved(&app, run, app.runs.resume(run, "an administrator").await, "look at it: rootstock run show").await
+    moved(&app, run, app.runs.resume(run, &caller.by()).await, "look at it: rootstock run show").await
 }
 
 /// End a run that waits for the Mac's agent on macOS.
@@ -146,10 +155,11 @@ pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
 ))]
 pub async fn close(
     State(app): State<App>,
+    caller: Caller,
     Path(run): Path<i64>,
     Json(request): Json<CloseRun>,
 ) -> Result<Answer<Run>, Refusal> {
-    let closed = app.runs.close_run(run, "an administrator", request.done).await;
+    let closed = app.runs.close_run(run, &caller.by(), request.done).await;
     moved(
         &app,
         run,
@@ -168,6 +178,7 @@ pub async fn close(
 ))]
 pub async fn answer(
     State(app): State<App>,
+    caller: Caller,
     Path(run): Path<i64>,
     Json(answers): Json<RunAnswers>,
 ) -> Result<Answer<Run>, Refusal> {
@@ -184,13 +195,8 @@ pub async fn answer(
             value,
         ));
     }
-    moved(
-        &app,
-        run,
-        app.runs.answer(run, "an administrator", values).await,
-        "see what it asks: rootstock run show",
-    )
-    .await
+    moved(&app, run, app.runs.answer(run, &caller.by(), values).await, "see what it asks: rootstock run show")
+        .await
 }
 
 /// A Wait for technician step ends, and the run goes on.
@@ -199,9 +205,12 @@ pub async fn answer(
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "No step waits"),
 ))]
-pub async fn confirm(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    moved(&app, run, app.runs.confirm(run, "an administrator").await, "see where it is: rootstock run show")
-        .await
+pub async fn confirm(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
+    moved(&app, run, app.runs.confirm(run, &caller.by()).await, "see where it is: rootstock run show").await
 }
 
 async fn moved(
