@@ -70,6 +70,14 @@ impl Db {
         rows.iter().map(row).collect()
     }
 
+    /// Names of collections that have variables.
+    pub async fn variable_owners(&self) -> Result<Vec<String>, DbError> {
+        let rows = sqlx::query_scalar(
+            "SELECT DISTINCT owner FROM variable WHERE scope = 'collection' ORDER BY owner",
+        );
+        Ok(rows.fetch_all(&self.read).await?)
+    }
+
     /// How many variables an owner has.
     pub async fn count_variables(&self, owner: &Owner) -> Result<i64, DbError> {
         let (scope, owner) = owner.columns();

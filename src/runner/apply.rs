@@ -109,7 +109,7 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
     report(work, disk, number, image, restored)
 }
 
-fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<Manifest, Failed> {
+pub(super) fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<Manifest, Failed> {
     let path = format!("/runner/v1/manifests/{}", image.manifest);
     let doing = format!("the manifest of {} could not be fetched", image.name);
     let fetch = || {
@@ -206,7 +206,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn clock() -> Duration {
+/// Time since this program first asked.
+pub(super) fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(now).elapsed()
 }

@@ -291,6 +291,7 @@ impl Worker<'_> {
                         manifest_keys: &welcome.manifest_keys,
                         key: &self.key,
                         state: &self.settings.state,
+                        root: &self.settings.root,
                         deadline: perform::deadline(assignment.timeout),
                         limit: assignment.timeout,
                     };

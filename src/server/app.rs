@@ -76,6 +76,13 @@ pub struct Appliance {
     pub settling: Mutex<()>,
 }
 
+impl Appliance {
+    /// The folder of files for Copy Files steps.
+    pub fn files(&self) -> PathBuf {
+        self.data.join("files")
+    }
+}
+
 /// Whether a request came over the network or through the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -29,6 +29,7 @@ mod runner;
 mod runner_appliance;
 mod runner_delta;
 mod runner_format;
+mod runner_volume;
 mod sequence;
 mod stick;
 mod store;

@@ -215,6 +215,10 @@ impl From<RunError> for Refusal {
             RunError::Absent(run) => {
                 Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list")
             }
+            RunError::Forgotten(_) => Refusal::absent(
+                error.to_string(),
+                "its line is in rootstock run list, its receipts in rootstock receipt list",
+            ),
             RunError::OutOfOrder(error) => {
                 Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
             }

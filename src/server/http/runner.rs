@@ -9,7 +9,7 @@ use super::auth::{RunToken, Session};
 use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
-use super::{capture, packs, sign_in, start};
+use super::{capture, files, packs, sign_in, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
     StartRun, Welcome,
@@ -40,6 +40,8 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/runs/{run}/captures/{number}/lacking", post(capture::run_lacking))
         .route("/runner/v1/runs/{run}/captures/{number}/frames", post(capture::run_frames))
         .route("/runner/v1/runs/{run}/captures/{number}/finish", post(capture::run_finish))
+        .route("/runner/v1/runs/{run}/files/{number}", get(files::list))
+        .route("/runner/v1/runs/{run}/files/{number}/{file}", get(files::content))
         .route("/runner/v1/keys", get(keys))
         .route("/runner/v1/manifests/{digest}", get(packs::manifest))
         .route("/runner/v1/manifests/{digest}/locations", get(packs::locations))

@@ -8,17 +8,18 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use crate::api::admin::{
-    Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
+    Collection, CreateDeployment, Deployment, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
+use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{nested, offer, wire};
+use crate::server::{nested, offer};
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
@@ -60,20 +61,6 @@ pub async fn save(
         );
     }
     Ok(Answer(saved))
-}
-
-/// Everything that is wrong with a text, without saving it.
-#[utoipa::path(post, path = "/api/v1/sequences/check", tag = "sequences", request_body = SequenceText, responses(
-    (status = 200, body = Vec<Finding>),
-    (status = 422, body = Problem, description = "The text is no sequence: where and why"),
-))]
-pub async fn check(
-    State(app): State<App>,
-    Json(text): Json<SequenceText>,
-) -> Result<Answer<Vec<Finding>>, Refusal> {
-    let sequence = read(&text.yaml)?;
-    let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
-    Ok(Answer(findings.iter().map(wire::finding).collect()))
 }
 
 /// The JSON Schema of a sequence's file.
@@ -191,13 +178,13 @@ pub async fn undeploy(State(app): State<App>, Path(deployment): Path<i64>) -> Re
     Err(Refusal::absent(format!("there is no deployment {deployment}"), "list them: rootstock deploy --list"))
 }
 
-fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
+pub(super) fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
     model::Sequence::from_yaml(yaml).map_err(|error| {
         Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again")
     })
 }
 
-async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
+pub(super) async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
     let mut images: BTreeMap<String, KnownImage> = BTreeMap::new();
     for (name, version) in app.db.version_numbers().await? {
         images.entry(name).or_default().versions.insert(version);
@@ -218,8 +205,13 @@ fn summary(row: RevisionRow) -> SequenceSummary {
         Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
+    let download_size = sequence.as_ref().ok().and_then(|sequence| match sequence.download_size {
+        Some(PartitionSize::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    });
     SequenceSummary {
         name: row.name,
+        download_size,
         description,
         revision: row.revision,
         disabled,
@@ -228,7 +220,7 @@ fn summary(row: RevisionRow) -> SequenceSummary {
     }
 }
 
-fn absent(name: &str, revision: Option<u32>) -> Refusal {
+pub(super) fn absent(name: &str, revision: Option<u32>) -> Refusal {
     let revision = revision.map_or(String::new(), |revision| format!(" revision {revision}"));
     Refusal::absent(format!("there is no sequence {name}{revision}"), "list them: rootstock sequence list")
 }
