@@ -2,6 +2,7 @@
 //!
 //! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`); [`action`]: what it is told to do; [`sign_in`]: how a technician signs in there
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
+//! * [`inventory`]: what a Mac has, as its runner reads it
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
@@ -16,6 +17,7 @@ pub mod admin;
 pub mod capture;
 pub mod conclusion;
 pub mod dnssd;
+pub mod inventory;
 pub mod moment;
 pub mod report;
 pub mod runner;

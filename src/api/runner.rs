@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::action::*;
+pub use super::inventory::{
+    BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
+};
 use super::sign_in::SignInAsked;
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
@@ -83,29 +86,9 @@ pub struct DeviceFacts {
     pub firmware: Option<String>,
     /// Disks in the order in which sequences number them.
     pub disks: Vec<DiskFacts>,
-}
-
-/// One disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct DiskFacts {
-    /// Number in sequences: 0 is the first internal disk. None for a disk that sequences must not touch
-    /// (the medium that the runner was started from, read-only disks).
-    pub number: Option<u32>,
-    /// Device node, `/dev/nvme0n1`.
-    pub node: String,
-    /// Model text of the disk.
-    pub model: String,
-    /// Serial number of the disk.
-    pub serial: String,
-    /// Bytes.
-    pub size: u64,
-    /// Logical block in bytes: 512 or 4096.
-    pub block_size: u32,
-    /// Whether it sits on a removable bus (USB, Thunderbolt).
-    pub external: bool,
-    /// What is on it now, one line a partition (`1 EFI System 200 MiB`): shown before it is erased.
-    pub contents: Vec<String>,
+    /// Further parts.
+    #[serde(default)]
+    pub inventory: Inventory,
 }
 
 /// Answer to [`Hello`].

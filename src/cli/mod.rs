@@ -9,6 +9,8 @@
 
 pub mod audit;
 pub mod binding;
+pub mod client;
+pub mod collection;
 mod connection;
 pub mod deploy;
 pub mod device;
@@ -80,14 +82,18 @@ enum Command {
     Sequence(sequence::Command),
     /// Let the Macs of a collection run a sequence
     #[command(after_help = "\
-A Mac starts what is deployed to it when it boots from the appliance. Every run takes the sequence's newest revision.")]
+A Mac starts what is deployed to it when it boots from the appliance. Every run takes the sequence's newest revision. The same \
+sequence, collection and purpose again changes the terms. Why a Mac is offered what, and what not: rootstock device offers SERIAL\n\
+Available in the nights of one week:\n  \
+rootstock deploy \"Lab Mac\" --to Lab --purpose available --from \"2026-12-01 18:00\" --expires 2026-12-08 --zone Europe/Berlin \
+--window \"mon-fri 18:00-06:00, sat,sun 00:00-24:00\"")]
     Deploy(Online<deploy::Deploy>),
     /// Deployments: what is deployed to whom
     #[command(subcommand)]
     Deployment(deploy::Command),
     /// Collections: sets of Macs
     #[command(subcommand)]
-    Collection(deploy::Collections),
+    Collection(collection::Command),
     /// Runs: what Macs are doing and have done
     #[command(subcommand)]
     Run(run::Command),
@@ -99,7 +105,7 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     Variable(variable::Command),
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
-    Client(device::Clients),
+    Client(client::Clients),
     /// Addresses that the appliance's own DHCP server gave
     #[command(subcommand)]
     Lease(lease::Command),

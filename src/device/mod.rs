@@ -14,6 +14,7 @@
 mod direct;
 mod disk;
 mod error;
+mod health;
 mod ioctl;
 mod mounts;
 mod source;
@@ -32,6 +33,7 @@ use crate::image::restore::Target;
 
 pub use disk::Disk;
 pub use error::DeviceError;
+pub use health::health;
 pub use source::Source;
 
 use direct::Direct;

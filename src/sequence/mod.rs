@@ -19,6 +19,7 @@
 //! * [`schema`]: the file as a JSON Schema; [`difference`]: what differs between two
 //! * [`run`]: one run: events in, the next action out
 //! * [`rehearsal`]: a run without a Mac: what it would do, what if
+//! * [`target`]: which Macs, when: identity, collections and their rules, deployments
 
 pub mod capture;
 pub mod check;
@@ -35,6 +36,7 @@ pub mod quantity;
 pub mod rehearsal;
 pub mod run;
 pub mod schema;
+pub mod target;
 pub mod template;
 pub mod tree;
 pub mod uses;

@@ -50,8 +50,10 @@ pub mod receipt;
 pub mod recent;
 pub mod retention;
 pub mod rings;
+mod roster;
 pub mod runs;
 pub mod secrets;
+pub mod targets;
 pub mod timeline;
 pub mod token;
 pub mod trust;
@@ -216,6 +218,7 @@ impl Server {
                 secrets.clone(),
                 notify::Notifier::new(config.notify.clone(), config.name.clone()),
             ),
+            members: targets::Members::new(db.clone()),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
@@ -261,6 +264,7 @@ impl Server {
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(keep_up(app.clone(), stop.clone()));
+        services.spawn(settle_members(app.clone()));
         services.spawn(ask_after_people(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
@@ -419,6 +423,12 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+/// A stop may have come between a changed collection and its members.
+async fn settle_members(app: App) -> Result<(), ServerError> {
+    app.members.settle().await;
     Ok(())
 }
 

@@ -33,5 +33,6 @@ mod runner_volume;
 mod sequence;
 mod stick;
 mod store;
+mod targets;
 mod trust;
 mod upload;

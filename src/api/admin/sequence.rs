@@ -1,8 +1,6 @@
-//! Task sequences, collections and the deployments that join them.
+//! Task sequences.
 
 use serde::{Deserialize, Serialize};
-
-use crate::api::runner::Purpose;
 
 /// A task sequence as a text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,47 +99,4 @@ pub struct Sequence {
     pub saved_ms: i64,
     /// The YAML text as it was saved.
     pub yaml: String,
-}
-
-/// A set of Macs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Collection {
-    /// Name: `All Macs`, `Unknown Macs`.
-    pub name: String,
-    /// Made by the appliance; cannot be changed or deleted.
-    pub built_in: bool,
-    /// Who belongs to it, for people.
-    pub description: String,
-    /// How many of the Macs seen so far belong to it.
-    pub members: u32,
-}
-
-/// Make a sequence available to the Macs of a collection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CreateDeployment {
-    /// Name of the sequence.
-    pub sequence: String,
-    /// Name of the collection; compared without regard to case.
-    pub collection: String,
-    /// Whether it starts by itself.
-    pub purpose: Purpose,
-}
-
-/// A sequence deployed to a collection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Deployment {
-    /// Number of the deployment.
-    pub id: i64,
-    /// Name of the sequence; a run takes the revision that is newest when it starts.
-    pub sequence: String,
-    /// Name of the collection.
-    pub collection: String,
-    /// Whether it starts by itself.
-    pub purpose: Purpose,
-    /// When it was made, milliseconds since 1970 UTC.
-    pub created_ms: i64,
 }

@@ -125,8 +125,6 @@ impl Command {
     }
 }
 
-pub use rehearse::find;
-
 fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let limit = LONGEST_FILE as u64 + 1;

@@ -9,6 +9,7 @@ use super::{CannotRehearse, Mishaps, rehearse, seconds_for};
 use crate::sequence::check::{self, Surroundings};
 use crate::sequence::macos::CommandLine;
 use crate::sequence::model::{Kind, Sequence, Step};
+use crate::sequence::name::VariableName;
 use crate::sequence::program::{Others, Program};
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::run::act::{Act, MacosAct, Target};
@@ -27,6 +28,9 @@ pub struct Input {
     pub facts: Facts,
     /// Variables of its collections.
     pub collection: Scope,
+    /// Of those, the ones that collections of the same priority give different values: the collection whose value is in force, and
+    /// the others.
+    pub ties: Vec<(VariableName, String, Vec<String>)>,
     /// Its variables.
     pub device: Scope,
     /// Images of the library by name; none: not known here.
@@ -255,6 +259,20 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
         .collect();
     if sequence.disabled {
         findings.push(red("disabled", "", "the sequence is disabled: it starts nowhere".to_owned()));
+    }
+    // What the Mac itself or the sequence sets stands above every collection.
+    for (name, winner, others) in input.ties.iter().filter(|(name, ..)| !input.device.contains_key(name)) {
+        let message = format!(
+            "{name} has different values in {winner} and {}, which have the same priority: that of {winner} is taken, by its name; \
+             give one of them a higher priority",
+            others.join(", ")
+        );
+        findings.push(PlanFinding {
+            severity: Severity::Yellow,
+            code: "variable-tie".to_owned(),
+            place: String::new(),
+            message,
+        });
     }
     let Ok(program) = Program::of(sequence, &input.others) else { return findings };
     for index in 0..program.len() {

@@ -6,7 +6,10 @@ mod authoring;
 mod binding;
 mod capture;
 mod check;
+mod collection;
+mod deployment;
 mod device;
+mod edit_device;
 mod export;
 pub mod history;
 mod image;
@@ -17,6 +20,7 @@ mod lease;
 mod nbi;
 mod receipt;
 mod ring;
+mod roster;
 mod run;
 mod sequence;
 pub(super) mod session;
@@ -106,11 +110,21 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(authoring::check, authoring::check_all))
         .routes(routes!(authoring::copy))
         .routes(routes!(sequence::show, sequence::delete))
-        .routes(routes!(sequence::collections))
-        .routes(routes!(sequence::deployments, sequence::deploy))
-        .routes(routes!(sequence::undeploy))
-        .routes(routes!(device::list))
-        .routes(routes!(device::show))
+        .routes(routes!(collection::list, collection::create))
+        .routes(routes!(collection::facts))
+        .routes(routes!(collection::preview))
+        .routes(routes!(collection::show, collection::edit, collection::delete))
+        .routes(routes!(deployment::list, deployment::deploy))
+        .routes(routes!(deployment::show, deployment::edit, deployment::undeploy))
+        .routes(routes!(device::list, edit_device::create))
+        .routes(routes!(edit_device::conflicts))
+        .routes(routes!(roster::export))
+        .routes(routes!(roster::import))
+        .routes(routes!(device::show, edit_device::edit, edit_device::delete))
+        .routes(routes!(edit_device::merge))
+        .routes(routes!(edit_device::distinct))
+        .routes(routes!(device::offers))
+        .routes(routes!(device::scope))
         .routes(routes!(device::clients))
         .routes(routes!(device::client))
         .routes(routes!(binding::list))

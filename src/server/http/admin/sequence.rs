@@ -1,4 +1,4 @@
-//! Task sequences, collections and deployments.
+//! Task sequences.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::api::admin::{
-    Collection, CreateDeployment, Deployment, SavedSequence, Sequence, SequenceSummary, SequenceText,
-};
+use crate::api::admin::{Finding, SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
@@ -19,7 +17,7 @@ use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{nested, offer};
+use crate::server::{nested, offer, wire};
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
@@ -122,60 +120,6 @@ pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<
         )),
         Some(Ok(())) => Ok(StatusCode::NO_CONTENT),
     }
-}
-
-/// Collections.
-#[utoipa::path(get, path = "/api/v1/collections", tag = "deployments", responses((status = 200, body = Vec<Collection>)))]
-pub async fn collections(State(app): State<App>) -> Result<Answer<Vec<Collection>>, Refusal> {
-    let (all, unknown) = app.db.count_devices().await?;
-    let collections = offer::Collection::BUILT_IN.map(|collection| Collection {
-        name: collection.name().to_owned(),
-        built_in: true,
-        description: collection.description().to_owned(),
-        members: match collection {
-            offer::Collection::AllMacs => all,
-            offer::Collection::UnknownMacs => unknown,
-        },
-    });
-    Ok(Answer(collections.to_vec()))
-}
-
-/// Deployments, oldest first.
-#[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", responses((status = 200, body = Vec<Deployment>)))]
-pub async fn deployments(State(app): State<App>) -> Result<Answer<Vec<Deployment>>, Refusal> {
-    Ok(Answer(app.db.deployments().await?.into_iter().map(|row| row.deployment).collect()))
-}
-
-/// Make a sequence available to the Macs of a collection.
-#[utoipa::path(post, path = "/api/v1/deployments", tag = "deployments", request_body = CreateDeployment, responses(
-    (status = 201, body = Deployment),
-    (status = 404, body = Problem, description = "No such sequence or collection"),
-))]
-pub async fn deploy(
-    State(app): State<App>,
-    Json(request): Json<CreateDeployment>,
-) -> Result<(StatusCode, Answer<Deployment>), Refusal> {
-    let collection = offer::Collection::named(&request.collection).ok_or_else(|| {
-        let names = offer::Collection::BUILT_IN.map(|collection| format!("`{collection}`"));
-        Refusal::absent(
-            format!("there is no collection {:?}", request.collection),
-            format!("there are {}", names.join(" and ")),
-        )
-    })?;
-    let deployed = app.db.deploy(&request.sequence, collection.name(), request.purpose, now_ms()).await?;
-    let deployment = deployed.ok_or_else(|| absent(&request.sequence, None))?;
-    tracing::info!(deployment = deployment.id, "{} is deployed to {collection}", deployment.sequence);
-    Ok((StatusCode::CREATED, Answer(deployment)))
-}
-
-/// Take a deployment back; runs that were started go on.
-#[utoipa::path(delete, path = "/api/v1/deployments/{deployment}", tag = "deployments", params(("deployment" = i64, Path)),
-    responses((status = 204), (status = 404, body = Problem)))]
-pub async fn undeploy(State(app): State<App>, Path(deployment): Path<i64>) -> Result<StatusCode, Refusal> {
-    if app.db.undeploy(deployment).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    Err(Refusal::absent(format!("there is no deployment {deployment}"), "list them: rootstock deploy --list"))
 }
 
 pub(super) fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
