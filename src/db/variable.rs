@@ -70,12 +70,17 @@ impl Db {
         rows.iter().map(row).collect()
     }
 
-    /// Names of collections that have variables.
-    pub async fn variable_owners(&self) -> Result<Vec<String>, DbError> {
-        let rows = sqlx::query_scalar(
-            "SELECT DISTINCT owner FROM variable WHERE scope = 'collection' ORDER BY owner",
-        );
-        Ok(rows.fetch_all(&self.read).await?)
+    /// Everything that has variables.
+    pub async fn variable_owners(&self) -> Result<Vec<Owner>, DbError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT DISTINCT scope, owner FROM variable ORDER BY scope, owner")
+                .fetch_all(&self.read)
+                .await?;
+        let owner = |(scope, owner): (String, String)| match scope.as_str() {
+            "device" => owner.parse().ok().map(Owner::Device),
+            _ => Some(Owner::Collection(owner)),
+        };
+        Ok(rows.into_iter().filter_map(owner).collect())
     }
 
     /// How many variables an owner has.

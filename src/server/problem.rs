@@ -29,7 +29,6 @@ use super::http::admin::history;
 use super::http::error::{Refusal, chain};
 use super::secrets::is_sealed;
 use super::{nested, recent, variables};
-use crate::db::Owner;
 use crate::sequence::model::{Kind, Sequence};
 use crate::sequence::template::Piece;
 
@@ -104,9 +103,7 @@ async fn know_everything(app: &App, redactor: &mut Redactor) -> Result<(), Refus
     for text in texts.await.map_err(|error| Refusal::fault(&error))? {
         redactor.know(text.trim());
     }
-    let devices = app.db.devices().await?.into_iter().map(|device| Owner::Device(device.id));
-    let collections = app.db.variable_owners().await?.into_iter().map(Owner::Collection);
-    for owner in devices.chain(collections) {
+    for owner in app.db.variable_owners().await? {
         // One that does not open is sealed wherever it stands.
         let Ok(scope) = variables::scope(&app.db, &app.secrets, &owner).await else { continue };
         scope.values().filter(|value| value.secret).for_each(|value| redactor.know(&value.text));

@@ -16,11 +16,7 @@ const MIB: u64 = 1 << 20;
 
 fn deploy(appliance: &Appliance, name: &str, steps: &str) {
     appliance.apply(&format!("name: {name}\nsteps:\n{steps}"));
-    let body = CreateDeployment {
-        sequence: name.to_owned(),
-        collection: "all macs".into(),
-        purpose: Purpose::Required,
-    };
+    let body = CreateDeployment::new(name, "all macs", Purpose::Required);
     let _made: Deployment = appliance.admin().post("/api/v1/deployments", &body).unwrap();
 }
 

@@ -29,7 +29,7 @@ fn post(appliance: &Appliance, path: &str, body: &Value) -> admin::Run {
 fn start<'a>(appliance: &'a Appliance, yaml: &str) -> Work<'a> {
     let saved = appliance.apply(yaml);
     let purpose = Purpose::Available;
-    let body = admin::CreateDeployment { sequence: saved.name, collection: "all macs".into(), purpose };
+    let body = admin::CreateDeployment::new(saved.name, "all macs", purpose);
     let deployment: admin::Deployment = appliance.admin().post("/api/v1/deployments", &body).unwrap();
     let mac = Mac::boot(appliance, "C02SPINE0001");
     Work { appliance, ticket: mac.try_start(appliance, deployment.id).unwrap() }

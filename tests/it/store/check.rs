@@ -206,7 +206,11 @@ fn good_chunks_of_a_bad_pack_are_saved_and_the_pack_is_kept_aside() {
         let repaired = fixture.store().repair(&fixture.check().flaws).unwrap();
         let lost = fixture.store().missing(&fixture.images[0].1).len();
         let all = fixture.images[0].1.digests().count();
-        assert!((1..=FRAME_CHUNKS as usize + 1).contains(&lost) || damage == 4 && lost == 0, "{}: {lost}", DAMAGE[damage].0);
+        assert!(
+            (1..=FRAME_CHUNKS as usize + 1).contains(&lost) || damage == 4 && lost == 0,
+            "{}: {lost}",
+            DAMAGE[damage].0
+        );
         assert_eq!(repaired.saved as usize, all - lost);
         assert_eq!(fixture.quarantine(), std::slice::from_ref(&name));
         assert!(fs::read(fixture.folder.path().join("quarantine").join(name)).unwrap() == bytes);

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::api::admin::{Finding, SavedSequence, Sequence, SequenceSummary, SequenceText};
+use crate::api::admin::{SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
@@ -17,7 +17,7 @@ use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{nested, offer, wire};
+use crate::server::nested;
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
