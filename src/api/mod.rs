@@ -7,6 +7,7 @@
 //! * [`admin`]: what the command line and the console say (`/api/v1/…`)
 //! * [`trust`]: keys that follow each other, receipts that are kept
 //! * [`tus`]: header values of resumable uploads
+//! * [`wizard`]: what a Mac shows its technician, and the same from afar
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
@@ -16,5 +17,7 @@ pub mod conclusion;
 pub mod dnssd;
 pub mod runner;
 pub mod timeline;
+mod told;
 pub mod trust;
 pub mod tus;
+pub mod wizard;

@@ -8,6 +8,7 @@ use super::binding;
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp};
 use super::run::state;
+use super::screen;
 use crate::api::admin::{Client, ClientSummary, Device, DeviceSummary};
 use crate::api::timeline::{ClientEvent, Stage};
 use crate::value::{ByteSize, MacAddr};
@@ -19,6 +20,20 @@ pub enum Devices {
     List(Online<List>),
     /// One Mac: model, memory, disks, runs
     Show(Online<ShowDevice>),
+    /// What a Mac shows now: its wizard's page, what it waits for, what can be started
+    Screen(Online<screen::Show>),
+    /// Start a deployed sequence on a Mac that is at its wizard, as if somebody there had chosen and confirmed it
+    #[command(after_help = "\
+It starts at once and asks nothing: what the sequence erases is erased. See before: rootstock sequence plan NAME --device SERIAL")]
+    Start(Online<screen::Start>),
+    /// Show a message to whoever stands in front of a Mac, until it is acknowledged there
+    Message(Online<screen::Message>),
+    /// Messages to a Mac, and whether they were read
+    Messages(Online<screen::One>),
+    /// Restart a Mac that is at its wizard
+    Restart(Online<screen::One>),
+    /// Shut down a Mac that is at its wizard
+    Shutdown(Online<screen::One>),
 }
 
 /// Verbs of `rootstock client`.
@@ -61,6 +76,16 @@ impl Devices {
         match self {
             Devices::List(verb) => verb.run(before, list_devices),
             Devices::Show(verb) => verb.run(before, show_device),
+            Devices::Screen(verb) => verb.run(before, screen::show),
+            Devices::Start(verb) => verb.run(before, screen::start),
+            Devices::Message(verb) => verb.run(before, screen::message),
+            Devices::Messages(verb) => verb.run(before, screen::messages),
+            Devices::Restart(verb) => {
+                verb.run(before, |verb, appliance| screen::down(&verb, "restart", "restarts", appliance))
+            }
+            Devices::Shutdown(verb) => {
+                verb.run(before, |verb, appliance| screen::down(&verb, "shutdown", "shuts down", appliance))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod damage;
 mod device;
 mod image;
 mod lease;
+mod message;
 mod receipt;
 mod ring;
 mod run;

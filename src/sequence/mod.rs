@@ -9,6 +9,7 @@
 //! * [`variable`]: scopes and their precedence, facts of the Mac
 //! * [`condition`]: when a step or group is done
 //! * [`capture`]: what a Capture Image step takes
+//! * [`prompt`]: how a person is asked for a variable
 //! * [`model`]: the sequence itself
 //! * [`tree`]: its entries with their places, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
@@ -26,6 +27,7 @@ pub mod difference;
 pub mod model;
 pub mod name;
 pub mod program;
+pub mod prompt;
 pub mod quantity;
 pub mod rehearsal;
 pub mod run;

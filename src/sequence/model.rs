@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::capture::CaptureImage;
 use super::condition::If;
 use super::name::VariableName;
+use super::prompt::Prompt;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
 use crate::value::{FreeSpace, Pick, Ring};
@@ -31,6 +32,9 @@ pub struct Sequence {
     /// A run that takes longer fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum_run_time: Option<Duration>,
+    /// How people are asked for variables, in the order of asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Prompt>,
     /// What is done, in order.
     pub steps: Vec<Node>,
 }

@@ -599,6 +599,7 @@ steps:
                 category: String::new(),
                 disabled: false,
                 maximum_run_time: None,
+                prompts: Vec::new(),
                 steps,
             };
             let text = sequence.to_yaml().unwrap();

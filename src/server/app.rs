@@ -15,6 +15,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::screens::Screens;
 use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::upload::Uploads;
@@ -47,6 +48,8 @@ pub struct Appliance {
     pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
+    /// What Macs show their technicians.
+    pub screens: Screens,
     /// Captures that are held.
     pub captures: Captures,
     /// Imports and other long work.

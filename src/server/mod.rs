@@ -9,7 +9,7 @@
 //! * `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
-//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
 //! * `announce`: DNS-SD
 //! * `jobs`, `timeline`: long work, records of clients
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
@@ -45,6 +45,7 @@ pub mod receipt;
 pub mod retention;
 pub mod rings;
 pub mod runs;
+pub mod screens;
 pub mod secrets;
 pub mod timeline;
 pub mod token;
@@ -80,6 +81,7 @@ use self::jobs::Jobs;
 use self::library::Library;
 use self::listen::ListenError;
 use self::runs::Runs;
+use self::screens::Screens;
 use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -204,6 +206,7 @@ impl Server {
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
+            screens: Screens::default(),
             secrets,
             db,
             bindings,

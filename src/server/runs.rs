@@ -4,6 +4,7 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+mod lines;
 mod people;
 
 use std::collections::HashMap;
@@ -31,10 +32,6 @@ const MOST_HELD: usize = 256;
 const MOST_DECISIONS: usize = 100_000;
 /// How old the progress in the database may be, in milliseconds.
 const PROGRESS_AGE_MS: i64 = 5_000;
-/// Rows that the log of one run may have.
-const MOST_ROWS: i64 = 20_000;
-/// Bytes that the log of one run may have.
-const MOST_LOG: u64 = 64 << 20;
 /// Seconds after which a Mac whose run waits for a person asks again.
 const ASK_AGAIN: u32 = 3;
 /// What a recorded event is sealed for.
@@ -79,6 +76,8 @@ pub struct Seen {
     pub progress: Option<Progress>,
     /// Whether nothing more will happen.
     pub ended: bool,
+    /// When something was recorded last: since then it asks what it asks.
+    pub since_ms: i64,
 }
 
 /// Why a run did not move.
@@ -124,6 +123,14 @@ pub enum RunError {
         #[source]
         source: CannotUnseal,
     },
+    /// A person's answer is none.
+    #[error("{name}: {why}")]
+    NoAnswer {
+        /// Which variable.
+        name: VariableName,
+        /// Why.
+        why: String,
+    },
     /// The Mac is at another run.
     #[error("run {run} cannot go on: its Mac is at run {other}, which has not ended")]
     Busy {
@@ -162,8 +169,10 @@ impl Runs {
             Some(Event::Started(start)) => start.facts.mac,
             _ => None,
         };
+        let since_ms = recorded.last().map_or(0, |last| last.at_ms);
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
-        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
+        let ended = run.outcome().is_some();
+        let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
         let machine =
             Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, saved_ms: 0, lost: false };
         let fresh = Arc::new(Held {
@@ -188,14 +197,13 @@ impl Runs {
             match machine.run.next(now_ms()) {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
-                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
+                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why, question: None }),
                 Decision::Ask(question) => {
-                    let why = machine.run.masked(&question.line());
-                    return Ok(Next::Wait { seconds: ASK_AGAIN, why });
+                    let since_ms = held.seen.borrow().since_ms;
+                    return Ok(wire::waits(ASK_AGAIN, question, &machine.run, since_ms));
                 }
                 Decision::Finished { outcome, message } => {
-                    let message = machine.run.masked(&message);
-                    return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
+                    return Ok(wire::finished(&machine.run, outcome, &message));
                 }
             }
         }
@@ -358,39 +366,6 @@ impl Runs {
         Ok(())
     }
 
-    async fn log(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        (action, first): (u32, Option<u64>),
-        mut lines: Vec<String>,
-    ) -> Result<(), RunError> {
-        let mut logged = unheard(machine.logged, action, first, &mut lines);
-        let full = machine.last >= MOST_ROWS || logged.bytes >= MOST_LOG;
-        if lines.is_empty() || machine.run.outcome().is_some() || full {
-            return Ok(());
-        }
-        logged.bytes += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-        if logged.bytes >= MOST_LOG || machine.last + 1 >= MOST_ROWS {
-            logged.bytes = MOST_LOG;
-            lines = vec!["(the log of this run is full; later lines are not kept)".to_owned()];
-        }
-        let progress = held.seen.borrow().progress.clone();
-        let append = Append {
-            events: vec![EventBody::Log(lines.join("\n"))],
-            first: machine.last + 1,
-            step: machine.run.step_number(),
-            progress,
-            logged: Some(logged),
-            ..Append::default()
-        };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
-        machine.logged = logged;
-        held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));
-        Ok(())
-    }
-
     /// Applies an event, commits it, and only then lets it take effect.
     async fn record(
         &self,
@@ -436,6 +411,7 @@ impl Runs {
             seen.change = change_of(machine.last).max(seen.change + 1);
             seen.progress = None;
             seen.ended = machine.run.outcome().is_some();
+            seen.since_ms = now;
         });
         let step = machine.run.step_number();
         tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
@@ -471,23 +447,6 @@ impl Runs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes away the lines that came before: their answer got lost. A runner of an older version does not number them.
-fn unheard(logged: Logged, action: u32, first: Option<u64>, lines: &mut Vec<String>) -> Logged {
-    let Some(first) = first else { return logged };
-    let next = match action.cmp(&logged.action) {
-        std::cmp::Ordering::Less => u64::MAX,
-        std::cmp::Ordering::Equal => logged.next,
-        std::cmp::Ordering::Greater => 0,
-    };
-    let known = next.saturating_sub(first).min(lines.len() as u64);
-    lines.drain(..known as usize);
-    let end = first.saturating_add(known).saturating_add(lines.len() as u64);
-    match lines.is_empty() {
-        true => logged,
-        false => Logged { action, next: end.min(i64::MAX as u64), ..logged },
     }
 }
 

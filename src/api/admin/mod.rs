@@ -44,11 +44,13 @@
 //! | `GET /api/v1/devices/{device}` | | [`Device`] |
 //! | `GET /api/v1/runs` `?limit=N` | | `[`[`RunSummary`]`]`, newest first |
 //! | `GET /api/v1/runs/{run}` `?after=N&wait=S` | | [`Run`] |
-//! | `GET /api/v1/runs/{run}/events` `?after=N` | | `[`[`RunEvent`]`]`, oldest first, at most 1000 |
+//! | `GET /api/v1/runs/{run}/events` `?after=N&wait=S` | | `[`[`RunEvent`]`]`, oldest first, at most 1000; with `wait`, as soon as there is one |
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `POST /api/v1/runs/{run}/resume` | | [`Run`]: a failed run goes on with the step that failed; 409 when it cannot |
+//! | `POST /api/v1/runs/{run}/retry` | | 201 [`Run`]: a new run of the same deployment on the same Mac, which must be at its wizard |
 //! | `POST /api/v1/runs/{run}/answers` | [`RunAnswers`] | [`Run`]; 409 when nobody asked, or somebody answered before |
 //! | `POST /api/v1/runs/{run}/confirm` | | [`Run`]: a Wait for technician step ends; 409 when none waits |
+//! | `/api/v1/devices/{device}/screen`, `…/start`, `…/restart`, `…/shutdown`, `…/messages` | | see [`crate::api::wizard`] |
 //! | `GET /api/v1/devices/{device}/variables` | | `[`[`Variable`]`]`, by name; values of secrets are not given away |
 //! | `PUT /api/v1/devices/{device}/variables/{name}` | [`VariableValue`] | [`Variable`] |
 //! | `DELETE /api/v1/devices/{device}/variables/{name}` | | 204 |
@@ -118,7 +120,7 @@ pub use ring::{
     ApplyRetention, ImageEvent, ImageEventKind, ImageRings, NoteImage, PromoteImage, Retention,
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
-pub use run::{AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState};
+pub use run::{AskedKind, AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };

@@ -143,6 +143,8 @@ codes! {
     SequenceCircle = "sequence-circle",
     /// More steps than a run can have.
     TooManySteps = "too-many-steps",
+    /// A prompt that cannot be answered, or twice one for a variable.
+    BadPrompt = "bad-prompt",
 }
 
 /// Finds everything that is wrong with `sequence`, in the order of its steps.
@@ -152,6 +154,7 @@ pub fn check(sequence: &Sequence, around: &Surroundings) -> Vec<Finding> {
     if sequence.enabled().next().is_none() {
         checking.add("", Code::NoSteps, "the sequence has no step that is not disabled: add one".to_owned());
     }
+    checking.prompts(sequence);
     checking.nodes(&sequence.steps, Place::root, Way::default());
     checking.findings
 }
@@ -191,15 +194,20 @@ struct Checking<'a> {
 impl<'a> Checking<'a> {
     fn new(sequence: &'a Sequence, around: &'a Surroundings) -> Checking<'a> {
         let mut anywhere = BTreeSet::new();
+        let (mut known, mut secret) = (around.variables.clone(), around.secrets.clone());
         let others = around.others.iter().flat_map(BTreeMap::values);
         for one in std::iter::once(sequence).chain(others) {
             anywhere.extend(one.enabled().flat_map(|(_, step)| uses::sets(&step.kind)));
         }
+        for prompt in &sequence.prompts {
+            known.insert(prompt.variable.clone());
+            secret.extend(prompt.secret.then(|| prompt.variable.clone()));
+        }
         Checking {
             around,
             findings: Vec::new(),
-            known: around.variables.clone(),
-            secret: around.secrets.clone(),
+            known,
+            secret,
             anywhere,
             opaque: false,
             formatted: BTreeMap::new(),
@@ -208,6 +216,23 @@ impl<'a> Checking<'a> {
             applied: None,
             chain: vec![&sequence.name],
             steps: 0,
+        }
+    }
+
+    fn prompts(&mut self, sequence: &Sequence) {
+        let mut asked = BTreeSet::new();
+        for (index, prompt) in sequence.prompts.iter().enumerate() {
+            let path = format!("prompts[{index}]");
+            for flaw in prompt.flaws() {
+                self.add(&path, Code::BadPrompt, flaw);
+            }
+            if !asked.insert(&prompt.variable) {
+                let message = format!("{} has a prompt already: remove one of the two", prompt.variable);
+                self.add(&path, Code::BadPrompt, message);
+            }
+            if let Some(default) = &prompt.default {
+                self.text(&path, "the default", default);
+            }
         }
     }
 
@@ -478,6 +503,23 @@ mod tests {
             let want: &[_] = if found { &[("unknown-image".to_owned(), "steps[1]".to_owned())] } else { &[] };
             assert_eq!(codes_in(&steps, &around), want, "{image}");
         }
+    }
+
+    #[test]
+    fn section_3_a_prompt_defines_its_variable_and_is_itself_checked() {
+        let script = "#!/bin/sh\\necho \"$Room\"";
+        let steps = format!("  - wait_for_technician: {{message: 'Go to %Room%'}}\n  - execute_script: {{script: \"{}\"}}\n", script.replace('"', "\\\""));
+        let findings = |prompts: &str| {
+            let yaml = format!("name: x\nprompts: {prompts}\nsteps:\n{steps}");
+            let sequence = Sequence::from_yaml(&yaml).unwrap();
+            check(&sequence, &Surroundings::default()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(findings("[{variable: Room, default: '%Model%'}]"), [""; 0]);
+        let wrong = findings("[{variable: room}, {variable: Room, type: choice, default: '%Nobody%'}]");
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(wrong.iter().all(|finding| finding.starts_with("prompts[1]: ")), "{wrong:?}");
+        let shown = findings("[{variable: Room, secret: true}]");
+        assert!(shown[0].contains("secret-in-plain-field"), "{shown:?}");
     }
 
     #[test]

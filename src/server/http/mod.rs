@@ -11,6 +11,7 @@ pub mod error;
 mod extract;
 mod packs;
 mod runner;
+mod screen;
 mod start;
 
 use std::any::Any;
@@ -37,7 +38,7 @@ const SENDING: Duration = Duration::from_secs(30);
 /// What HTTPS serves: the API with the admin token, and the runner protocol.
 pub fn network(app: App) -> Router {
     let admin = admin::router().route_layer(middleware::from_fn_with_state(app.clone(), auth::admin));
-    finish(Router::new().merge(admin).merge(runner::router()), app)
+    finish(Router::new().merge(admin).merge(runner::router()).merge(screen::router()), app)
 }
 
 /// What the Unix socket serves: the API, for whoever may open the socket.

@@ -71,6 +71,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         .into_iter()
         .map(|offered| offered.offer)
         .collect();
+    app.screens.offered(known.device, &offers, now);
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
         device: known.device,
@@ -81,6 +82,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         why_empty: offers.is_empty().then_some(why_empty),
         offers,
         run,
+        keyboard: app.db.keyboard(known.device).await?,
     }))
 }
 

@@ -13,7 +13,8 @@ mod lease;
 mod nbi;
 mod receipt;
 mod ring;
-mod run;
+pub(super) mod run;
+mod screen;
 mod sequence;
 mod status;
 mod transfer;
@@ -105,6 +106,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::resume))
         .routes(routes!(run::answer))
         .routes(routes!(run::confirm))
+        .routes(routes!(run::retry))
+        .routes(routes!(screen::show))
+        .routes(routes!(screen::start))
+        .routes(routes!(screen::restart))
+        .routes(routes!(screen::shut_down))
+        .routes(routes!(screen::messages, screen::send))
         .routes(routes!(variable::of_device))
         .routes(routes!(variable::set_of_device, variable::unset_of_device))
         .routes(routes!(variable::of_collection))
