@@ -1,6 +1,6 @@
 //! The JSON that crosses the network, as types: nothing here knows a handler, a row or a socket.
 //!
-//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`)
+//! * [`runner`]: what `rootstock-runner` says and is told (`/runner/v1/…`); [`sign_in`]: how a technician signs in there
 //! * [`timeline`]: what one client did, from DISCOVER to the receipt; [`conclusion`]: where it stopped, and why
 //! * [`capture`]: how a captured disk comes to the library, under both of them
 //! * [`dnssd`]: how an appliance announces itself on its networks
@@ -16,6 +16,7 @@ pub mod capture;
 pub mod conclusion;
 pub mod dnssd;
 pub mod runner;
+pub mod sign_in;
 pub mod timeline;
 mod told;
 pub mod trust;

@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /runner/v1/hello` | [`Hello`] | [`Welcome`] |
+//! | `POST /runner/v1/sign-in`, `…/sign-out` (session token) | see [`crate::api::sign_in`] | |
 //! | `POST /runner/v1/runs` (session token) | [`StartRun`] | [`RunTicket`] |
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
@@ -19,8 +20,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use super::told::{Delta, Progress, Receipt, SignedReceipt};
 pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
+use super::sign_in::SignInAsked;
+pub use super::told::{Delta, Progress, Receipt, SignedReceipt};
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
@@ -127,6 +129,9 @@ pub struct Welcome {
     /// The keyboard layout that a person chose on this Mac last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyboard: Option<String>,
+    /// Set where a technician signs in before anything else may be chosen: `offers` holds what starts by itself only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInAsked>,
 }
 
 /// Answer to `GET /runner/v1/keys`: the keys of [`Welcome`], now.
@@ -169,6 +174,9 @@ pub enum Purpose {
 pub struct StartRun {
     /// Which [`Offer`].
     pub deployment: i64,
+    /// Of the technician who confirmed, where one signed in: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
 }
 
 /// A run that this runner may work on.

@@ -246,12 +246,7 @@ fn log(verb: Log, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     loop {
         // Asked before the events: what was recorded up to its end is read after it.
         let ended = verb.follow
-            && appliance
-                .client
-                .get::<Run>(&format!("/api/v1/runs/{}", verb.run))?
-                .summary
-                .outcome
-                .is_some();
+            && appliance.client.get::<Run>(&format!("/api/v1/runs/{}", verb.run))?.summary.outcome.is_some();
         let wait = if verb.follow && !ended { "&wait=15" } else { "" };
         let path = format!("/api/v1/runs/{}/events?after={after}{wait}", verb.run);
         let events: Vec<RunEvent> = appliance.client.get(&path)?;

@@ -7,6 +7,7 @@
 //! before it; four read beside it. `synchronous = FULL`: what was committed outlives a power cut. Queries use `$1` and
 //! the words that SQLite and PostgreSQL share.
 
+mod account;
 mod binding;
 mod capture;
 mod client;
@@ -32,6 +33,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+pub use account::{AccountChange, AccountRow, Changed, NewAccount, Pass};
 pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};

@@ -54,7 +54,8 @@ impl Desk {
     /// The appliance answered a greeting: `client` bears the session's token.
     pub fn greeted(&self, client: Client) {
         let (known, changed) = &*self.0;
-        known.lock().unwrap_or_else(PoisonError::into_inner).session = Some(client.with_patience(Patience::NONE));
+        known.lock().unwrap_or_else(PoisonError::into_inner).session =
+            Some(client.with_patience(Patience::NONE));
         changed.notify_all();
     }
 
@@ -133,7 +134,11 @@ impl Desk {
                 let read =
                     session.and_then(|session| post::<_, TechnicianMessage>(session, &path, &Acknowledge {}));
                 // It is shown again when it did not arrive and this Mac comes back: nothing for the person to do.
-                return read.err().map(|why| Told::Lines(vec![format!("a message was read, and the appliance does not know it: {why}")]));
+                return read.err().map(|why| {
+                    Told::Lines(vec![format!(
+                        "a message was read, and the appliance does not know it: {why}"
+                    )])
+                });
             }
         };
         Some(match result {

@@ -14,9 +14,7 @@ use super::keyboard;
 use super::log::Console;
 use super::network::NetworkOrder;
 use super::settings::Settings;
-use super::wizard::{
-    Event, Lines, Order, Over, PageKey, State, Terminal, Told, page_key, report, update,
-};
+use super::wizard::{Event, Lines, Order, Over, PageKey, State, Terminal, Told, page_key, report, update};
 
 /// How often keys and news are looked at.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -132,7 +130,8 @@ impl Show<'_> {
             Some(Order::Keyboard(layout)) => self.load_keyboard(&layout),
             Some(Order::Shell) => {
                 if let Err(error) = self.open_shell() {
-                    let (title, text) = ("No shell".to_owned(), format!("{SHELL} cannot be started: {error}"));
+                    let (title, text) =
+                        ("No shell".to_owned(), format!("{SHELL} cannot be started: {error}"));
                     state.over = Some(Over::Note { title, text });
                 }
             }

@@ -21,8 +21,9 @@ use super::restart::owns_the_machine;
 use super::settings::Settings;
 use super::wizard::{Down, Order, Told};
 use crate::api::runner::{
-    AskNext, DeviceFacts, Failure, Hello, Next, Outcome, PROTOCOL, RunTicket, StartRun, Welcome,
+    AskNext, DeviceFacts, Failure, Hello, Next, Offer, Outcome, PROTOCOL, RunTicket, StartRun, Welcome,
 };
+use crate::api::sign_in::{SignIn, SignOut, SignedIn};
 use crate::client::{Client, ClientError, Patience};
 
 /// How often the list of offers is asked again while somebody looks at it.
@@ -74,7 +75,7 @@ pub fn work(settings: &Settings, link: &Link) -> Down {
     {
         link.tell(Told::Lines(vec![line]));
     }
-    let worker = Worker { settings, link, key, found: RefCell::default() };
+    let worker = Worker { settings, link, key, found: RefCell::default(), technician: RefCell::default() };
     loop {
         match worker.session() {
             Leave::Down(down) => return go_down(link, down),
@@ -102,6 +103,17 @@ struct Worker<'a> {
     key: ReceiptKey,
     /// The appliance that was found last, when nobody named one.
     found: RefCell<Option<String>>,
+    /// Who logged in here.
+    technician: RefCell<Option<SignedIn>>,
+}
+
+/// Why the appliance refused, in its words.
+fn problem_of(error: &ClientError) -> String {
+    match error {
+        ClientError::Refused { problem, .. } if problem.next_step.is_empty() => problem.error.clone(),
+        ClientError::Refused { problem, .. } => format!("{}; {}", problem.error, problem.next_step),
+        other => other.to_string(),
+    }
 }
 
 impl Worker<'_> {
@@ -128,6 +140,11 @@ impl Worker<'_> {
             match self.link.order(REFRESH) {
                 Some(Order::Down(down)) => return Err(Leave::Down(down)),
                 Some(Order::Moved(_)) => return Err(Leave::Again),
+                Some(Order::LogIn(typed)) => self.log_in(&client, &welcome, &typed),
+                Some(Order::LogOut) => {
+                    self.log_out(&client, &welcome);
+                    self.tell_offers(&welcome);
+                }
                 Some(Order::Start(deployment)) => match self.start(&client, &welcome, deployment)? {
                     Some(ticket) => break ticket,
                     None => (welcome, machine) = self.hello(&client)?,
@@ -176,12 +193,46 @@ impl Worker<'_> {
         if named { u32::MAX } else { TRIES_OF_FOUND }
     }
 
+    /// What starts by itself, and what the technician who logged in may choose besides.
     fn tell_offers(&self, welcome: &Welcome) {
+        let mut offers = welcome.offers.clone();
+        let mut why_empty = welcome.why_empty.clone();
+        if let Some(technician) = self.technician.borrow().as_ref() {
+            let new = |offer: &&Offer| !offers.iter().any(|known| known.deployment == offer.deployment);
+            let more: Vec<Offer> = technician.offers.iter().filter(new).cloned().collect();
+            offers.extend(more);
+            why_empty.clone_from(&technician.why_empty);
+        }
         self.link.tell(Told::Offers {
             appliance: welcome.appliance.clone(),
-            offers: welcome.offers.clone(),
-            why_empty: welcome.why_empty.clone(),
+            offers,
+            why_empty,
+            log_in: welcome.sign_in.clone(),
         });
+    }
+
+    /// A technician says who they are. What comes of it is told; the page asks again where it is nothing.
+    fn log_in(&self, client: &Client, welcome: &Welcome, typed: &SignIn) {
+        let session = client.with_token(welcome.session.clone());
+        match session.post::<_, SignedIn>("/runner/v1/sign-in", typed) {
+            Ok(signed_in) => {
+                self.link.tell(Told::LoggedIn { name: signed_in.name.clone(), role: signed_in.role });
+                self.technician.replace(Some(signed_in));
+                self.tell_offers(welcome);
+            }
+            Err(error) => self.link.tell(Told::NotTaken(problem_of(&error))),
+        }
+    }
+
+    fn log_out(&self, client: &Client, welcome: &Welcome) {
+        if let Some(technician) = self.technician.replace(None) {
+            let session = client.with_token(welcome.session.clone());
+            // A pass that could not be given back expires.
+            if let Err(error) = session.say("/runner/v1/sign-out", &SignOut { pass: technician.pass }) {
+                tracing::info!(%error, "the appliance was not told that the technician left");
+            }
+        }
+        self.link.tell(Told::LoggedOut { why: None });
     }
 
     /// Introduces this Mac, looked at anew at every try: a disk or cable may have come. A clock that makes the certificate
@@ -232,20 +283,21 @@ impl Worker<'_> {
     }
 
     /// None: somebody started one from afar just now, which the next greeting names.
-    fn start(
-        &self,
-        client: &Client,
-        welcome: &Welcome,
-        deployment: i64,
-    ) -> Result<Option<RunTicket>, Leave> {
+    fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<Option<RunTicket>, Leave> {
         let session = client.with_token(welcome.session.clone());
-        let started = self
-            .link
-            .persist("Starting the run", || session.post("/runner/v1/runs", &StartRun { deployment }));
+        let pass = self.technician.borrow().as_ref().map(|technician| technician.pass.clone());
+        let start = StartRun { deployment, pass };
+        let started = self.link.persist("Starting the run", || session.post("/runner/v1/runs", &start));
         match started {
             Ok(ticket) => Ok(Some(ticket)),
             // The session is over: introduce this Mac again, the list is fresh then.
             Err(Interrupted::Refused(error)) if error.status() == Some(401) => Err(Leave::Again),
+            // The log in has expired, or nobody has logged in.
+            Err(Interrupted::Refused(error)) if error.status() == Some(403) && welcome.sign_in.is_some() => {
+                self.technician.replace(None);
+                self.link.tell(Told::LoggedOut { why: Some(problem_of(&error)) });
+                Err(Leave::Again)
+            }
             Err(Interrupted::Refused(error)) if error.status() == Some(409) => {
                 let (again, _) = self.hello(client)?;
                 match again.run {

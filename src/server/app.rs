@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::Accounts;
 use super::captures::Captures;
 use super::check::LastCheck;
 use super::config::Config;
@@ -34,6 +35,8 @@ pub struct Appliance {
     pub data: PathBuf,
     /// Database.
     pub db: Db,
+    /// Who somebody is.
+    pub accounts: Accounts,
     /// Which Mac took which boot image.
     pub bindings: Arc<Bindings>,
     /// Addresses that are handed out; none: the site's DHCP server does it.

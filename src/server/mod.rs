@@ -6,7 +6,7 @@
 //! * `gate`: how many connections are open
 //! * `keys`: the signing keys; `trust`: what is vouched for with them
 //! * `library`: the image library on disk; `images`: image versions between library and database
-//! * `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
+//! * `accounts`, `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
@@ -16,6 +16,7 @@
 //!
 //! Must not know: SQL (`db`), how packs are laid out (`store`), what decides (`netboot`, `sequence`).
 
+pub mod accounts;
 pub mod announce;
 pub mod app;
 pub mod authority;
@@ -208,6 +209,7 @@ impl Server {
             runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
             screens: Screens::default(),
             secrets,
+            accounts: accounts::Accounts::new(db.clone()),
             db,
             bindings,
             leases,

@@ -1,6 +1,6 @@
 //! Plain values of the domain: parse strictly, print canonically, compare.
 //!
-//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, rings, secrets; what is known of each Mac model ([`model`]).
+//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, rings, roles, secrets; what is known of each Mac model ([`model`]).
 //! Must not know: protocols, files, clock.
 
 mod digest;
@@ -10,6 +10,7 @@ mod image_name;
 mod mac;
 pub mod model;
 mod ring;
+mod role;
 mod secret;
 mod size;
 
@@ -19,5 +20,6 @@ pub use identity::{BadIdentity, Model, Serial};
 pub use image_name::{IMAGE_NAME_RULE, is_image_name};
 pub use mac::{BadMac, MacAddr};
 pub use ring::{BadPick, BadRing, Pick, Ring, Rings};
+pub use role::{BadRole, Right, Role};
 pub use secret::Secret;
 pub use size::{BadSize, ByteSize};

@@ -370,6 +370,7 @@ impl Session {
                 offers: offer.into_iter().collect(),
                 why_empty: None,
                 run: (state.started && state.ended < state.actions.len()).then(ticket),
+                sign_in: None,
             }
         });
         let keys = vec![self.image.key.clone()];

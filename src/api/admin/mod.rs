@@ -7,6 +7,12 @@
 //! |---|---|---|
 //! | `GET /api/v1/status` | | [`Status`] |
 //! | `GET /api/v1/openapi.json` | | this API as an OpenAPI document |
+//! | `GET /api/v1/users` | | `[`[`User`]`]`, the appliance's own first |
+//! | `POST /api/v1/users` | [`CreateUser`] | 201 [`User`]; 409 when the name is taken |
+//! | `GET /api/v1/users/{user}` | | [`User`] |
+//! | `PATCH /api/v1/users/{user}` | [`ChangeUser`] | [`User`]; 409 for the last owner |
+//! | `PUT /api/v1/users/{user}/password` | [`SetPassword`] | 204: its sessions end |
+//! | `DELETE /api/v1/users/{user}` | | 204; 409 for the last owner |
 //! | `GET /api/v1/images` | | `[`[`ImageSummary`]`]`, by name |
 //! | `POST /api/v1/images` | [`ImportImage`] | 202 [`Job`] |
 //! | `GET /api/v1/images/{name}` | | [`Image`], every version, newest first |
@@ -90,6 +96,7 @@
 //! 404 no such thing, 409 the state of things forbids it, 422 readable but wrong, 503 not now, 500 our fault.
 //! Sets of words that may grow end in `Unknown`; a reader shows what it knows.
 
+mod account;
 mod binding;
 mod check;
 mod device;
@@ -105,6 +112,7 @@ mod transfer;
 mod upload;
 mod variable;
 
+pub use account::{ChangeUser, CreateUser, SetPassword, User};
 pub use binding::Binding;
 pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
@@ -120,7 +128,9 @@ pub use ring::{
     ApplyRetention, ImageEvent, ImageEventKind, ImageRings, NoteImage, PromoteImage, Retention,
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
-pub use run::{AskedKind, AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState};
+pub use run::{
+    AskedKind, AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState,
+};
 pub use sequence::{
     Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
 };

@@ -117,6 +117,7 @@ pub fn simulate(verb: Simulate, appliance: &Appliance) -> anyhow::Result<ExitCod
         device: input.device,
         images: images.collect(),
         others: input.others,
+        by: None,
     };
     let done = rehearse(start, &mishaps, |_, _| {}, |_| 0)?;
     let ended = done.outcome();

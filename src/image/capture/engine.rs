@@ -182,9 +182,7 @@ impl Snapshot {
         match (share(self.wire, before.wire), share(self.disk, before.disk)) {
             (Some(wire), _) if wire > 0.6 => Some("the network limits"),
             (_, Some(disk)) if disk > 0.6 => Some("the disk limits"),
-            (wire, Some(disk)) if disk < 0.4 && wire.unwrap_or_default() < 0.4 => {
-                Some("packing limits")
-            }
+            (wire, Some(disk)) if disk < 0.4 && wire.unwrap_or_default() < 0.4 => Some("packing limits"),
             _ => None,
         }
     }

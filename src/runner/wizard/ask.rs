@@ -139,9 +139,8 @@ impl Prompt {
     pub fn refresh(&mut self, question: RunQuestion, now: Duration) {
         self.trouble = None;
         let marked = self.fields.get(self.marked).map(|field| field.asked.name.clone());
-        let names = |fields: &[Answer]| {
-            fields.iter().map(|field| field.asked.name.clone()).collect::<Vec<String>>()
-        };
+        let names =
+            |fields: &[Answer]| fields.iter().map(|field| field.asked.name.clone()).collect::<Vec<String>>();
         let before = names(&self.fields);
         let mut old = std::mem::take(&mut self.fields);
         for asked in question.variables {
@@ -163,7 +162,9 @@ impl Prompt {
     pub fn not_taken(&mut self, why: String) {
         self.sent = None;
         // It begins with the variable's name.
-        let named = |field: &Answer| why.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(&field.asked.name));
+        let named = |field: &Answer| {
+            why.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(&field.asked.name))
+        };
         if let Some(at) = self.fields.iter().position(named) {
             self.marked = at;
             let rest = why.split_once(": ").map_or(why.as_str(), |(_, rest)| rest);

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::ask::{Answer, Prompt, Wait};
 use super::end::End;
+use super::log_in::{Field, LogIn};
 use super::spoken;
 use super::state::State;
 use super::view::{BOLD, REVERSE, problem};
@@ -22,13 +23,16 @@ pub(super) fn prompt<'a>(state: &State, page: &'a Prompt) -> Vec<Line<'a>> {
     let waited = spoken(state.now.saturating_sub(page.since));
     let mut lines = vec![
         Line::styled(format!("{} needs values", name(&page.sequence)), BOLD),
-        format!("Asked for {waited}. They can be given here or at the appliance; the first answer counts.").into(),
+        format!("Asked for {waited}. They can be given here or at the appliance; the first answer counts.")
+            .into(),
         Line::default(),
     ];
     match (&page.wrong, &page.trouble, page.sent) {
         (_, Some(trouble), _) => lines.push(Line::styled(format!("WAITING: {trouble}"), BOLD)),
         (Some(wrong), None, _) => lines.push(Line::styled(format!("NOT TAKEN  {wrong}"), BOLD)),
-        (None, None, Some(_)) => lines.push(Line::styled("Sent. The run goes on as soon as the appliance has them.", BOLD)),
+        (None, None, Some(_)) => {
+            lines.push(Line::styled("Sent. The run goes on as soon as the appliance has them.", BOLD))
+        }
         (None, None, None) => lines.push(Line::default()),
     }
     for (number, field) in page.fields.iter().enumerate() {
@@ -71,6 +75,42 @@ fn field_lines(field: &Answer, marked: bool) -> Vec<Line<'_>> {
     lines
 }
 
+/// Who is there?
+pub(super) fn log_in(page: &LogIn) -> Vec<Line<'_>> {
+    let mut lines = vec![
+        Line::styled("Log in", BOLD),
+        "What is started here is started in your name.".into(),
+        Line::default(),
+    ];
+    match (&page.wrong, page.sent) {
+        (Some(wrong), _) => lines.push(Line::styled(format!("NOT TAKEN  {wrong}"), BOLD)),
+        (None, Some(_)) => lines.push(Line::styled("The appliance is asked.", BOLD)),
+        (None, None) => lines.push(Line::default()),
+    }
+    lines.push(Line::default());
+    for field in page.fields() {
+        let marked = page.field == *field;
+        let (mark, style) = if marked { ("> ", REVERSE) } else { ("  ", Style::new()) };
+        let domain = || page.domains.get(page.domain).map_or("", String::as_str);
+        let (label, value) = match field {
+            Field::Domain if marked => ("Domain", format!("< {} >", domain())),
+            Field::Domain => ("Domain", domain().to_owned()),
+            Field::Name => ("Name", page.name.clone()),
+            Field::Password => ("Password", DOT.repeat(page.password.expose().chars().count())),
+        };
+        let cursor = if marked && *field != Field::Domain { "_" } else { "" };
+        let style_of_value = if marked { BOLD } else { Style::new() };
+        lines.push(Line::from(vec![
+            mark.into(),
+            Span::styled(format!("{label:<10}"), style),
+            " ".into(),
+            Span::styled(format!("{value}{cursor}"), style_of_value),
+        ]));
+        lines.push(Line::default());
+    }
+    lines
+}
+
 /// A step that waits for a person.
 pub(super) fn wait<'a>(state: &State, page: &'a Wait) -> Vec<Line<'a>> {
     let waited = spoken(state.now.saturating_sub(page.since));
@@ -80,7 +120,10 @@ pub(super) fn wait<'a>(state: &State, page: &'a Wait) -> Vec<Line<'a>> {
         Line::default(),
     ];
     lines.extend(page.message.lines().map(|line| Line::from(format!("  {line}"))));
-    lines.extend([Line::default(), Line::from(vec!["> ".into(), Span::styled(format!(" {} ", page.button), REVERSE)])]);
+    lines.extend([
+        Line::default(),
+        Line::from(vec!["> ".into(), Span::styled(format!(" {} ", page.button), REVERSE)]),
+    ]);
     lines.push(Line::default());
     if let Some(trouble) = &page.trouble {
         lines.push(Line::styled(format!("WAITING: {trouble}"), BOLD));

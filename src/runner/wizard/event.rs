@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use crate::api::runner::{DeviceFacts, Failure, Offer, Outcome, Progress, RunQuestion};
+use crate::api::sign_in::{SignIn, SignInAsked};
 use crate::api::wizard::{RemoteOrder, TechnicianMessage};
 use crate::client::Found;
 use crate::runner::network::{NetworkNews, NetworkOrder, Place};
-use crate::value::Secret;
+use crate::value::{Role, Secret};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -94,6 +95,20 @@ pub enum Told {
         offers: Vec<Offer>,
         /// Why nothing may.
         why_empty: Option<String>,
+        /// What the log in page asks for, where a technician has to log in.
+        log_in: Option<SignInAsked>,
+    },
+    /// A technician is logged in.
+    LoggedIn {
+        /// Who.
+        name: String,
+        /// What they may do.
+        role: Role,
+    },
+    /// Nobody is logged in any more.
+    LoggedOut {
+        /// Why, when nobody wanted it.
+        why: Option<String>,
     },
     /// A run began or goes on.
     Started {
@@ -169,6 +184,10 @@ pub enum Order {
     Again,
     /// Something has changed at the appliance: look whether it concerns this Mac.
     Look,
+    /// A technician says who they are.
+    LogIn(SignIn),
+    /// The technician leaves.
+    LogOut,
     /// The machine shall go down.
     Down(Down),
     /// The appliance is there, and this is the way.

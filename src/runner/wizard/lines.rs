@@ -49,10 +49,11 @@ impl Lines {
             Told::Network(NetworkNews::Failed(text)) => vec![format!("network: {text}")],
             Told::Network(_) => Vec::new(),
             Told::GoesOn => vec!["goes on".into()],
-            Told::Offers { appliance, offers, why_empty } => {
+            Told::Offers { appliance, offers, why_empty, log_in } => {
                 let mut lines = vec![format!("appliance {appliance} offers {} sequences", offers.len())];
                 lines.extend(offers.iter().map(|offer| format!("  {:?}: {}", offer.purpose, offer.sequence)));
                 lines.extend(why_empty.clone());
+                lines.extend(log_in.as_ref().map(|_| "a technician has to log in for more".to_owned()));
                 news(&mut self.offers, lines)
             }
             Told::Started { run, sequence, steps } => {
@@ -103,6 +104,9 @@ impl Lines {
             }
             Told::Trouble(failure) => problem("cannot go on", failure),
             Told::Asked(question) => news(&mut self.asked, asked(question)),
+            Told::LoggedIn { name, role } => vec![format!("{name}, {role}, is logged in")],
+            Told::LoggedOut { why: None } => vec!["nobody is logged in any more".into()],
+            Told::LoggedOut { why: Some(why) } => vec![format!("nobody is logged in any more: {why}")],
             Told::NotTaken(why) => vec![format!("not taken: {why}")],
             Told::GoingDown(Down::Restart) => vec!["restarting".into()],
             Told::GoingDown(Down::ShutDown) => vec!["shutting down".into()],
@@ -132,10 +136,9 @@ fn asked(question: &RunQuestion) -> Vec<String> {
         Some(message) => {
             vec![format!("waits for a person: {message} (here, or with rootstock run confirm)")]
         }
-        None => vec![format!(
-            "waits for values of {} (here, or with rootstock run answer)",
-            names.join(", ")
-        )],
+        None => {
+            vec![format!("waits for values of {} (here, or with rootstock run answer)", names.join(", "))]
+        }
     }
 }
 
@@ -236,6 +239,7 @@ mod tests {
             appliance: "Lab".into(),
             offers: Vec::new(),
             why_empty: Some(why.into()),
+            log_in: None,
         };
         assert_eq!(lines.of(Duration::ZERO, &offers("nothing")).len(), 2);
         assert!(lines.of(Duration::ZERO, &offers("nothing")).is_empty());

@@ -5,7 +5,7 @@
 //! | `event` | what happens, and what is wanted: the words between the wizard and everybody else |
 //! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
 //! | `news` | what others tell |
-//! | `ask`, `end` | pages on which a run asks a person; the last page of a run |
+//! | `log_in`, `ask`, `end` | the page to log in; pages on which a run asks a person; the last page of a run |
 //! | `appliances`, `network` | the pages with a form: found appliances, the network |
 //! | `overlay` | what lies over the others: messages, the network page, the log, keyboard layouts, help |
 //! | `view`, `run_view`, `ask_view`, `form_view`, `over_view` | a page as widgets |
@@ -22,6 +22,7 @@ mod end;
 mod event;
 mod form_view;
 mod lines;
+mod log_in;
 mod network;
 mod news;
 mod over_view;
@@ -30,6 +31,8 @@ mod overlay;
 mod pictures;
 mod report;
 mod run_view;
+#[cfg(test)]
+mod scenes;
 mod state;
 mod terminal;
 mod view;
@@ -39,10 +42,11 @@ pub use ask::{Answer, Prompt, Wait};
 pub use end::{Choice, End};
 pub use event::{Down, Event, Key, Order, Say, Told};
 pub use lines::Lines;
+pub use log_in::LogIn;
 pub use network::NetworkPage;
 pub use overlay::Over;
 pub use report::{PageKey, page_key, report};
-pub use state::{Cancelled, Page, Running, Shell, State, update};
+pub use state::{Cancelled, Page, Running, Shell, State, Technician, update};
 pub use terminal::{Terminal, TerminalError};
 pub use view::view;
 

@@ -10,12 +10,12 @@ use super::ask::{Prompt, Wait};
 use super::end::End;
 use super::event::{Down, Order, Told};
 use super::overlay;
-use super::state::{Cancelled, Page, Running, State};
+use super::state::{Cancelled, Page, Running, State, Technician, ask_who};
 use crate::api::runner::{Offer, Purpose, RunQuestion};
 use crate::api::wizard::RemoteOrder;
 
 /// Lines of the run's log that are shown with it.
-const LOG: usize = 200;
+pub(super) const LOG: usize = 200;
 /// Lines that the log page goes back.
 pub(super) const JOURNAL: usize = 2000;
 /// Messages that wait to be read.
@@ -49,9 +49,14 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
             Page::Wait(page) => page.trouble = None,
             _ => {}
         },
-        Told::Offers { appliance, offers, why_empty } => {
-            state.appliance = appliance;
+        Told::Offers { appliance, offers, why_empty, log_in } => {
+            (state.appliance, state.log_in) = (appliance, log_in);
             offer(state, offers, why_empty);
+        }
+        Told::LoggedIn { name, role } => state.technician = Some(Technician { name, role }),
+        Told::LoggedOut { why } => {
+            state.technician = None;
+            ask_who(state, why);
         }
         Told::Started { run, sequence, steps } => {
             if state.run != Some(run) {
@@ -63,8 +68,7 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
         }
         Told::Step { step, steps, name } => {
             let (sequence, failed) = run_of(&mut state.page);
-            let running =
-                Running { sequence, step, steps, name, began: now, failed, ..Running::default() };
+            let running = Running { sequence, step, steps, name, began: now, failed, ..Running::default() };
             go_to(state, Page::Running(running));
         }
         Told::Progress { progress, limit } => {
@@ -76,6 +80,7 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
         Told::Lines(lines) => keep(&mut state.log, lines, LOG),
         Told::Asked(question) => asked(state, question),
         Told::NotTaken(why) => match &mut state.page {
+            Page::LogIn(page) => page.not_taken(why),
             Page::Prompt(page) => page.not_taken(why),
             Page::Wait(page) => (page.sent, page.wrong) = (None, Some(why)),
             Page::Result(end) => (end.resuming, end.wrong) = (false, Some(why)),
@@ -200,7 +205,11 @@ fn wait(state: &mut State, what: String, error: Option<String>) {
 
 /// New offers: a Required one counts down, unless somebody cancelled it; a person who is choosing keeps the mark.
 fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
-    let wanted = state.retry.take();
+    let wanted = state.retry.take_if(|wanted| {
+        state.log_in.is_none()
+            || state.technician.is_some()
+            || offers.iter().any(|offer| offer.sequence == *wanted)
+    });
     if let Some(offer) = wanted.and_then(|wanted| offers.iter().find(|offer| offer.sequence == wanted)) {
         state.page = Page::Confirm { offer: offer.clone(), offers, starts_at: None };
         return;
@@ -217,6 +226,7 @@ fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
             let starts_at = Some(state.now + Duration::from_secs(seconds.into()));
             state.page = Page::Confirm { offer, offers, starts_at };
         }
+        (_, None) if ask_who(state, None) => {}
         (Page::Choose { offers: old, marked, .. }, None) => {
             let chosen = old.get(*marked).map(|offer| offer.deployment);
             let marked = offers.iter().position(|offer| Some(offer.deployment) == chosen).unwrap_or(0);

@@ -39,13 +39,10 @@ pub(super) fn over(state: &State, area: Rect) -> Option<(Vec<Line<'_>>, &'static
             form_view::network(page, &state.page, area.width),
             "Up/Down line   Left/Right choose   Enter apply   Esc back",
         ),
-        Over::Log { back } => {
-            (log(state, *back, area), "Up/Down, Page Up/Down, Home/End scroll   Esc back")
+        Over::Log { back } => (log(state, *back, area), "Up/Down, Page Up/Down, Home/End scroll   Esc back"),
+        Over::Keyboard { marked, typed } => {
+            (layouts(state, *marked, typed), "Up/Down mark   Enter use it   letters try it   Esc back")
         }
-        Over::Keyboard { marked, typed } => (
-            layouts(state, *marked, typed),
-            "Up/Down mark   Enter use it   letters try it   Esc back",
-        ),
         Over::Help => (help(), "Esc back"),
         Over::Stop => (stop(state), "Y stop the run   Esc let it go on"),
         Over::Note { title, text } => {
@@ -59,10 +56,12 @@ fn of_message(message: &TechnicianMessage, count: usize) -> Vec<Line<'_>> {
         0 | 1 => String::new(),
         count => format!(" ({} more)", count - 1),
     };
-    let mut lines =
-        vec![Line::styled(format!("MESSAGE from {}{more}", message.by), BOLD), Line::default()];
+    let mut lines = vec![Line::styled(format!("MESSAGE from {}{more}", message.by), BOLD), Line::default()];
     lines.extend(message.text.lines().map(|line| Line::from(format!("  {line}"))));
-    lines.extend([Line::default(), "What goes on below goes on. Enter tells the sender that it was read.".into()]);
+    lines.extend([
+        Line::default(),
+        "What goes on below goes on. Enter tells the sender that it was read.".into(),
+    ]);
     lines
 }
 
@@ -100,7 +99,8 @@ fn layouts<'a>(state: &State, marked: usize, typed: &'a str) -> Vec<Line<'a>> {
         Line::default(),
         Line::from(vec!["Try it here: ".into(), Span::styled(format!("{typed}_"), BOLD)]),
         Line::default(),
-        "Letters stand where a Mac's keyboard has them; both Option keys reach the third letter of a key.".into(),
+        "Letters stand where a Mac's keyboard has them; both Option keys reach the third letter of a key."
+            .into(),
         "The choice holds for this Mac until another is made, also after a restart.".into(),
     ]);
     lines
@@ -111,7 +111,8 @@ fn help() -> Vec<Line<'static>> {
     lines.extend(KEYS.iter().map(|(key, what)| Line::from(format!("  {key:<17}{what}"))));
     lines.extend([
         Line::default(),
-        "Function keys need no Fn key here. Keyboards with a Touch Bar have none: use Ctrl with the letter.".into(),
+        "Function keys need no Fn key here. Keyboards with a Touch Bar have none: use Ctrl with the letter."
+            .into(),
     ]);
     lines
 }

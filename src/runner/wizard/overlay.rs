@@ -49,7 +49,7 @@ impl State {
     /// Whether the network page can be opened here: not where something is confirmed, nor while a run goes well.
     pub fn offers_network(&self) -> bool {
         match &self.page {
-            Page::Connecting { .. } | Page::Choose { .. } | Page::Problem(_) => true,
+            Page::Connecting { .. } | Page::Choose { .. } | Page::Problem(_) | Page::LogIn(_) => true,
             Page::Appliances(page) => page.typed.is_none(),
             Page::Running(running) => running.waiting.is_some(),
             Page::Prompt(page) => page.trouble.is_some(),
@@ -69,9 +69,7 @@ impl State {
 
 /// A function key where nothing lies over the page.
 pub(super) fn function(state: &mut State, number: u8) -> Option<Order> {
-    let note = |title: &str, text: &str| {
-        Some(Over::Note { title: title.to_owned(), text: text.to_owned() })
-    };
+    let note = |title: &str, text: &str| Some(Over::Note { title: title.to_owned(), text: text.to_owned() });
     state.over = match number {
         1 => Some(Over::Help),
         2 => Some(Over::Log { back: 0 }),
@@ -85,7 +83,7 @@ pub(super) fn function(state: &mut State, number: u8) -> Option<Order> {
             let marked = state.keyboards.marked();
             Some(Over::Keyboard { marked, typed: String::new() })
         }
-        5 => match state.shell.clone() {
+        5 => match state.shell() {
             Shell::Open => return Some(Order::Shell),
             Shell::Shut(why) => note("No shell", &why),
         },
@@ -282,7 +280,8 @@ mod tests {
     #[test]
     fn a_message_is_acknowledged_once_somebody_had_time_to_read_it() {
         let second = |seconds| Event::Tick(Duration::from_secs(seconds));
-        let (state, orders) = walk(running(), vec![second(5), message(3), message(4), message(3), key(Key::Enter)]);
+        let (state, orders) =
+            walk(running(), vec![second(5), message(3), message(4), message(3), key(Key::Enter)]);
         assert_eq!((state.messages.len(), orders.len()), (2, 0), "the second telling of a message is none");
         let (state, orders) = walk(state, vec![second(7), key(Key::Escape), key(Key::Enter)]);
         assert_eq!((state.messages.len(), orders), (1, vec![Order::Say(Say::Read(3))]));

@@ -22,6 +22,7 @@ fn page_name(state: &State) -> PageName {
     match &state.page {
         Page::Connecting { .. } => PageName::Connecting,
         Page::Appliances(_) => PageName::Appliances,
+        Page::LogIn(_) => PageName::LogIn,
         Page::Choose { .. } => PageName::Choose,
         Page::Confirm { starts_at: Some(_), .. } => PageName::Countdown,
         Page::Confirm { .. } => PageName::Confirm,
@@ -39,6 +40,7 @@ fn title(state: &State) -> String {
     let text = match &state.page {
         Page::Connecting { what, .. } => what.clone(),
         Page::Appliances(_) => "Choose an appliance".to_owned(),
+        Page::LogIn(_) => "Log in".to_owned(),
         Page::Choose { offers, .. } if offers.is_empty() => "Nothing to run here".to_owned(),
         Page::Choose { .. } => "Choose a task sequence".to_owned(),
         Page::Confirm { offer, .. } => offer.sequence.clone(),
@@ -112,6 +114,11 @@ fn without_secrets(state: &State) -> State {
             field.text = Secret::new(HIDDEN);
         }
     }
+    if let Page::LogIn(page) = &mut state.page
+        && !page.password.expose().is_empty()
+    {
+        page.password = Secret::new(HIDDEN);
+    }
     state
 }
 
@@ -136,10 +143,12 @@ mod tests {
             RunQuestion { variables: vec![open, secret], message: None, button: None, since_ms: 0 };
         let mut page = Prompt::new("Lab Mac".into(), question, Duration::ZERO);
         page.fields[1].text = Secret::new("hunter2");
-        let state =
-            State { page: Page::Prompt(page), run: Some(7), ..State::new(Some("https://a"), false) };
+        let state = State { page: Page::Prompt(page), run: Some(7), ..State::new(Some("https://a"), false) };
         let report = report(&state);
-        assert_eq!((report.page, report.run, report.title.as_str()), (PageName::Prompt, Some(7), "Room, Password"));
+        assert_eq!(
+            (report.page, report.run, report.title.as_str()),
+            (PageName::Prompt, Some(7), "Room, Password")
+        );
         let text = report.text.join("\n");
         assert!(text.contains("Room: Lab_") && text.contains("Password: ********\n"), "{text}");
         assert!(report.text.len() <= crate::api::wizard::MOST_LINES);

@@ -9,12 +9,15 @@ use super::appliances::Appliances;
 use super::ask::{Prompt, Wait};
 use super::end::End;
 use super::event::{Down, Event, Key, Order, Say, Told};
+use super::log_in::LogIn;
 use super::news;
 use super::overlay::{self, Over};
 use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Progress};
+use crate::api::sign_in::SignInAsked;
 use crate::api::wizard::TechnicianMessage;
 use crate::runner::keyboard::Keyboards;
 use crate::runner::network::{Place, Wire};
+use crate::value::{Right, Role};
 
 /// Everything that is shown.
 #[derive(Clone, Debug)]
@@ -49,8 +52,12 @@ pub struct State {
     pub message_since: Duration,
     /// Keyboard layouts.
     pub keyboards: Keyboards,
-    /// Whether there is a shell.
+    /// Whether there is a shell for whoever stands here.
     pub shell: Shell,
+    /// What the log in page asks for, where a technician has to log in.
+    pub log_in: Option<SignInAsked>,
+    /// Who is logged in.
+    pub technician: Option<Technician>,
     /// Appliance and proxy that a person named.
     pub place: Place,
     /// The interface's settings that the network page made.
@@ -64,6 +71,15 @@ pub enum Shell {
     Open,
     /// They may not: why.
     Shut(String),
+}
+
+/// Who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Technician {
+    /// Name of the account.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
 }
 
 /// A deployment whose countdown was cancelled.
@@ -84,6 +100,8 @@ pub enum Page {
     },
     /// Which appliance? Several were found, or none that can be used.
     Appliances(Appliances),
+    /// Who is there?
+    LogIn(LogIn),
     /// What may run here.
     Choose {
         /// The offers.
@@ -165,6 +183,8 @@ impl State {
             message_since: Duration::ZERO,
             keyboards: Keyboards::default(),
             shell: Shell::Shut("This boot environment has no SSH keys.".to_owned()),
+            log_in: None,
+            technician: None,
             place: Place::default(),
             wire: None,
         }
@@ -174,6 +194,14 @@ impl State {
     pub fn erased(&self, offer: &Offer) -> Vec<&DiskFacts> {
         let disks = self.machine.iter().flat_map(|machine| &machine.disks);
         disks.filter(|disk| disk.number.is_some_and(|number| offer.erases.contains(&number))).collect()
+    }
+
+    /// Whether whoever stands here may have a shell: who may come by SSH, and who administers the appliance.
+    pub fn shell(&self) -> Shell {
+        match &self.technician {
+            Some(technician) if technician.role.may(Right::Change) => Shell::Open,
+            _ => self.shell.clone(),
+        }
     }
 
     /// Something lies over the page, so that nobody sees it.
@@ -227,8 +255,7 @@ fn start(state: &mut State, deployment: i64) -> Option<Order> {
 
 /// Asks the appliance again.
 pub(super) fn again(state: &mut State) -> Option<Order> {
-    state.page =
-        Page::Connecting { what: "Asking the appliance".into(), since: state.now, error: None };
+    state.page = Page::Connecting { what: "Asking the appliance".into(), since: state.now, error: None };
     Some(Order::Again)
 }
 
@@ -240,6 +267,9 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
             super::ask::Reply::Leave => overlay::stop(state),
             super::ask::Reply::Say(say) => Some(Order::Say(say)),
         };
+    }
+    if let Page::LogIn(page) = &mut state.page {
+        return page.pressed(key, now).map(Order::LogIn);
     }
     if let Page::Appliances(page) = &mut state.page
         && page.typed.is_some()
@@ -266,19 +296,26 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
                 }
             }
             Key::Char('a') => return Some(Order::Again),
+            Key::Char('o') if state.technician.is_some() => return Some(Order::LogOut),
             _ => {}
         },
         Page::Confirm { offer, offers, starts_at } => match (key, starts_at.is_some()) {
             // Any key stops a countdown, and only that: nobody erases a disk by trying to stop it.
             (_, true) => {
                 state.cancelled.push(Cancelled(offer.deployment));
-                state.page = back_to_list(offer, std::mem::take(offers));
+                let list = back_to_list(offer, std::mem::take(offers));
+                state.page = list;
+                ask_who(state, None);
             }
             (Key::Char('y'), false) => {
                 let deployment = offer.deployment;
                 return start(state, deployment);
             }
-            (Key::Escape, false) => state.page = back_to_list(offer, std::mem::take(offers)),
+            (Key::Escape, false) => {
+                let list = back_to_list(offer, std::mem::take(offers));
+                state.page = list;
+                ask_who(state, None);
+            }
             _ => {}
         },
         Page::Wait(page) => match key {
@@ -296,6 +333,7 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
         | Page::Running(_)
         | Page::GoingDown(_)
         | Page::Prompt(_)
+        | Page::LogIn(_)
         | Page::Problem(_) => {}
     }
     None
@@ -315,8 +353,337 @@ fn going_down(state: &State, key: Key) -> Option<Down> {
     }
 }
 
+/// The log in page, where somebody has to log in and nobody has. True when it is shown now.
+pub(super) fn ask_who(state: &mut State, why: Option<String>) -> bool {
+    let Some(asked) = state.log_in.as_ref().filter(|_| state.technician.is_none()) else { return false };
+    match &mut state.page {
+        Page::LogIn(page) if why.is_none() => page.refresh(asked),
+        page => *page = Page::LogIn(LogIn::new(asked, why)),
+    }
+    true
+}
+
 /// The list with the mark where it was.
 fn back_to_list(offer: &Offer, offers: Vec<Offer>) -> Page {
     let marked = offers.iter().position(|other| other.deployment == offer.deployment).unwrap_or(0);
     Page::Choose { offers, marked, why_empty: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::news::LOG;
+    use super::*;
+    use crate::api::runner::{AskedVariable, Outcome, Purpose, RunQuestion};
+    use crate::api::wizard::RemoteOrder;
+    use crate::runner::network::{NetworkNews, NetworkOrder};
+    use crate::value::Secret;
+
+    fn offer(deployment: i64, purpose: Purpose) -> Offer {
+        Offer {
+            deployment,
+            sequence: format!("Lab Mac {deployment}"),
+            description: "macOS 10.15 with the lab's applications".into(),
+            purpose,
+            countdown: 30,
+            erases: vec![0],
+        }
+    }
+
+    fn offers(list: Vec<Offer>) -> Event {
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers: list, why_empty: None, log_in: None })
+    }
+
+    fn walk(events: Vec<Event>) -> (State, Vec<Order>) {
+        let mut orders = Vec::new();
+        let state = events.into_iter().fold(State::new(Some("https://a"), false), |state, event| {
+            let (state, order) = update(state, event);
+            orders.extend(order);
+            state
+        });
+        (state, orders)
+    }
+
+    fn seconds(seconds: u64) -> Event {
+        Event::Tick(Duration::from_secs(seconds))
+    }
+
+    use Purpose::{Available, Required};
+
+    #[test]
+    fn choosing_takes_a_look_at_what_is_lost_and_a_key_of_its_own() {
+        let list = vec![offer(1, Available), offer(2, Available)];
+        let keys = [Key::Down, Key::Down, Key::Enter, Key::Enter, Key::Char('y')];
+        let mut events = vec![offers(list)];
+        events.extend(keys[..4].iter().map(|key| Event::Key(*key)));
+        let (state, orders) = walk(events.clone());
+        assert!(matches!(&state.page, Page::Confirm { offer, starts_at: None, .. } if offer.deployment == 2));
+        assert_eq!(orders, []);
+        events.push(Event::Key(keys[4]));
+        assert_eq!(walk(events).1, [Order::Start(2)]);
+    }
+
+    #[test]
+    fn a_required_run_starts_by_itself_when_its_countdown_ends() {
+        let (_, orders) = walk(vec![seconds(5), offers(vec![offer(7, Required)]), seconds(34)]);
+        assert_eq!(orders, []);
+        let (state, orders) =
+            walk(vec![seconds(5), offers(vec![offer(7, Required)]), seconds(35), seconds(36)]);
+        assert_eq!(orders, [Order::Start(7)]);
+        assert!(matches!(state.page, Page::Connecting { .. }));
+    }
+
+    #[test]
+    fn any_key_cancels_a_countdown_for_good_even_the_one_that_confirms() {
+        let events = vec![
+            offers(vec![offer(7, Required)]),
+            Event::Key(Key::Char('y')),
+            offers(vec![offer(7, Required)]),
+            seconds(100),
+        ];
+        let (state, orders) = walk(events);
+        assert_eq!(orders, []);
+        assert!(matches!(state.page, Page::Choose { .. }));
+    }
+
+    #[test]
+    fn a_countdown_does_not_run_out_behind_the_network_page() {
+        let mut events = vec![
+            offers(vec![offer(1, Available)]),
+            Event::Key(Key::Char('n')),
+            offers(vec![offer(7, Required)]),
+            seconds(100),
+        ];
+        let order = Order::Network(NetworkOrder::Look);
+        // The page looks at its interfaces, and that is all.
+        assert!(walk(events.clone()).1.iter().all(|given| *given == order));
+        events.extend([Event::Key(Key::Escape), seconds(129)]);
+        assert!(walk(events.clone()).1.iter().all(|given| *given == order));
+        events.push(seconds(130));
+        assert_eq!(walk(events).1.last(), Some(&Order::Start(7)));
+    }
+
+    #[test]
+    fn the_network_page_lies_over_the_page_that_goes_on_below() {
+        let wait = |error: &str| {
+            Event::Told(Told::Waiting { what: "the network".into(), error: Some(error.to_owned()) })
+        };
+        let events = vec![wait("a"), Event::Key(Key::Char('n')), Event::Key(Key::Char('r')), wait("b")];
+        let (state, orders) = walk(events.clone());
+        assert!(state.network_page().is_some());
+        assert_eq!(orders, [Order::Network(NetworkOrder::Look)]);
+        let (state, _) = update(state, Event::Key(Key::Escape));
+        assert!(state.network_page().is_none());
+        assert!(matches!(&state.page, Page::Connecting { error: Some(error), .. } if error == "b"));
+    }
+
+    #[test]
+    fn where_a_disk_is_about_to_be_erased_there_is_no_network_page() {
+        let events =
+            vec![offers(vec![offer(1, Available)]), Event::Key(Key::Enter), Event::Key(Key::Char('n'))];
+        let (state, orders) = walk(events);
+        assert!(state.network_page().is_none() && orders.is_empty());
+        // While a run goes well there is none either; while it waits there is.
+        let run = vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            Event::Key(Key::Char('n')),
+        ];
+        assert!(walk(run.clone()).0.network_page().is_none());
+        let wait = Event::Told(Told::Waiting { what: "w".into(), error: None });
+        let waiting = vec![run[0].clone(), wait, Event::Key(Key::Char('n'))];
+        assert!(walk(waiting).0.network_page().is_some());
+    }
+
+    #[test]
+    fn settings_that_came_into_force_are_told_to_the_worker_even_when_the_page_was_closed() {
+        let wire = Wire {
+            interface: "eth0".into(),
+            vlan: None,
+            addressing: crate::runner::network::Addressing::Dhcp,
+        };
+        let place = Place { server: None, proxy: Some("http://p:1".into()) };
+        let done =
+            NetworkNews::Applied { wire: wire.clone(), place: place.clone(), text: "eth0 has it.".into() };
+        let (state, orders) = walk(vec![Event::Told(Told::Network(done))]);
+        assert_eq!(orders, [Order::Moved(place.clone())]);
+        assert_eq!((state.wire, state.place), (Some(wire), place));
+    }
+
+    #[test]
+    fn unattended_starts_at_once() {
+        let state = State::new(Some("https://a"), true);
+        let (_, order) = update(state, offers(vec![offer(7, Required)]));
+        assert_eq!(order, Some(Order::Start(7)));
+    }
+
+    #[test]
+    fn new_offers_do_not_move_the_mark_nor_the_page_that_is_being_read() {
+        let list = || vec![offer(1, Available), offer(2, Available)];
+        let (state, _) = walk(vec![
+            offers(list()),
+            Event::Key(Key::Down),
+            offers(vec![offer(9, Available), offer(1, Available), offer(2, Available)]),
+        ]);
+        assert!(matches!(state.page, Page::Choose { marked: 2, .. }));
+        let (state, _) = walk(vec![offers(list()), Event::Key(Key::Enter), offers(vec![offer(9, Required)])]);
+        assert!(matches!(&state.page, Page::Confirm { offer, .. } if offer.deployment == 1));
+    }
+
+    #[test]
+    fn a_network_that_is_gone_does_not_take_the_progress_off_the_screen() {
+        let (state, _) = walk(vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            Event::Told(Told::Step { step: 1, steps: 2, name: "Apply".into() }),
+            Event::Told(Told::Waiting {
+                what: "waiting for the appliance".into(),
+                error: Some("refused".into()),
+            }),
+        ]);
+        let Page::Running(running) = &state.page else { panic!("{:?}", state.page) };
+        assert_eq!(running.waiting.as_deref(), Some("waiting for the appliance: refused"));
+        assert_eq!((running.sequence.as_str(), running.name.as_str()), ("S", "Apply"));
+        let (state, _) = update(state, Event::Told(Told::GoesOn));
+        assert!(matches!(&state.page, Page::Running(running) if running.waiting.is_none()));
+    }
+
+    #[test]
+    fn waiting_for_the_same_thing_keeps_the_time_since_when() {
+        let wait = |error: &str| {
+            Event::Told(Told::Waiting { what: "the network".into(), error: Some(error.to_owned()) })
+        };
+        let (state, _) = walk(vec![seconds(3), wait("a"), seconds(60), wait("b")]);
+        let Page::Connecting { since, error, .. } = state.page else { panic!() };
+        assert_eq!((since.as_secs(), error.as_deref()), (3, Some("b")));
+    }
+
+    #[test]
+    fn after_trouble_a_person_tries_again_or_restarts() {
+        let failure =
+            Failure { cause: "c".into(), evidence: "e".into(), next_step: "n".into(), exit_code: None };
+        let trouble = || Event::Told(Told::Trouble(failure.clone()));
+        assert_eq!(walk(vec![trouble(), Event::Key(Key::Enter)]).1, [Order::Again]);
+        assert_eq!(walk(vec![trouble(), Event::Key(Key::Char('r'))]).1, [Order::Down(Down::Restart)]);
+        assert_eq!(walk(vec![trouble(), Event::Key(Key::Char('x'))]).1, []);
+    }
+
+    fn asked_for() -> Event {
+        let log_in = Some(SignInAsked { domains: vec!["local".into()] });
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers: Vec::new(), why_empty: None, log_in })
+    }
+
+    fn all_offers(log_in: bool) -> Event {
+        let log_in = log_in.then(SignInAsked::default);
+        let offers = vec![offer(1, Available)];
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers, why_empty: None, log_in })
+    }
+
+    fn in_as(role: Role) -> Event {
+        Event::Told(Told::LoggedIn { name: "ana".into(), role })
+    }
+
+    #[test]
+    fn section_7_where_somebody_has_to_log_in_the_list_comes_after_that() {
+        let (state, _) = walk(vec![asked_for()]);
+        assert!(matches!(state.page, Page::LogIn(_)));
+        let mut events = vec![asked_for()];
+        events.extend("ana\thunter2\n".chars().map(|letter| {
+            Event::Key(match letter {
+                '\t' => Key::Tab,
+                '\n' => Key::Enter,
+                letter => Key::Char(letter),
+            })
+        }));
+        let (_, orders) = walk(events.clone());
+        assert!(matches!(&orders[..], [Order::LogIn(typed)] if typed.name == "ana"));
+        events.extend([in_as(Role::Technician), all_offers(true)]);
+        let (state, _) = walk(events.clone());
+        assert!(matches!(state.page, Page::Choose { .. }));
+        events.push(Event::Key(Key::Char('o')));
+        assert_eq!(walk(events.clone()).1.last(), Some(&Order::LogOut));
+        events.push(Event::Told(Told::LoggedOut { why: None }));
+        assert!(matches!(walk(events).0.page, Page::LogIn(_)));
+    }
+
+    #[test]
+    fn section_7_a_shell_is_for_ssh_keys_and_for_those_who_administer_the_appliance() {
+        let shell = |role| walk(vec![asked_for(), in_as(role)]).0.shell();
+        assert!(matches!(shell(Role::Technician), Shell::Shut(_)));
+        assert_eq!(shell(Role::Administrator), Shell::Open);
+    }
+
+    #[test]
+    fn a_required_run_counts_down_without_anybody_and_who_stops_it_has_to_say_who_they_are() {
+        let required = |seconds| {
+            let log_in = Some(SignInAsked::default());
+            let offers = vec![offer(7, Required)];
+            let told = Told::Offers { appliance: "Lab".into(), offers, why_empty: None, log_in };
+            vec![Event::Told(told), Event::Tick(Duration::from_secs(seconds))]
+        };
+        assert_eq!(walk(required(31)).1, [Order::Start(7)]);
+        let mut events = required(5);
+        events.push(Event::Key(Key::Char('x')));
+        assert!(matches!(walk(events).0.page, Page::LogIn(_)));
+    }
+
+    fn question(names: &[&str]) -> Event {
+        let asked = |name: &&str| AskedVariable { name: (*name).to_owned(), ..AskedVariable::default() };
+        let variables = names.iter().map(asked).collect();
+        Event::Told(Told::Asked(RunQuestion { variables, message: None, button: None, since_ms: 0 }))
+    }
+
+    #[test]
+    fn section_3_what_is_typed_stays_while_the_appliance_is_gone_and_goes_on_when_it_was_answered() {
+        let wait = |error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            Event::Told(Told::Waiting { what: "Asking".into(), error })
+        };
+        let mut events = vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            question(&["Room"]),
+            Event::Key(Key::Char('7')),
+            wait(Some("refused")),
+        ];
+        let (state, _) = walk(events.clone());
+        assert!(matches!(&state.page, Page::Prompt(page) if page.trouble.is_some()));
+        events.extend([question(&["Room"]), Event::Key(Key::Enter)]);
+        let (state, orders) = walk(events.clone());
+        assert!(matches!(&state.page, Page::Prompt(page) if page.trouble.is_none()));
+        let answers = vec![("Room".to_owned(), Secret::new("7"))];
+        assert_eq!(orders, [Order::Say(Say::Answers(answers))]);
+        events.push(Event::Told(Told::Step { step: 1, steps: 2, name: "Format".into() }));
+        let (state, _) = walk(events);
+        assert!(
+            matches!(&state.page, Page::Running(running) if running.sequence == "S" && running.step == 1)
+        );
+    }
+
+    #[test]
+    fn section_7_from_afar_a_mac_is_told_to_look_and_is_not_shut_down_in_the_middle_of_a_run() {
+        let remote = |order| Event::Told(Told::Remote(order));
+        assert_eq!(walk(vec![remote(RemoteOrder::Look)]).1, [Order::Look]);
+        assert_eq!(walk(vec![remote(RemoteOrder::ShutDown)]).1, [Order::Down(Down::ShutDown)]);
+        let run = Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 });
+        assert!(walk(vec![run, remote(RemoteOrder::Restart)]).1.is_empty());
+    }
+
+    #[test]
+    fn section_7_a_failed_run_is_retried_through_the_page_that_says_what_is_erased() {
+        let ended =
+            Told::Ended { outcome: Outcome::Failed, message: "m".into(), failure: None, can_resume: true };
+        let events = vec![
+            Event::Told(Told::Started { run: 1, sequence: "Lab Mac 1".into(), steps: 2 }),
+            Event::Told(ended),
+            Event::Key(Key::Char('2')),
+            offers(vec![offer(7, Required), offer(1, Available)]),
+        ];
+        let (state, orders) = walk(events);
+        assert_eq!(orders, [Order::Again]);
+        assert!(matches!(&state.page, Page::Confirm { offer, starts_at: None, .. } if offer.deployment == 1));
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let lines = (0..1000).map(|n| n.to_string()).collect();
+        let (state, _) = walk(vec![Event::Told(Told::Lines(lines))]);
+        assert_eq!((state.log.len(), state.log.back().map(String::as_str)), (LOG, Some("999")));
+    }
 }

@@ -67,6 +67,10 @@ fn head_line(state: &State, width: u16) -> String {
         "Rootstock" | "" => " Rootstock".to_owned(),
         name => format!(" Rootstock  {name}"),
     };
+    let left = match &state.technician {
+        Some(technician) => format!("{left}  {}", technician.name),
+        None => left,
+    };
     let machine = state.machine.as_ref().map(|machine| {
         let model = machine.model.as_ref().map_or("unknown model", |model| model.as_str());
         let serial = machine.serial.as_ref().map_or("no serial number", |serial| serial.as_str());
@@ -85,6 +89,11 @@ fn keys(state: &State) -> &'static str {
         Page::Appliances(_) => "Up/Down mark   Enter use it   N network   R restart   S shut down",
         Page::Choose { offers, .. } if offers.is_empty() => {
             "A ask again   N network   R restart   S shut down"
+        }
+        Page::LogIn(page) if page.sent.is_some() => "The appliance is asked.",
+        Page::LogIn(_) => "Up/Down line   Left/Right choose   Enter log in   Esc clear",
+        Page::Choose { .. } if state.technician.is_some() => {
+            "Up/Down mark   Enter look at it   A ask again   R restart   O log out"
         }
         Page::Choose { .. } => "Up/Down mark   Enter look at it   A ask again   N network   R restart",
         Page::Confirm { starts_at: Some(_), .. } => "ANY KEY stops the countdown",
@@ -117,6 +126,7 @@ fn text<'a>(state: &'a State, page: &'a Page) -> Vec<Line<'a>> {
         Page::Appliances(page) => form_view::appliances(page),
         Page::Choose { offers, marked, why_empty } => choose(offers, *marked, why_empty.as_deref()),
         Page::Confirm { offer, starts_at, .. } => confirm(state, offer, *starts_at),
+        Page::LogIn(page) => ask_view::log_in(page),
         Page::Prompt(page) => ask_view::prompt(state, page),
         Page::Wait(page) => ask_view::wait(state, page),
         Page::Result(end) => ask_view::end(state, end),
@@ -238,6 +248,3 @@ pub(super) fn problem(failure: &Failure) -> Vec<Line<'_>> {
     })
     .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -144,6 +144,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         device: input.device.clone(),
         images: pins.into_iter().map(|(pin, _)| pin).collect(),
         others: input.others.clone(),
+        by: None,
     };
     let bytes = |act: &Act| match act {
         Act::ApplyImage { image, .. } => sizes.get(image).copied().unwrap_or(0),

@@ -92,6 +92,7 @@ fn start(yaml: &str) -> Start {
         device: input.device,
         images: vec![pinned],
         others: Default::default(),
+        by: None,
     }
 }
 

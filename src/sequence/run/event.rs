@@ -32,6 +32,9 @@ pub struct Start {
     /// Every sequence that it runs, whole, as it was when the run started.
     #[serde(default, skip_serializing_if = "Others::is_empty")]
     pub others: Others,
+    /// Who started it; none: it started by itself, or nobody had to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// An image as it was when the run started.
@@ -344,6 +347,9 @@ fn started(start: &Start) -> String {
     }
     for image in &start.images {
         let _ = write!(line, ", {} {}", image.name, image.version);
+    }
+    if let Some(by) = &start.by {
+        let _ = write!(line, ", started by {by}");
     }
     line
 }

@@ -19,7 +19,8 @@ fn begin_with(yaml: &str, device: &[(&str, &str)], others: &[&str]) -> Run {
     let others = others.iter().map(|text| Sequence::from_yaml(text).unwrap());
     let others = others.map(|other| (other.name.clone(), other)).collect();
     let sequence = Sequence::from_yaml(yaml).expect(yaml);
-    let start = Start { sequence, facts, collection: Scope::new(), device, images: Vec::new(), others };
+    let start =
+        Start { sequence, facts, collection: Scope::new(), device, images: Vec::new(), others, by: None };
     Run::start(start, 0).unwrap().0
 }
 

@@ -32,7 +32,7 @@ pub use self::ports::{Ports, PortsFragment};
 pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
 pub use self::rule::{host_name, is_host};
-pub use self::runner::{Runner, RunnerFragment};
+pub use self::runner::{Runner, RunnerFragment, SignInRule};
 pub use self::tftp::{CapFragment, Tftp, TftpFragment};
 pub use self::upstream::Upstream;
 use crate::netboot::lease::PlanError;

@@ -1,6 +1,9 @@
 //! Who may ask what: the admin token on the network, session and run tokens of runners.
 
-use axum::extract::{FromRequestParts, Request, State};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -25,6 +28,19 @@ pub async fn admin(State(app): State<App>, mut request: Request, next: Next) -> 
 }
 
 const ADMIN_HINT: &str = "the token is in `keys/admin.token` of the data folder, readable by root";
+
+/// Where a request comes from; none: from this machine, through the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Peer(peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())))
+    }
+}
 
 /// A runner that said hello, by its session token.
 #[derive(Clone, Debug)]

@@ -26,6 +26,8 @@ use axum::response::{IntoResponse, Response};
 use crate::api::runner::Problem;
 use crate::api::tus;
 use crate::db::DbError;
+use crate::server::accounts::SignInError;
+use crate::server::accounts::password::BadPassword;
 use crate::server::captures::CaptureError;
 use crate::server::folders::FolderError;
 use crate::server::jobs::Full;
@@ -43,12 +45,17 @@ use crate::store::StoreError;
 pub struct Refusal {
     status: StatusCode,
     problem: Problem,
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// With this status.
     pub fn new(status: StatusCode, error: impl Into<String>, next_step: impl Into<String>) -> Refusal {
-        Refusal { status, problem: Problem { error: error.into(), next_step: next_step.into() } }
+        Refusal {
+            status,
+            problem: Problem { error: error.into(), next_step: next_step.into() },
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
+        }
     }
 
     /// 400.
@@ -91,6 +98,22 @@ impl Refusal {
         )
     }
 
+    /// 429 with the seconds to wait.
+    pub fn wait(error: impl Into<String>, seconds: u32) -> Refusal {
+        Refusal {
+            retry_after: Some(seconds),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, then try again")
+        }
+    }
+
+    /// 403 where this is a 401: of something else than the token that the request carries.
+    pub fn not_the_session(self) -> Refusal {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Refusal { status: StatusCode::FORBIDDEN, ..self },
+            _ => self,
+        }
+    }
+
     /// What went wrong.
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -113,14 +136,11 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.problem)).into_response();
         let headers = response.headers_mut();
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
-            }
-            _ => {}
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -129,6 +149,32 @@ impl IntoResponse for Refusal {
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Refusal {
         Refusal::fault(&error)
+    }
+}
+
+impl From<BadPassword> for Refusal {
+    fn from(error: BadPassword) -> Refusal {
+        Refusal::wrong(error.to_string(), "choose another: a sentence of some words is good")
+    }
+}
+
+impl From<SignInError> for Refusal {
+    fn from(error: SignInError) -> Refusal {
+        let text = error.to_string();
+        match error {
+            SignInError::Wrong => Refusal::unauthorized(
+                text,
+                "try again; an owner sets a new password: rootstock user password",
+            ),
+            SignInError::Disabled(_) => {
+                Refusal::forbidden(text, "an owner enables it: rootstock user enable")
+            }
+            SignInError::Wait(wait) => Refusal::wait(text, wait.seconds),
+            SignInError::Busy => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text, "try again"),
+            SignInError::NoDomain(_) => Refusal::wrong(text, "leave the domain empty, or use `local`"),
+            SignInError::NoRandomness(error) => Refusal::fault(&error),
+            SignInError::Db(error) => error.into(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod extract;
 mod packs;
 mod runner;
 mod screen;
+mod sign_in;
 mod start;
 
 use std::any::Any;

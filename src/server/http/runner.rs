@@ -9,7 +9,8 @@ use super::auth::{RunToken, Session};
 use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
-use super::{capture, packs, start};
+use super::start::Starter;
+use super::{capture, packs, sign_in, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
     StartRun, Welcome,
@@ -31,6 +32,8 @@ const LONGEST_BODY: usize = 1 << 20;
 pub fn router() -> Router<App> {
     Router::new()
         .route("/runner/v1/hello", post(hello).layer(DefaultBodyLimit::max(LONGEST_HELLO)))
+        .route("/runner/v1/sign-in", post(sign_in::sign_in))
+        .route("/runner/v1/sign-out", post(sign_in::sign_out))
         .route("/runner/v1/runs", post(start_run))
         .route("/runner/v1/runs/{run}/next", post(next))
         .route("/runner/v1/runs/{run}/report", post(report))
@@ -60,18 +63,22 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         Greeted::Device(known) => known,
         Greeted::Full(full) => return Err(crowded(app.config.runner.newcomers, full)),
     };
-    let name = device_name(&said.facts);
+    let name = start::device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
     let deployments = app.db.deployments().await?;
     let succeeded = app.db.succeeded_deployments(known.device).await?;
     let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
     let why_empty = why_empty(&deployments, &mac, &name);
     let others = nested::of_deployments(&app.db, &deployments).await?;
-    let offers: Vec<_> = offers(deployments, &others, &mac, app.config.runner.countdown)
+    let mut offers: Vec<_> = offers(deployments, &others, &mac, app.config.runner.countdown)
         .into_iter()
         .map(|offered| offered.offer)
         .collect();
     app.screens.offered(known.device, &offers, now);
+    let asked = sign_in::asked(&app).await?;
+    if asked.is_some() {
+        offers.retain(sign_in::starts_by_itself);
+    }
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
         device: known.device,
@@ -83,6 +90,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         offers,
         run,
         keyboard: app.db.keyboard(known.device).await?,
+        sign_in: asked,
     }))
 }
 
@@ -119,7 +127,9 @@ async fn start_run(
     session: Session,
     Json(request): Json<StartRun>,
 ) -> Result<Answer<RunTicket>, Refusal> {
-    Ok(Answer(start::run(&app, &session, request.deployment).await?))
+    Ok(Answer(
+        start::run(&app, &session, request.deployment, Starter::AtTheMac(request.pass.as_ref())).await?,
+    ))
 }
 
 async fn next(
@@ -178,15 +188,4 @@ fn note_hello(
         tracing::info!("{line}");
         app.timeline.runner(facts.macs.first(), answered, line);
     }
-}
-
-/// What people call a Mac: its serial number, else its UUID, else an address.
-fn device_name(facts: &DeviceFacts) -> String {
-    facts
-        .serial
-        .as_ref()
-        .map(ToString::to_string)
-        .or_else(|| facts.uuid.map(|uuid| uuid.to_string()))
-        .or_else(|| facts.macs.first().map(ToString::to_string))
-        .unwrap_or_else(|| "a Mac without a name".to_owned())
 }

@@ -69,9 +69,8 @@ async fn news(
     loop {
         let (orders, last, mut bell) = app.screens.orders(session.device, asked.after, now_ms());
         let messages = app.db.messages(session.device).await?;
-        let fresh = |message: &TechnicianMessage| {
-            message.id > asked.message && message.acknowledged_ms.is_none()
-        };
+        let fresh =
+            |message: &TechnicianMessage| message.id > asked.message && message.acknowledged_ms.is_none();
         let messages: Vec<_> = messages.into_iter().filter(fresh).collect();
         let news = News { orders, last, messages };
         if !news.orders.is_empty() || !news.messages.is_empty() {

@@ -4,27 +4,49 @@ use axum::http::StatusCode;
 
 use super::auth::Session;
 use super::error::{Refusal, chain};
-use crate::api::runner::RunTicket;
+use super::sign_in;
+use crate::api::runner::{DeviceFacts, Offer, RunTicket};
 use crate::db::{NewRun, Owner, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
 use crate::sequence::variable::{Facts, Scope};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
-use crate::server::offer::{Mac, Offered, offers};
+use crate::server::offer::{Mac, Offered, offers, why_empty};
 use crate::server::secrets::CannotUnseal;
 use crate::server::variables::VariablesError;
 use crate::server::{nested, token, variables, wire};
 use crate::value::{Digest, Pick, Secret};
 
+/// Who starts a run.
+#[derive(Clone, Copy, Debug)]
+pub enum Starter<'a> {
+    /// Whoever stands in front of the Mac, with the pass of a technician who signed in there.
+    AtTheMac(Option<&'a Secret>),
+    /// Somebody who may start runs, through the API.
+    Afar(&'a str),
+}
+
 /// Starts a run of a deployment on the session's device, or answers with the one that it started before.
-pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTicket, Refusal> {
+pub async fn run(
+    app: &App,
+    session: &Session,
+    deployment: i64,
+    starter: Starter<'_>,
+) -> Result<RunTicket, Refusal> {
     let (facts, known) = app
         .db
         .device_facts(session.device)
         .await?
         .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
     let offered = find_offer(app, session, known, deployment).await?;
+    let by = match starter {
+        Starter::AtTheMac(pass) => {
+            let technician = sign_in::starter(app, session, &offered.offer, pass).await?;
+            technician.map(|account| account.shown())
+        }
+        Starter::Afar(by) => Some(by.to_owned()),
+    };
     let start_facts = wire::facts(&facts, session.boot);
     let collection = variables::of_collections(&app.db, &app.secrets, known).await?;
     let device = variables::scope(&app.db, &app.secrets, &Owner::Device(session.device)).await?;
@@ -41,6 +63,7 @@ pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTic
         device,
         others,
         images: images.iter().map(|(pin, _)| pin.clone()).collect(),
+        by: by.clone(),
     };
     let now = now_ms();
     let (run, first) = Run::start(start, now).map_err(|error| {
@@ -62,7 +85,8 @@ pub async fn run(app: &App, session: &Session, deployment: i64) -> Result<RunTic
     };
     match app.db.create_run(&new).await? {
         Started::Created(run) => {
-            let line = format!("run {run} of {name} started");
+            let by = by.map_or(String::new(), |by| format!(" by {by}"));
+            let line = format!("run {run} of {name} started{by}");
             tracing::info!(run, device = session.device, "{line}");
             app.timeline.runner(facts.macs.first(), true, line);
             Ok(RunTicket { run, token, sequence: name, steps })
@@ -96,6 +120,34 @@ pub async fn ticket(app: &App, run: i64, receipt_key: &str) -> Result<Option<Run
     let (token, digest) = new_token()?;
     app.db.renew_token(run, digest, receipt_key).await?;
     Ok(Some(RunTicket { run, token, sequence: row.summary.sequence, steps: row.summary.steps }))
+}
+
+/// Everything that may be chosen at the session's device, and why that is nothing.
+pub async fn all_offers(app: &App, session: &Session) -> Result<(Vec<Offer>, Option<String>), Refusal> {
+    let (facts, known) = app
+        .db
+        .device_facts(session.device)
+        .await?
+        .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
+    let succeeded = app.db.succeeded_deployments(session.device).await?;
+    let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
+    let deployments = app.db.deployments().await?;
+    let others = nested::of_deployments(&app.db, &deployments).await?;
+    let why = why_empty(&deployments, &mac, &device_name(&facts));
+    let offered = offers(deployments, &others, &mac, app.config.runner.countdown);
+    let offers: Vec<Offer> = offered.into_iter().map(|offered| offered.offer).collect();
+    Ok((offers.clone(), offers.is_empty().then_some(why)))
+}
+
+/// What people call a Mac: its serial number, else its UUID, else an address.
+pub fn device_name(facts: &DeviceFacts) -> String {
+    facts
+        .serial
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| facts.uuid.map(|uuid| uuid.to_string()))
+        .or_else(|| facts.macs.first().map(ToString::to_string))
+        .unwrap_or_else(|| "a Mac without a name".to_owned())
 }
 
 async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) -> Result<Offered, Refusal> {

@@ -8,6 +8,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rootstock::api::admin::{self, Job, JobState};
 use rootstock::api::runner::*;
+use rootstock::api::sign_in::{SignIn, SignedIn};
 use rootstock::client::{Client, ClientError, Patience};
 use rootstock::image::chunk::Frame;
 use rootstock::image::manifest::{Locations, Manifest, SignedManifest};
@@ -217,7 +218,29 @@ impl Mac {
     }
 
     pub fn try_start(&self, appliance: &Appliance, deployment: i64) -> Result<RunTicket, ClientError> {
-        appliance.network(Some(&self.welcome.session)).post("/runner/v1/runs", &StartRun { deployment })
+        self.try_start_as(appliance, deployment, None)
+    }
+
+    /// With the pass of a technician who signed in at this Mac.
+    pub fn try_start_as(
+        &self,
+        appliance: &Appliance,
+        deployment: i64,
+        pass: Option<Secret>,
+    ) -> Result<RunTicket, ClientError> {
+        let start = StartRun { deployment, pass };
+        appliance.network(Some(&self.welcome.session)).post("/runner/v1/runs", &start)
+    }
+
+    /// A technician signs in at this Mac.
+    pub fn sign_in(
+        &self,
+        appliance: &Appliance,
+        name: &str,
+        password: &str,
+    ) -> Result<SignedIn, ClientError> {
+        let typed = SignIn { domain: None, name: name.into(), password: Secret::new(password) };
+        appliance.network(Some(&self.welcome.session)).post("/runner/v1/sign-in", &typed)
     }
 
     pub fn start(&self, appliance: &Appliance) -> RunTicket {

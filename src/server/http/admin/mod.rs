@@ -19,6 +19,7 @@ mod sequence;
 mod status;
 mod transfer;
 mod upload;
+mod user;
 mod variable;
 
 use axum::Json as Answer;
@@ -51,6 +52,9 @@ struct Document;
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::status))
+        .routes(routes!(user::list, user::create))
+        .routes(routes!(user::show, user::change, user::remove))
+        .routes(routes!(user::set_password))
         .routes(routes!(status::library))
         .routes(routes!(status::collect))
         .routes(routes!(check::start, check::last))

@@ -17,7 +17,7 @@ use crate::server::clock::now_ms;
 use crate::server::http::auth::Session;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
-use crate::server::http::start;
+use crate::server::http::start::{self, Starter};
 use crate::server::screens::NotHere;
 
 /// Who says it.
@@ -60,11 +60,7 @@ pub async fn start(
 }
 
 /// The run is made here, so that what keeps it from starting is told to whoever asked; the Mac then finds that it has one.
-pub async fn start_on(
-    app: &App,
-    device: i64,
-    deployment: i64,
-) -> Result<(StatusCode, Answer<Run>), Refusal> {
+pub async fn start_on(app: &App, device: i64, deployment: i64) -> Result<(StatusCode, Answer<Run>), Refusal> {
     let gone = |gone| not_here(device, gone, StatusCode::CONFLICT);
     let screen = app.screens.watch(device, 0, Duration::ZERO, now_ms).await;
     let screen = screen.ok_or_else(|| gone(NotHere { seen_ms: None }))?;
@@ -79,7 +75,8 @@ pub async fn start_on(
     }
     let session = app.db.last_session(device, now_ms()).await?;
     let (receipt_key, boot) = session.ok_or_else(|| gone(NotHere { seen_ms: Some(screen.seen_ms) }))?;
-    let ticket = start::run(app, &Session { device, receipt_key, boot }, deployment).await?;
+    let session = Session { device, receipt_key, boot };
+    let ticket = start::run(app, &session, deployment, Starter::Afar(BY)).await?;
     app.screens.nudge(device, now_ms());
     Ok((StatusCode::CREATED, Answer(view(app, ticket.run, 0, Duration::ZERO).await?)))
 }
@@ -164,7 +161,9 @@ async fn waiting(app: &App, device: i64) -> Result<Vec<TechnicianMessage>, Refus
 async fn must_exist(app: &App, device: i64) -> Result<(), Refusal> {
     match app.db.device(device).await? {
         Some(_) => Ok(()),
-        None => Err(Refusal::absent(format!("there is no device {device}"), "list them: rootstock device list")),
+        None => {
+            Err(Refusal::absent(format!("there is no device {device}"), "list them: rootstock device list"))
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! Section 7: the technician logs in at the Mac, then chooses.
+
+use rootstock::api::admin::{ChangeUser, RunEvent, User};
+use rootstock::api::runner::Purpose;
+use rootstock::api::sign_in::SignOut;
+use rootstock::value::Role;
+
+use super::{PASSWORD, add_user};
+use crate::api::appliance::{Appliance, Mac, refused};
+
+const RESTART: &str = "name: Restart\nsteps: [{restart: }]\n";
+
+/// An appliance with something to choose.
+fn appliance(folder: &tempfile::TempDir, settings: &str) -> Appliance {
+    let appliance = Appliance::start_with(folder.path(), settings);
+    appliance.apply(RESTART);
+    appliance.deploy("Restart", Purpose::Available);
+    appliance
+}
+
+#[test]
+fn section_7_what_is_chosen_needs_a_technician_who_logged_in_at_this_mac() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = appliance(&folder, "");
+    add_user(&appliance, "ana", Role::Technician);
+    let mut mac = Mac::boot(&appliance, "C02A");
+    assert!(mac.welcome.offers.is_empty(), "nothing is told before the log in");
+    assert_eq!(mac.welcome.sign_in.as_ref().unwrap().domains, ["local"]);
+    let (status, problem) = refused(mac.try_start(&appliance, 1));
+    assert_eq!((status, problem.next_step.as_str()), (403, "log in, then start it"));
+    let signed_in = mac.sign_in(&appliance, "Ana", PASSWORD).unwrap();
+    assert_eq!(
+        (signed_in.name.as_str(), signed_in.role, signed_in.offers.len()),
+        ("ana", Role::Technician, 1)
+    );
+    let other = Mac::boot(&appliance, "C02B");
+    let (status, problem) = refused(other.try_start_as(&appliance, 1, Some(signed_in.pass.clone())));
+    assert_eq!(status, 403, "the pass of one Mac is none at another: {problem:?}");
+    // The network failed for a moment, and the runner says hello again.
+    mac.again(&appliance);
+    let run = mac.try_start_as(&appliance, 1, Some(signed_in.pass)).unwrap().run;
+    let events: Vec<RunEvent> = appliance.admin().get(&format!("/api/v1/runs/{run}/events")).unwrap();
+    assert!(events[0].detail.ends_with("started by ana"), "{events:?}");
+}
+
+#[test]
+fn a_required_deployment_goes_by_itself_and_a_setting_makes_logging_in_needless() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = appliance(&folder, "[runner]\nsign-in = 'never'\n");
+    add_user(&appliance, "ana", Role::Technician);
+    let mac = Mac::boot(&appliance, "C02A");
+    assert!(mac.welcome.sign_in.is_none());
+    mac.start(&appliance);
+    appliance.stop();
+    let appliance = Appliance::start(folder.path());
+    appliance.deploy("Restart", Purpose::Required);
+    let mac = Mac::boot(&appliance, "C02B");
+    assert!(mac.welcome.sign_in.is_some());
+    assert_eq!(mac.welcome.offers.len(), 1);
+    mac.start(&appliance);
+}
+
+#[test]
+fn who_may_start_no_runs_is_told_so_and_a_wrong_password_is_no_lost_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = appliance(&folder, "");
+    add_user(&appliance, "ana", Role::Technician);
+    add_user(&appliance, "otto", Role::Auditor);
+    let mac = Mac::boot(&appliance, "C02A");
+    let (status, problem) = refused(mac.sign_in(&appliance, "otto", PASSWORD));
+    assert_eq!((status, problem.error.as_str()), (403, "otto is an auditor and may start no runs"));
+    let (status, problem) = refused(mac.sign_in(&appliance, "nobody", PASSWORD));
+    assert_eq!((status, problem.error.as_str()), (403, "the name or the password is wrong"));
+    for _ in 0..6 {
+        assert_eq!(refused(mac.sign_in(&appliance, "ana", "wrong horse")).0, 403);
+    }
+    let (status, problem) = refused(mac.sign_in(&appliance, "ana", PASSWORD));
+    assert!(status == 429 && problem.error.contains("with this name"), "{problem:?}");
+}
+
+#[test]
+fn a_technician_who_left_or_whose_account_was_locked_starts_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = appliance(&folder, "");
+    add_user(&appliance, "ana", Role::Technician);
+    let mac = Mac::boot(&appliance, "C02A");
+    let left = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
+    let session = appliance.network(Some(&mac.welcome.session));
+    let () = session.post("/runner/v1/sign-out", &SignOut { pass: left.clone() }).unwrap();
+    assert_eq!(refused(mac.try_start_as(&appliance, 1, Some(left))).0, 403);
+    let pass = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
+    let change = ChangeUser { disabled: Some(true), ..ChangeUser::default() };
+    let user: User = appliance.admin().patch("/api/v1/users/ana", &change).unwrap();
+    assert!(user.disabled);
+    let (status, problem) = refused(mac.try_start_as(&appliance, 1, Some(pass)));
+    assert!(status == 403 && problem.error.contains("expired"), "{problem:?}");
+}
