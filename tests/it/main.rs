@@ -34,3 +34,4 @@ mod stick;
 mod store;
 mod trust;
 mod upload;
+mod wizard;

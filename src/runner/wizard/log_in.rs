@@ -107,7 +107,9 @@ impl LogIn {
                     text.push(letter);
                 }
             }),
-            Key::Backspace => self.change(|text| drop(text.pop())),
+            Key::Backspace => self.change(|text| {
+                text.pop();
+            }),
             _ => {}
         }
         None

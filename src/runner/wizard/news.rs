@@ -218,6 +218,10 @@ fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
         offer.purpose == Purpose::Required && !state.cancelled.contains(&Cancelled(offer.deployment))
     };
     let required = offers.iter().find(due).cloned();
+    let reads = matches!(state.page, Page::Confirm { .. });
+    if required.is_none() && !reads && ask_who(state, None) {
+        return;
+    }
     match (&mut state.page, required) {
         // A person reads: what they read does not change under their eyes.
         (Page::Confirm { .. }, _) => {}
@@ -226,7 +230,6 @@ fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
             let starts_at = Some(state.now + Duration::from_secs(seconds.into()));
             state.page = Page::Confirm { offer, offers, starts_at };
         }
-        (_, None) if ask_who(state, None) => {}
         (Page::Choose { offers: old, marked, .. }, None) => {
             let chosen = old.get(*marked).map(|offer| offer.deployment);
             let marked = offers.iter().position(|offer| Some(offer.deployment) == chosen).unwrap_or(0);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::appliances::Appliances;
 use super::ask::{Prompt, Wait};
 use super::end::End;
-use super::event::{Down, Event, Key, Order, Say, Told};
+use super::event::{Down, Event, Key, Order, Say};
 use super::log_in::LogIn;
 use super::news;
 use super::overlay::{self, Over};
@@ -371,6 +371,7 @@ fn back_to_list(offer: &Offer, offers: Vec<Offer>) -> Page {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::Told;
     use super::super::news::LOG;
     use super::*;
     use crate::api::runner::{AskedVariable, Outcome, Purpose, RunQuestion};

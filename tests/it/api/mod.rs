@@ -12,4 +12,5 @@ mod library;
 mod openapi;
 mod ring;
 mod run;
+mod screen;
 mod verdict;
