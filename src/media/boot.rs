@@ -176,7 +176,7 @@ pub fn plan(request: &Request, archive: &Archive, say: &mut dyn FnMut(&str)) -> 
     names.extend(SSH_LIBRARIES);
     names.extend(WIFI_LIBRARIES);
     names.extend(WIFI_FILES.iter().map(|(package, ..)| package));
-    names.extend(console::packages());
+    names.extend_from_slice(&CONSOLE_PACKAGES);
     names.push(GRUB);
     names.extend(GRUB_MODULES);
     names.extend(GRUB_LIBRARIES);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 
 use crate::media::loader;
-use crate::media::packages::{CONSOLE_FONTS, CONSOLE_PACKAGES, KEYMAPS};
+use crate::media::packages::{CONSOLE_FONTS, KEYMAPS};
 
 /// Files by their place in the initramfs.
 pub type Files = Vec<(String, Vec<u8>)>;
@@ -62,7 +62,7 @@ pub enum ConsoleError {
 
 /// Folders of unpacked packages.
 pub struct Tools {
-    /// [`CONSOLE_PACKAGES`].
+    /// [`CONSOLE_PACKAGES`](crate::media::packages::CONSOLE_PACKAGES).
     pub packages: [PathBuf; 3],
     /// libc: this machine's may be another.
     pub libraries: Vec<PathBuf>,
@@ -105,11 +105,6 @@ pub fn files(tools: &Tools, scratch: &Path) -> Result<Files, ConsoleError> {
 
 fn there(path: PathBuf) -> Result<PathBuf, ConsoleError> {
     if path.exists() { Ok(path) } else { Err(ConsoleError::Gone(path)) }
-}
-
-/// Names of the packages, for whoever fetches them.
-pub fn packages() -> impl Iterator<Item = &'static str> {
-    CONSOLE_PACKAGES.into_iter()
 }
 
 /// The map with both Option keys as on macOS: each reaches the third letter. Linux gives that to the right one only.

@@ -100,6 +100,11 @@ impl Show<'_> {
                 }
             }
             state.attended = self.faces.terminal.is_some();
+            if !state.attended {
+                // What nobody sees must not be in the way of a countdown.
+                state.messages.clear();
+                state.over = None;
+            }
             if ended {
                 return;
             }
@@ -175,7 +180,7 @@ impl Show<'_> {
     fn open_shell(&mut self) -> std::io::Result<()> {
         let Some(terminal) = &mut self.faces.terminal else { return Ok(()) };
         terminal.leave()?;
-        let words = "echo 'A shell on this Mac. What the wizard works on goes on; exit leads back to it.'; exec sh -i";
+        let words = "echo 'A shell on this Mac. What the wizard works on goes on; exit leads back to it.'; exec sh -i 2>&1";
         let child = Command::new(SHELL).args(["-c", words]).env("TERM", "linux").env("HOME", "/root").spawn();
         match child {
             Ok(child) => self.shell = Some(child),

@@ -23,8 +23,7 @@ pub(super) fn prompt<'a>(state: &State, page: &'a Prompt) -> Vec<Line<'a>> {
     let waited = spoken(state.now.saturating_sub(page.since));
     let mut lines = vec![
         Line::styled(format!("{} needs values", name(&page.sequence)), BOLD),
-        format!("Asked for {waited}. They can be given here or at the appliance; the first answer counts.")
-            .into(),
+        format!("Asked for {waited}. Answer here or at the appliance; the first answer counts.").into(),
         Line::default(),
     ];
     match (&page.wrong, &page.trouble, page.sent) {
