@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn the_remote_twin_sees_the_page_and_nothing_that_is_hidden() {
-        let secret = AskedVariable { name: "Password".into(), secret: true, ..AskedVariable::default() };
-        let open = AskedVariable { name: "Room".into(), default: "Lab".into(), ..AskedVariable::default() };
+        let asked = || AskedVariable { required: true, ..AskedVariable::default() };
+        let secret = AskedVariable { name: "Password".into(), secret: true, ..asked() };
+        let open = AskedVariable { name: "Room".into(), default: "Lab".into(), ..asked() };
         let question =
             RunQuestion { variables: vec![open, secret], message: None, button: None, since_ms: 0 };
         let mut page = Prompt::new("Lab Mac".into(), question, Duration::ZERO);
