@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::client::Client;
+use super::kept::Kept;
+use crate::client::{Client, appliance_address};
 use crate::value::Secret;
 
 /// Names the socket when `--socket` is not given.
@@ -28,10 +29,10 @@ pub struct Connection {
     /// Another appliance: https://10.0.0.2 or 10.0.0.2:8443
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// With --server: file with the admin token (keys/admin.token of the appliance)
+    /// With --server: file with a token, where rootstock login is not wanted
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// With --server: certificate of the appliance's authority (its keys/ca.pem)
+    /// With --server: certificate of the appliance's authority (its keys/ca.pem); kept by rootstock login
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -64,13 +65,57 @@ impl Connection {
             }
             return Ok(Client::unix(self.socket.clone().unwrap_or_else(default_socket)));
         };
-        let (Some(token), Some(ca)) = (&self.token_file, &self.ca) else {
-            bail!(
-                "--server {server} also needs --token-file and --ca: copy keys/admin.token and keys/ca.pem from its data folder"
-            );
+        let address = appliance_address(server)?;
+        let kept = Kept::read(&address)?;
+        let token = match (&self.token_file, &kept) {
+            (Some(file), _) => token_in(file)?,
+            (None, Some(kept)) => kept.token.clone(),
+            (None, None) => bail!(
+                "nobody is signed in at {server}: rootstock login --server {server} --ca FILE, or give --token-file and --ca \
+                 (copy keys/ca.pem from its data folder)"
+            ),
         };
-        let ca = fs::read(ca).with_context(|| format!("reading {}", ca.display()))?;
-        Ok(Client::https(server, &ca, Some(token_in(token)?))?)
+        Ok(Client::https(server, self.authority(kept.as_ref())?.as_bytes(), Some(token))?)
+    }
+
+    /// The authority of another appliance: named, or kept from the last log in.
+    fn authority(&self, kept: Option<&Kept>) -> anyhow::Result<String> {
+        match (&self.ca, kept) {
+            (Some(file), _) => {
+                fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
+            }
+            (None, Some(kept)) => Ok(kept.ca.clone()),
+            (None, None) => bail!("--ca is missing: copy keys/ca.pem from the appliance's data folder"),
+        }
+    }
+
+    /// Another appliance, before anybody is signed in there: its address, a connection to it, its authority.
+    ///
+    /// # Errors
+    /// When none is named, or its authority is not known.
+    pub fn stranger(self, before: &Connection) -> anyhow::Result<(String, Client, String)> {
+        let connection = self.or(before);
+        let Some(server) = &connection.server else {
+            bail!(
+                "on the appliance itself nobody signs in: its socket is the owner's; name another with --server"
+            )
+        };
+        let address = appliance_address(server)?;
+        let ca = connection.authority(Kept::read(&address)?.as_ref())?;
+        Ok((address, Client::https(server, ca.as_bytes(), None)?, ca))
+    }
+
+    /// The appliance on this machine.
+    ///
+    /// # Errors
+    /// Options that do not go together.
+    pub fn here(self, before: &Connection) -> anyhow::Result<Client> {
+        self.or(before).client()
+    }
+
+    /// Whether another appliance is named.
+    pub fn is_elsewhere(&self, before: &Connection) -> bool {
+        self.server.is_some() || (self.socket.is_none() && before.server.is_some())
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod audit;
 pub mod binding;
 mod connection;
 pub mod deploy;
@@ -15,8 +16,11 @@ pub mod doctor;
 mod finding;
 pub mod image;
 mod interfaces;
+mod kept;
 pub mod key;
+pub mod ldap;
 pub mod lease;
+pub mod login;
 pub mod media;
 pub mod model;
 pub mod nbi;
@@ -29,8 +33,10 @@ mod screen;
 pub mod sequence;
 pub mod status;
 pub mod store;
+pub mod token;
 pub mod transfer;
 pub mod upload;
+pub mod user;
 pub mod variable;
 mod watch;
 
@@ -125,6 +131,24 @@ something fails.")]
     /// Boot sets: .nbi folders that Macs see in their picker
     #[command(subcommand)]
     Nbi(nbi::Command),
+    /// Sign in at another appliance, so that later commands need no token
+    Login(login::Login),
+    /// Leave another appliance
+    Logout(login::Logout),
+    /// Who one is for the appliance, and what one may
+    Whoami(Online<login::WhoAmI>),
+    /// Accounts: who may do what
+    #[command(subcommand)]
+    User(user::Command),
+    /// Tokens for programs
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The directory that people sign in with (LDAP, Active Directory)
+    #[command(subcommand)]
+    Ldap(ldap::Command),
+    /// Who did what, in a log that shows when a line is missing
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// How the appliance stands
     Status(Online<status::Show>),
 }
@@ -152,6 +176,13 @@ impl Command {
             Command::Model(verb) => model::model(verb),
             Command::Doctor(verb) => doctor::doctor(verb, before),
             Command::Nbi(command) => command.run(before),
+            Command::Login(verb) => login::login(verb, before),
+            Command::Logout(verb) => login::logout(verb, before),
+            Command::Whoami(verb) => login::who_am_i(verb, before),
+            Command::User(command) => command.run(before),
+            Command::Token(command) => command.run(before),
+            Command::Ldap(command) => command.run(before),
+            Command::Audit(command) => command.run(before),
             Command::Status(verb) => status::status(verb, before),
         }
     }

@@ -6,6 +6,8 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::audit::{Change, record};
+use super::directory::BELIEVED_MS;
 use super::{Db, DbError, from_word, next_number, word};
 use crate::value::{Digest, Role};
 
@@ -138,7 +140,9 @@ impl Db {
     pub async fn add_account(&self, new: &NewAccount<'_>, now_ms: i64) -> Result<Changed, DbError> {
         let mut tx = self.begin().await?;
         let made = insert(&mut tx, new, now_ms).await?;
-        if matches!(made, Changed::Done(_)) {
+        if let Changed::Done(account) = &made {
+            record(&mut tx, Change { after: Some(told(account)), ..Change::of(object(account), now_ms) })
+                .await?;
             tx.commit().await?;
         }
         Ok(made)
@@ -176,8 +180,15 @@ impl Db {
             role,
             disabled,
             full_name: change.full_name.map_or(before.full_name.clone(), str::to_owned),
-            ..before
+            ..before.clone()
         };
+        let mut told_after = told(&after);
+        if change.password.is_some() {
+            told_after["password"] = "set anew".into();
+        }
+        let told =
+            Change { before: Some(told(&before)), after: Some(told_after), ..Change::of(object(&after), 0) };
+        record(&mut tx, told).await?;
         tx.commit().await?;
         Ok(Changed::Done(after))
     }
@@ -192,8 +203,19 @@ impl Db {
         if before.role == Role::Owner && !before.disabled && !has_owner(&mut tx).await? {
             return Ok(Changed::LastOwner);
         }
+        record(&mut tx, Change { before: Some(told(&before)), ..Change::of(object(&before), 0) }).await?;
         tx.commit().await?;
         Ok(Changed::Done(before))
+    }
+
+    /// Ends whatever an account is signed in to. False when there is no such account.
+    pub async fn end_all_sessions(&self, domain: &str, name: &str) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        let Some(account) = find(&mut tx, domain, name).await? else { return Ok(false) };
+        end_sessions(&mut tx, account.id).await?;
+        record(&mut tx, Change::of(object(&account), 0)).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Notes that somebody signed in with an account.
@@ -229,6 +251,13 @@ impl Db {
         .bind(pass.expires_ms)
         .execute(&mut *tx)
         .await?;
+        let at = Some(serde_json::json!({ "device": pass.device }));
+        let object = format!("device {}", pass.device);
+        record(
+            &mut tx,
+            Change { action: Some("technician.sign-in"), after: at, ..Change::of(object, now_ms) },
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -244,13 +273,15 @@ impl Db {
         let row = sqlx::query(
             "SELECT a.id, a.domain, a.name, a.full_name, a.role, a.disabled, a.created_ms, a.signed_in_ms, a.checked_ms
              FROM technician t JOIN account a ON a.id = t.account
-             WHERE t.token = $1 AND t.device = $2 AND t.receipt_key = $3 AND t.expires_ms > $4 AND a.disabled = $5",
+             WHERE t.token = $1 AND t.device = $2 AND t.receipt_key = $3 AND t.expires_ms > $4 AND a.disabled = $5
+               AND (a.domain = '' OR a.checked_ms > $6)",
         )
         .bind(token.to_string())
         .bind(device)
         .bind(receipt_key)
         .bind(now_ms)
         .bind(false)
+        .bind(now_ms - BELIEVED_MS)
         .fetch_optional(&self.read)
         .await?;
         row.as_ref().map(account).transpose()
@@ -265,6 +296,16 @@ impl Db {
             .await?;
         Ok(())
     }
+}
+
+/// What the audit log calls it.
+fn object(account: &AccountRow) -> String {
+    format!("user {}", account.shown())
+}
+
+/// What the audit log is told of it.
+fn told(account: &AccountRow) -> serde_json::Value {
+    serde_json::json!({ "role": account.role, "disabled": account.disabled, "full_name": account.full_name })
 }
 
 pub(super) async fn insert(

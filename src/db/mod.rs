@@ -8,11 +8,13 @@
 //! the words that SQLite and PostgreSQL share.
 
 mod account;
+mod audit;
 mod binding;
 mod capture;
 mod client;
 mod damage;
 mod device;
+mod directory;
 mod image;
 mod lease;
 mod message;
@@ -20,6 +22,7 @@ mod receipt;
 mod ring;
 mod run;
 mod sequence;
+mod session;
 mod standing;
 mod variable;
 
@@ -34,14 +37,17 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 pub use account::{AccountChange, AccountRow, Changed, NewAccount, Pass};
+pub use audit::{Acting, AuditQuery, Change, acting, who_acts};
 pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
+pub use directory::FromDirectory;
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use receipt::{Countersignature, ReceiptRow};
 pub use ring::{Move, Standing};
 pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
 pub use sequence::{DeploymentRow, RevisionRow};
+pub use session::{KnownToken, NewSession, NewToken};
 pub use standing::MacStanding;
 pub use variable::{Owner, VariableRow};
 
@@ -105,6 +111,7 @@ impl Db {
             .await
             .map_err(failed)?;
         MIGRATIONS.run(&write).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        sqlx::raw_sql(audit::APPEND_ONLY).execute(&write).await.map_err(failed)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true).create_if_missing(false))

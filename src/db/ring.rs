@@ -5,6 +5,7 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::audit::{Change, record};
 use super::{Db, DbError, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::{ImageEvent, ImageEventKind, ImageVersion, Retention};
 use crate::sequence::model::Sequence;
@@ -278,7 +279,26 @@ pub(super) async fn tell(tx: &mut Transaction<'static, Sqlite>, event: &NewEvent
     .bind(event.detail)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    let name: String = sqlx::query_scalar("SELECT name FROM image WHERE id = $1")
+        .bind(event.image)
+        .fetch_one(&mut **tx)
+        .await?;
+    let told = |version: Option<u32>| {
+        version.map(|version| serde_json::json!({ "version": version, "ring": event.ring }))
+    };
+    let mut after = told(event.to);
+    if !event.detail.is_empty() {
+        after.get_or_insert_with(|| serde_json::json!({}))["detail"] = event.detail.into();
+    }
+    let action = format!("image.{}", word(&event.kind));
+    let change = Change {
+        action: Some(&action),
+        before: told(event.from),
+        after,
+        by: Some(event.by),
+        ..Change::of(format!("image {name}"), event.at_ms)
+    };
+    record(tx, change).await
 }
 
 /// What needs a version: rings beyond draft, runs that go on, and deployed sequences, which name it or would be left

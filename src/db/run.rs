@@ -4,6 +4,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::audit::{Change, record, who_acts};
 use super::device::device_name;
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
@@ -184,6 +185,16 @@ impl Db {
             }
         }
         insert_event(&mut tx, id, 1, new.started_ms, &EventBody::State(new.event.clone())).await?;
+        let images: Vec<_> = new.images.iter().map(|one| format!("{} {}", one.image, one.version)).collect();
+        let after = serde_json::json!({
+            "sequence": new.sequence, "revision": new.revision, "device": new.device, "deployment": new.deployment, "images": images,
+        });
+        let change = Change {
+            action: Some("run.start"),
+            after: Some(after),
+            ..Change::of(format!("run {id}"), new.started_ms)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Started::Created(id))
     }
@@ -236,6 +247,10 @@ impl Db {
         }
         if let Some(ended) = &append.ended {
             end(&mut tx, run, ended, now_ms).await?;
+        }
+        // What a person says to a run; what its Mac reports stands among its events.
+        if who_acts().is_some() {
+            record(&mut tx, Change::of(format!("run {run}"), now_ms)).await?;
         }
         tx.commit().await?;
         Ok(Appended::Recorded)

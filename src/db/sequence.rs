@@ -3,9 +3,11 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit::{Change, record};
 use super::{Db, DbError, from_word, next_number, number, word};
 use crate::api::admin::{Deployment, SavedSequence};
 use crate::api::runner::Purpose;
+use crate::value::Digest;
 
 /// One revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,16 @@ impl Db {
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
+        // The text may hold sealed secrets; its digest tells which text it was.
+        let change = Change {
+            action: Some("sequence.save"),
+            before: (revision > 0).then(|| serde_json::json!({ "revision": revision })),
+            after: Some(
+                serde_json::json!({ "revision": revision + 1, "blake3": Digest::of(yaml.as_bytes()).to_string() }),
+            ),
+            ..Change::of(format!("sequence {name}"), now_ms)
+        };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(SavedSequence {
             name: name.to_owned(),
@@ -137,6 +149,8 @@ impl Db {
         }
         sqlx::query("DELETE FROM sequence_revision WHERE sequence = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM sequence WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        let change = Change { action: Some("sequence.delete"), ..Change::of(format!("sequence {name}"), 0) };
+        record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some(Ok(())))
     }
@@ -164,6 +178,17 @@ impl Db {
         .bind(now_ms)
         .fetch_optional(&mut *tx)
         .await?;
+        if let Some(row) = &row {
+            let after =
+                serde_json::json!({ "sequence": sequence, "collection": collection, "purpose": purpose });
+            let object = format!("deployment {}", row.try_get::<i64, _>(0)?);
+            let change = Change {
+                action: Some("deployment.create"),
+                after: Some(after),
+                ..Change::of(object, now_ms)
+            };
+            record(&mut tx, change).await?;
+        }
         tx.commit().await?;
         row.map(|row| {
             Ok(Deployment {
@@ -207,9 +232,25 @@ impl Db {
 
     /// Takes a deployment back; false when there is none.
     pub async fn undeploy(&self, deployment: i64) -> Result<bool, DbError> {
-        let done =
-            sqlx::query("DELETE FROM deployment WHERE id = $1").bind(deployment).execute(&self.write).await?;
-        Ok(done.rows_affected() > 0)
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "SELECT s.name, d.collection, d.purpose FROM deployment d JOIN sequence s ON s.id = d.sequence WHERE d.id = $1",
+        )
+        .bind(deployment)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(false) };
+        let (sequence, collection, purpose): (String, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        sqlx::query("DELETE FROM deployment WHERE id = $1").bind(deployment).execute(&mut *tx).await?;
+        let before =
+            serde_json::json!({ "sequence": sequence, "collection": collection, "purpose": purpose });
+        let object = format!("deployment {deployment}");
+        let change =
+            Change { action: Some("deployment.delete"), before: Some(before), ..Change::of(object, 0) };
+        record(&mut tx, change).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

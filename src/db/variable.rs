@@ -1,7 +1,9 @@
 //! Variables of devices and collections. The values of secret ones come in sealed and go out so.
 
-use sqlx::Row;
+use serde_json::{Value, json};
+use sqlx::{Row, Sqlite, Transaction};
 
+use super::audit::{Change, record};
 use super::{Db, DbError, parsed};
 use crate::sequence::name::VariableName;
 
@@ -81,31 +83,66 @@ impl Db {
     /// Sets a variable; the spelling of the last setting counts.
     pub async fn set_variable(&self, owner: &Owner, row: &VariableRow) -> Result<(), DbError> {
         let (scope, owner) = owner.columns();
+        let mut tx = self.begin().await?;
+        let before = standing(&mut tx, scope, &owner, &row.name).await?;
         sqlx::query(
             "INSERT INTO variable (scope, owner, name, spelling, value, secret) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (scope, owner, name) DO UPDATE SET spelling = excluded.spelling, value = excluded.value,
              secret = excluded.secret",
         )
         .bind(scope)
-        .bind(owner)
+        .bind(&owner)
         .bind(row.name.as_str().to_ascii_lowercase())
         .bind(row.name.as_str())
         .bind(&row.value)
         .bind(row.secret)
-        .execute(&self.write)
+        .execute(&mut *tx)
         .await?;
+        let after = Some(shown(&row.value, row.secret));
+        let object = format!("variable {} of {scope} {owner}", row.name.as_str());
+        record(&mut tx, Change { action: Some("variable.set"), before, after, ..Change::of(object, 0) })
+            .await?;
+        tx.commit().await?;
         Ok(())
     }
 
     /// Takes a variable away; false when there is none.
     pub async fn unset_variable(&self, owner: &Owner, name: &VariableName) -> Result<bool, DbError> {
         let (scope, owner) = owner.columns();
-        let done = sqlx::query("DELETE FROM variable WHERE scope = $1 AND owner = $2 AND name = $3")
+        let mut tx = self.begin().await?;
+        let before = standing(&mut tx, scope, &owner, name).await?;
+        if before.is_none() {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM variable WHERE scope = $1 AND owner = $2 AND name = $3")
             .bind(scope)
-            .bind(owner)
+            .bind(&owner)
             .bind(name.as_str().to_ascii_lowercase())
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
-        Ok(done.rows_affected() > 0)
+        let object = format!("variable {} of {scope} {owner}", name.as_str());
+        record(&mut tx, Change { action: Some("variable.unset"), before, ..Change::of(object, 0) }).await?;
+        tx.commit().await?;
+        Ok(true)
     }
+}
+
+/// What the audit log is told of a value.
+fn shown(value: &str, secret: bool) -> Value {
+    if secret { json!({ "secret": true }) } else { json!({ "value": value }) }
+}
+
+async fn standing(
+    tx: &mut Transaction<'static, Sqlite>,
+    scope: &str,
+    owner: &str,
+    name: &VariableName,
+) -> Result<Option<Value>, DbError> {
+    let row = sqlx::query("SELECT value, secret FROM variable WHERE scope = $1 AND owner = $2 AND name = $3")
+        .bind(scope)
+        .bind(owner)
+        .bind(name.as_str().to_ascii_lowercase())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| Ok(shown(row.try_get(0)?, row.try_get(1)?))).transpose()
 }

@@ -87,13 +87,3 @@ pub enum Origin {
     /// HTTPS with a token.
     Network,
 }
-
-impl Origin {
-    /// Who asks, as far as that can be told: one token and one socket for all administrators.
-    pub fn by(self) -> &'static str {
-        match self {
-            Origin::Socket => "an administrator on the appliance",
-            Origin::Network => "an administrator over the network",
-        }
-    }
-}

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::clock::now_ms;
 use crate::api::admin::{Job, JobKind, JobState};
 use crate::api::runner::{Problem, Progress};
+use crate::db;
 
 /// Jobs that may wait or be at work.
 const MOST_OPEN: usize = 64;
@@ -207,7 +208,12 @@ impl Jobs {
         }
         let inner = self.0.clone();
         let id = job.id;
-        self.0.tasks.spawn(async move { run(&inner, &entry, in_turn, |work| task(work, id)).await });
+        let at_work = async move { run(&inner, &entry, in_turn, |work| task(work, id)).await };
+        // What the job changes is changed by whoever asked for it.
+        match db::who_acts() {
+            Some(who) => self.0.tasks.spawn(db::acting(who.later(), at_work)),
+            None => self.0.tasks.spawn(at_work),
+        };
         Ok(job)
     }
 

@@ -204,12 +204,13 @@ impl Server {
         let uploads = upload::Uploads::open(&data.uploads(), config.library.upload_rules())?;
         let leases = open_leases(&config, &db).await?;
         let (timeline, events) = Timeline::new();
+        let secrets_of_accounts = secrets.clone();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
             screens: Screens::default(),
             secrets,
-            accounts: accounts::Accounts::new(db.clone()),
+            accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
             bindings,
             leases,
@@ -245,12 +246,15 @@ impl Server {
         let Server { app, authority, https, unix, boot, events, _data } = self;
         let announcer = announce::Announcer::start(&app.config, &app.ca_fingerprint, port_of(&https));
         let tls = RustlsConfig::from_config(Arc::new(authority.server(&listen::names(&app.config))?));
+        let address = format!("https://{}", address_of(&app.config, &https));
+        accounts::setup::announce(&app.db, &address, app.config.accounts.setup_hours, now_ms()).await?;
         let mut services: JoinSet<Result<(), ServerError>> = JoinSet::new();
         services.spawn(serve_https(app.clone(), https, tls.clone(), stop.clone()));
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(keep_up(app.clone(), stop.clone()));
+        services.spawn(ask_after_people(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
         if let Some(announcer) = announcer {
@@ -286,6 +290,17 @@ impl Server {
         }
         app.db.close().await;
         result
+    }
+}
+
+/// Host and port that a browser may use, as far as we know.
+fn address_of(config: &Config, https: &TcpListener) -> String {
+    let named = config.network.names.first().cloned();
+    let address = config.network.address.or_else(listen::address).map(|address| address.to_string());
+    let host = named.or(address).unwrap_or_else(|| "localhost".to_owned());
+    match port_of(https) {
+        443 => host,
+        port => format!("{host}:{port}"),
     }
 }
 
@@ -395,6 +410,14 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
         if let Err(error) = captures::expire(&app).await {
             tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));
         }
+    }
+    Ok(())
+}
+
+/// Who left the directory does not stay signed in here.
+async fn ask_after_people(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    while stop.run_until_cancelled(tokio::time::sleep(accounts::ASK_AFTER)).await.is_some() {
+        app.accounts.ask_after_people(now_ms()).await;
     }
     Ok(())
 }

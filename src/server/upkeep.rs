@@ -38,9 +38,19 @@ pub async fn run(app: App, stop: CancellationToken) {
         pause = HOUR;
         if hours.is_multiple_of(24) {
             retention::all(&app).await;
+            note_audit(&app).await;
         }
         hours = hours.wrapping_add(1);
         collect_if_worth(&app).await;
+    }
+}
+
+/// The last hash of the audit log goes to where the database cannot change it.
+async fn note_audit(app: &App) {
+    match app.db.audit_head().await {
+        Ok(Some((number, hash))) => tracing::info!("the audit log stands at entry {number}, hash {hash}"),
+        Ok(None) => {}
+        Err(error) => tracing::error!("reading the audit log: {}", chain(&error)),
     }
 }
 

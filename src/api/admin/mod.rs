@@ -1,7 +1,8 @@
 //! The admin API, `/api/v1/…`: what the command line and the console say and are told.
 //!
 //! Spoken on the Unix socket of the daemon (who may open it is the sign-in: root, or the account the daemon runs as)
-//! and over HTTPS with the admin token (`<data>/keys/admin.token`) as `Authorization: Bearer …`. JSON both ways.
+//! and over HTTPS with a session or a token as `Authorization: Bearer …`; `<data>/keys/admin.token` is the owner's. JSON both ways.
+//! Which role a request needs stands in the OpenAPI document.
 //!
 //! | request | body | answer |
 //! |---|---|---|
@@ -13,6 +14,22 @@
 //! | `PATCH /api/v1/users/{user}` | [`ChangeUser`] | [`User`]; 409 for the last owner |
 //! | `PUT /api/v1/users/{user}/password` | [`SetPassword`] | 204: its sessions end |
 //! | `DELETE /api/v1/users/{user}` | | 204; 409 for the last owner |
+//! | `GET /api/v1/sessions` | | `[`[`SignedInSession`]`]`: who is signed in |
+//! | `DELETE /api/v1/users/{user}/sessions` | | 204: all of an account end |
+//! | `POST /api/v1/session` (nobody signed in) | [`BeginSession`] | [`BegunSession`]; 401 wrong, 429 wait |
+//! | `GET /api/v1/session` | | [`WhoAmI`] |
+//! | `DELETE /api/v1/session` | | 204: it ends |
+//! | `PUT /api/v1/session/password` | [`SetPassword`] with `old` | 204: of one's own account |
+//! | `GET`, `POST /api/v1/setup` (nobody signed in) | [`SetUp`] | [`SetupState`], 201 [`User`] |
+//! | `GET /api/v1/tokens` | | `[`[`ApiToken`]`]`: one's own; an owner sees all |
+//! | `POST /api/v1/tokens` | [`CreateToken`] | 201 [`CreatedToken`] |
+//! | `DELETE /api/v1/tokens/{token}` | | [`ApiToken`]: revoked |
+//! | `GET /api/v1/ldap` | | [`LdapState`]; 404 without a directory |
+//! | `PUT /api/v1/ldap/password` | [`SetLdapPassword`] | 204: kept sealed |
+//! | `POST /api/v1/ldap/test` | [`TestLdap`] | [`LdapPerson`]; 503 with the cause |
+//! | `GET /api/v1/audit` `?who=&action=&object=&since_ms=&before=&limit=` | | `[`[`AuditEntry`]`]`, newest first |
+//! | `GET /api/v1/audit/export` `?after=N` | | JSON lines of [`AuditEntry`], oldest first |
+//! | `GET /api/v1/audit/verify` `?number=N&hash=H` | | [`AuditVerdict`] |
 //! | `GET /api/v1/images` | | `[`[`ImageSummary`]`]`, by name |
 //! | `POST /api/v1/images` | [`ImportImage`] | 202 [`Job`] |
 //! | `GET /api/v1/images/{name}` | | [`Image`], every version, newest first |
@@ -97,11 +114,13 @@
 //! Sets of words that may grow end in `Unknown`; a reader shows what it knows.
 
 mod account;
+mod audit;
 mod binding;
 mod check;
 mod device;
 mod doctor;
 mod key;
+mod ldap;
 mod lease;
 mod library;
 mod nbi;
@@ -112,12 +131,17 @@ mod transfer;
 mod upload;
 mod variable;
 
-pub use account::{ChangeUser, CreateUser, SetPassword, User};
+pub use account::{
+    ApiToken, BeginSession, BegunSession, ChangeUser, CreateToken, CreateUser, CreatedToken, SetPassword,
+    SetUp, SetupState, SignedInSession, User, WhoAmI,
+};
+pub use audit::{AuditEntry, AuditVerdict, Broken, Chain};
 pub use binding::Binding;
 pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
 pub use device::{Client, ClientSummary, Device, DeviceSummary};
 pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
 pub use key::SigningKey;
+pub use ldap::{LdapGroup, LdapPerson, LdapState, SetLdapPassword, TestLdap};
 pub use lease::{Lease, LeaseState};
 pub use library::{
     Deleted, Image, ImagePartition, ImageSummary, ImageVersion, ImageVolume, ImportImage, Job, JobKind,

@@ -11,7 +11,7 @@ mod files;
 mod import;
 mod inspect;
 mod list;
-mod password;
+pub mod password;
 mod restore;
 mod retention;
 mod ring;

@@ -47,19 +47,35 @@ impl Password {
 
     /// Asks, without showing what is typed.
     pub fn ask(&self, image: &Path) -> anyhow::Result<Secret> {
-        let terminal =
-            File::options().read(true).write(true).open("/dev/tty").context(
-                "there is no terminal to ask for the password on; name a file: --password-file FILE",
-            )?;
-        let _hidden = Hidden::new(&terminal)?;
-        let mut line = &terminal;
-        write!(line, "Password of {}: ", image.display())?;
-        let typed = typed(&mut line);
-        writeln!(line)?;
-        let password = typed?;
-        ensure!(!password.is_empty(), "no password was typed");
-        Ok(Secret::new(password))
+        ask(&format!("Password of {}", image.display()))
     }
+}
+
+/// Asks at the terminal, without showing what is typed.
+pub fn ask(what: &str) -> anyhow::Result<Secret> {
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .context("there is no terminal to ask for the password on; name a file: --password-file FILE")?;
+    let _hidden = Hidden::new(&terminal)?;
+    let mut line = &terminal;
+    write!(line, "{what}: ")?;
+    let typed = typed(&mut line);
+    writeln!(line)?;
+    let password = typed?;
+    ensure!(!password.is_empty(), "no password was typed");
+    Ok(Secret::new(password))
+}
+
+/// A new password: from a file, or typed twice.
+pub fn new(file: Option<&Path>, of: &str) -> anyhow::Result<Secret> {
+    if let Some(file) = file {
+        return read(file);
+    }
+    let (one, again) = (ask(&format!("New password of {of}"))?, ask("The same again")?);
+    ensure!(one == again, "the two passwords are not the same");
+    Ok(one)
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
@@ -115,7 +131,7 @@ fn typed(terminal: &mut impl Read) -> anyhow::Result<String> {
 }
 
 /// The password in a file, without the newline that editors put at its end.
-fn read(path: &Path) -> anyhow::Result<Secret> {
+pub fn read(path: &Path) -> anyhow::Result<Secret> {
     let of_file = || format!("the password file {}", path.display());
     let mut text = String::new();
     File::open(path)

@@ -3,10 +3,12 @@
 //! Every key is optional; the embedded defaults are the settings of an appliance that was just unpacked. Later files
 //! win, key by key. Must not know: sockets, the data folder's content.
 
+mod accounts;
 mod announce;
 mod boot;
 mod bsdp;
 mod dhcp;
+mod ldap;
 mod library;
 mod nbi;
 mod network;
@@ -21,10 +23,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::accounts::{AccountSettings, AccountsFragment};
 pub use self::announce::{Announce, AnnounceFragment};
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
+pub use self::ldap::{Ldap, LdapFragment};
 pub use self::library::{DropAfter, DropFolder, Library, LibraryFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
@@ -67,6 +71,10 @@ pub struct Fragment {
     pub nbi: NbiFragment,
     /// `[announce]`
     pub announce: AnnounceFragment,
+    /// `[accounts]`
+    pub accounts: AccountsFragment,
+    /// `[ldap]`
+    pub ldap: LdapFragment,
 }
 
 /// The settings in force. Existing means valid; nothing re-checks it.
@@ -98,6 +106,10 @@ pub struct Config {
     pub nbi: Nbi,
     /// Whether the appliance tells that it is there.
     pub announce: Announce,
+    /// How long somebody stays signed in.
+    pub accounts: AccountSettings,
+    /// A directory that people sign in with.
+    pub ldap: Option<Ldap>,
 }
 
 /// Why settings are not in force.
@@ -191,6 +203,8 @@ impl Fragment {
             library: self.library.or(earlier.library),
             nbi: self.nbi.or(earlier.nbi),
             announce: self.announce.or(earlier.announce),
+            accounts: self.accounts.or(earlier.accounts),
+            ldap: self.ldap.or(earlier.ldap),
         }
     }
 
@@ -217,6 +231,8 @@ impl Fragment {
             library: self.library.validate()?,
             nbi: self.nbi.validate()?,
             announce: self.announce.validate(),
+            accounts: self.accounts.validate()?,
+            ldap: self.ldap.validate()?,
         })
     }
 }
@@ -238,6 +254,8 @@ impl std::fmt::Display for Config {
             library,
             nbi,
             announce,
+            accounts,
+            ldap,
         } = self;
         writeln!(f, "name = {name:?}")?;
         match socket {
@@ -245,7 +263,7 @@ impl std::fmt::Display for Config {
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
         write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n")?;
-        write!(f, "{library}\n{nbi}\n{announce}")
+        write!(f, "{library}\n{nbi}\n{announce}\n{accounts}\n{}", ldap::Shown(ldap))
     }
 }
 

@@ -1,33 +1,18 @@
-//! Who may ask what: the admin token on the network, session and run tokens of runners.
+//! Who a runner is: session and run tokens.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
 
+use super::door;
 use super::error::Refusal;
 use crate::api::runner::BootMethod;
-use crate::server::app::{App, Origin};
+use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::token;
 use crate::value::Digest;
-
-/// Lets requests with the admin token through. The socket's router does not have this layer: its permissions decide.
-pub async fn admin(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let token = bearer(request.headers())?;
-    // Digests are compared, so the time that it takes says nothing about the token.
-    if token != app.admin_token {
-        return Err(Refusal::unauthorized("the admin token is wrong", ADMIN_HINT));
-    }
-    request.extensions_mut().insert(Origin::Network);
-    Ok(next.run(request).await)
-}
-
-const ADMIN_HINT: &str = "the token is in `keys/admin.token` of the data folder, readable by root";
 
 /// Where a request comes from; none: from this machine, through the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +36,8 @@ pub struct Session {
     pub receipt_key: String,
     /// How it was started.
     pub boot: BootMethod,
+    /// From where it asks.
+    pub from: Option<String>,
 }
 
 impl FromRequestParts<App> for Session {
@@ -59,7 +46,11 @@ impl FromRequestParts<App> for Session {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Session, Refusal> {
         let token = bearer(&parts.headers)?;
         match app.db.session(token, now_ms()).await? {
-            Some((device, receipt_key, boot)) => Ok(Session { device, receipt_key, boot }),
+            Some((device, receipt_key, boot)) => {
+                let Ok(Peer(from)) = Peer::from_request_parts(parts, app).await;
+                let from = from.map(|from| from.to_string());
+                Ok(Session { device, receipt_key, boot, from })
+            }
             None => Err(Refusal::unauthorized(
                 "this session is unknown or has expired",
                 "say hello again: `POST /runner/v1/hello`",
@@ -103,15 +94,7 @@ impl FromRequestParts<App> for RunToken {
     }
 }
 
-/// Digest of the token in the `Authorization` header (RFC 6750 section 2.1).
+/// Digest of the token in the `Authorization` header.
 fn bearer(headers: &axum::http::HeaderMap) -> Result<Digest, Refusal> {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    match token {
-        Some(token) if !token.is_empty() && token.len() <= 256 => Ok(token::digest(token)),
-        _ => Err(Refusal::unauthorized("a token is needed", "send `Authorization: Bearer TOKEN`")),
-    }
+    Ok(token::digest(door::bearer(headers)?))
 }

@@ -114,6 +114,19 @@ impl Refusal {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Another answer with the same status, told when to come again as this one is.
+    pub fn with_retry(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
     /// What went wrong.
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -171,6 +184,18 @@ impl From<SignInError> for Refusal {
             }
             SignInError::Wait(wait) => Refusal::wait(text, wait.seconds),
             SignInError::Busy => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text, "try again"),
+            SignInError::NoRole(_) => Refusal::forbidden(
+                text,
+                "ask for a group that has a role: `[[ldap.group]]` in the settings of the appliance",
+            ),
+            SignInError::Directory(_) => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                text,
+                "try again; accounts of the appliance's own work on (domain `local`); an owner looks with rootstock ldap test",
+            ),
+            SignInError::Sealed(error) => {
+                Refusal::conflict(error.to_string(), "set it anew: rootstock ldap password")
+            }
             SignInError::NoDomain(_) => Refusal::wrong(text, "leave the domain empty, or use `local`"),
             SignInError::NoRandomness(error) => Refusal::fault(&error),
             SignInError::Db(error) => error.into(),

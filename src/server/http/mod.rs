@@ -3,13 +3,16 @@
 //! Owns: routes, sign-in, the shape of errors. Handlers extract, call, wrap; errors become answers in `error` only.
 //! Must not know: SQL, how a run is decided.
 
+pub mod access;
 pub mod admin;
 mod auth;
 mod bounds;
 mod capture;
+mod door;
 pub mod error;
 mod extract;
 mod packs;
+mod page;
 mod runner;
 mod screen;
 mod sign_in;
@@ -18,33 +21,42 @@ mod start;
 use std::any::Any;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{self, Body};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::Refusal;
 use crate::api::tus;
-use crate::server::app::{App, Origin};
+use crate::server::app::App;
 
 /// Bodies up to this length are taken in whole before anything else is looked at.
 const BUFFERED_BODY: usize = 1 << 20;
 /// How long a client may take to send one.
 const SENDING: Duration = Duration::from_secs(30);
 
-/// What HTTPS serves: the API with the admin token, and the runner protocol.
+/// What HTTPS serves: the API for whoever is known, the pages that they sign in on, and the runner protocol.
 pub fn network(app: App) -> Router {
-    let admin = admin::router().route_layer(middleware::from_fn_with_state(app.clone(), auth::admin));
-    finish(Router::new().merge(admin).merge(runner::router()).merge(screen::router()), app)
+    let admin = admin::router().route_layer(middleware::from_fn_with_state(app.clone(), door::network));
+    finish(
+        Router::new()
+            .merge(admin)
+            .merge(admin::open_router())
+            .merge(page::router())
+            .merge(runner::router())
+            .merge(screen::router()),
+        app,
+    )
 }
 
 /// What the Unix socket serves: the API, for whoever may open the socket.
 pub fn socket(app: App) -> Router {
-    finish(admin::router().layer(Extension(Origin::Socket)), app)
+    let admin = admin::router().route_layer(middleware::from_fn_with_state(app.clone(), door::socket));
+    finish(admin.merge(admin::open_router()), app)
 }
 
 fn finish(router: Router<App>, app: App) -> Router {

@@ -10,7 +10,7 @@ use super::extract::Json;
 use super::start;
 use crate::api::runner::{Offer, Purpose};
 use crate::api::sign_in::{SignIn, SignInAsked, SignOut, SignedIn};
-use crate::db::{AccountRow, Pass};
+use crate::db::{self, AccountRow, Acting, Pass};
 use crate::server::accounts::Attempt;
 use crate::server::app::App;
 use crate::server::clock::now_ms;
@@ -51,8 +51,10 @@ pub async fn sign_in(
         receipt_key: &session.receipt_key,
         expires_ms,
     };
-    app.db.add_pass(&kept, now).await?;
     let who = account.shown();
+    let acting =
+        Acting::new(who.clone(), "mac", session.from.clone(), "technician.sign-in".to_owned(), now_ms);
+    db::acting(acting, app.db.add_pass(&kept, now)).await?;
     tracing::info!(device = session.device, "{who} signed in at device {}", session.device);
     let (offers, why_empty) = start::all_offers(&app, &session).await?;
     Ok(Answer(SignedIn { pass, name: who, role: account.role, expires_ms, offers, why_empty }))

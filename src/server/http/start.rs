@@ -6,7 +6,7 @@ use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
 use crate::api::runner::{DeviceFacts, Offer, RunTicket};
-use crate::db::{NewRun, Owner, Started, StoredVersion};
+use crate::db::{self, Acting, NewRun, Owner, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
 use crate::sequence::variable::{Facts, Scope};
@@ -83,7 +83,16 @@ pub async fn run(
         event: app.runs.body(&first).map_err(|error| Refusal::fault(&error))?,
         started_ms: now,
     };
-    match app.db.create_run(&new).await? {
+    let made = match starter {
+        Starter::AtTheMac(_) => {
+            let who = by.clone().unwrap_or_else(|| format!("the Mac {}", device_name(&facts)));
+            let acting = Acting::new(who, "mac", session.from.clone(), "run.start".to_owned(), now_ms);
+            db::acting(acting, app.db.create_run(&new)).await?
+        }
+        // Whoever asked through the API acts already.
+        Starter::Afar(_) => app.db.create_run(&new).await?,
+    };
+    match made {
         Started::Created(run) => {
             let by = by.map_or(String::new(), |by| format!(" by {by}"));
             let line = format!("run {run} of {name} started{by}");

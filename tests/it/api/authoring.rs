@@ -169,7 +169,7 @@ fn conditions_groups_nested_sequences_and_resuming_work_over_the_wire_and_across
     }
     assert!(matches!(work.try_next().unwrap(), Next::Finished { outcome: Outcome::Succeeded, .. }));
     let log = json(&admin, "/api/v1/runs/1/events").to_string();
-    for part in ["group-entered", "resumed from the failed step by an administrator", "left out: Model is"] {
+    for part in ["group-entered", "resumed from the failed step by ", "left out: Model is"] {
         assert!(log.contains(part), "{part}: {log}");
     }
 }

@@ -47,7 +47,7 @@ pub async fn create(
         source: request.source,
         size: request.size,
         used: request.used,
-        by: caller.0,
+        by: caller.by(),
         run: None,
     };
     Ok(Answer(captures::open(&app, new).await?))

@@ -42,7 +42,7 @@ pub async fn import(
     check_name(&request.name)?;
     let (worker, subject) = (app.clone(), format!("{} from {}", request.name, request.path));
     let file = request.path.rsplit('/').next().unwrap_or_default().to_owned();
-    let from = Provenance { file, uploader: caller.0, received: String::new() };
+    let from = Provenance { file, uploader: caller.by(), received: String::new() };
     let path = folders::permitted(&app.config.library.import_folders, origin, &request.path)?;
     // What was checked is what is opened, whatever a link says by then.
     request.path = path.into_os_string().into_string().map_err(|_| {
@@ -113,10 +113,10 @@ pub async fn verify(
     responses((status = 200, body = Deleted), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn delete(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<Answer<Deleted>, Refusal> {
-    match images::remove(&app, &name, version, origin.by(), "").await? {
+    match images::remove(&app, &name, version, &caller.by(), "").await? {
         Removal::Absent => Err(absent(&name, Some(version))),
         Removal::InUse(users) => Err(Refusal::conflict(
             format!("{name} {version} is in use: {}", users.join("; ")),

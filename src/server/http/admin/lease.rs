@@ -9,6 +9,7 @@ use crate::api::admin::{Lease, LeaseState};
 use crate::api::runner::Problem;
 use crate::netboot::lease;
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::Path;
@@ -29,6 +30,7 @@ pub async fn list(State(app): State<App>) -> Answer<Vec<Lease>> {
 ))]
 pub async fn release(
     State(app): State<App>,
+    caller: Caller,
     Path(address): Path<Ipv4Addr>,
 ) -> Result<Answer<Lease>, Refusal> {
     let leases = app.leases.as_ref().ok_or_else(|| {
@@ -38,7 +40,7 @@ pub async fn release(
     let released = leases.release(address).await?.ok_or_else(|| {
         Refusal::absent(format!("nobody holds {address}"), "list who holds what: rootstock lease list")
     })?;
-    tracing::info!(%address, mac = %released.mac, "{address} of {} was released by an administrator", released.mac);
+    tracing::info!(%address, mac = %released.mac, "{address} of {} was released by {}", released.mac, caller.by());
     Ok(Answer(shown(&released, now_ms())))
 }
 

@@ -1,6 +1,7 @@
 //! The admin API: `/api/v1/…`, see `crate::api::admin` for the table. One file a noun; the OpenAPI document is put
 //! together from the handlers' own descriptions.
 
+mod audit;
 mod binding;
 mod capture;
 mod check;
@@ -9,6 +10,7 @@ mod export;
 mod image;
 mod job;
 mod key;
+mod ldap;
 mod lease;
 mod nbi;
 mod receipt;
@@ -16,7 +18,9 @@ mod ring;
 pub(super) mod run;
 mod screen;
 mod sequence;
+pub(super) mod session;
 mod status;
+mod token;
 mod transfer;
 mod upload;
 mod user;
@@ -27,31 +31,44 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::packs;
+use super::{access, packs};
 use crate::server::app::App;
+use crate::value::{Right, Role};
 
 /// Longest request: a sequence with its scripts.
 const LONGEST_BODY: usize = 4 << 20;
+/// Longest request of somebody who has not signed in.
+const LONGEST_OPEN_BODY: usize = 16 << 10;
 
 #[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Rootstock",
-        description = "Admin API of the Rootstock network boot and imaging appliance. On the daemon's Unix socket without a token, \
-                       over HTTPS with the admin token.",
-        license(name = "MIT OR Apache-2.0")
-    ),
-    security(("admin" = []))
-)]
+#[openapi(info(
+    title = "Rootstock",
+    description = "Admin API of the Rootstock network boot and imaging appliance. On the daemon's Unix socket without a token, \
+                       over HTTPS with a session or a token. `security` of a request names the roles that may ask it.",
+    license(name = "MIT OR Apache-2.0")
+))]
 struct Document;
 
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::status))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(audit::export))
+        .routes(routes!(session::show, session::end))
+        .routes(routes!(session::set_password))
+        .routes(routes!(session::list))
+        .routes(routes!(session::end_all))
+        .routes(routes!(ldap::show))
+        .routes(routes!(ldap::set_password))
+        .routes(routes!(ldap::test))
+        .routes(routes!(token::list, token::create))
+        .routes(routes!(token::revoke))
         .routes(routes!(user::list, user::create))
         .routes(routes!(user::show, user::change, user::remove))
         .routes(routes!(user::set_password))
@@ -123,12 +140,50 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sequence::schema))
 }
 
-/// The API as an OpenAPI document.
+/// What may be asked by whoever has not signed in yet.
+fn open_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(session::sign_in))
+        .routes(routes!(session::setup_state, session::set_up))
+}
+
+/// The API as an OpenAPI document. What each request needs is written into it from the one table (`access`).
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = routes().split_for_parts();
+    let (_, mut document) = routes().merge(open_routes()).split_for_parts();
     let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    document.components.get_or_insert_default().add_security_scheme("admin", scheme);
+    document.components.get_or_insert_default().add_security_scheme("account", scheme);
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let right = access::TABLE.iter().find(|line| line.method == method && line.path == path);
+            operation.security = Some(match right.map_or(Some(Right::Own), |line| line.right) {
+                // OpenAPI 3.1: for a scheme without scopes, the list holds the roles.
+                Some(right) => vec![SecurityRequirement::new("account", right.roles().map(Role::name))],
+                None => Vec::new(),
+            });
+        }
+    }
     document
+}
+
+/// The operations of a path with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, options, head, patch, .. } = item;
+    let all = [
+        ("GET", get),
+        ("PUT", put),
+        ("POST", post),
+        ("DELETE", delete),
+        ("OPTIONS", options),
+        ("HEAD", head),
+        ("PATCH", patch),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// The routes of [`open_routes`].
+pub fn open_router() -> Router<App> {
+    let (router, _) = open_routes().split_for_parts();
+    router.layer(DefaultBodyLimit::max(LONGEST_OPEN_BODY))
 }
 
 /// The routes; who may use them is decided by whoever mounts them.

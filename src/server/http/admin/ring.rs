@@ -1,7 +1,7 @@
 //! Rings of images, notes, and which versions are kept.
 
+use axum::Json as Answer;
 use axum::extract::State;
-use axum::{Extension, Json as Answer};
 
 use super::image::absent;
 use crate::api::admin::{
@@ -9,7 +9,8 @@ use crate::api::admin::{
 };
 use crate::api::runner::Problem;
 use crate::db::{Move, Standing};
-use crate::server::app::{App, Origin};
+use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path};
@@ -36,12 +37,12 @@ pub async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<An
 ))]
 pub async fn promote(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Path(name): Path<String>,
     Json(request): Json<PromoteImage>,
 ) -> Result<Answer<ImageRings>, Refusal> {
     let PromoteImage { version, ring } = request;
-    moved(&app, origin, name, |standing| rings::promotion(standing, version, ring)).await
+    moved(&app, caller, name, |standing| rings::promotion(standing, version, ring)).await
 }
 
 /// Move a ring back to the version it had before; asked again, further back.
@@ -53,20 +54,20 @@ pub async fn promote(
 ))]
 pub async fn rollback(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Path(name): Path<String>,
     Json(request): Json<RollBackImage>,
 ) -> Result<Answer<ImageRings>, Refusal> {
-    moved(&app, origin, name, |standing| rings::rollback(standing, request.ring)).await
+    moved(&app, caller, name, |standing| rings::rollback(standing, request.ring)).await
 }
 
 async fn moved(
     app: &App,
-    origin: Origin,
+    caller: Caller,
     name: String,
     decide: impl FnOnce(&Standing) -> Result<Option<Move>, NoMove>,
 ) -> Result<Answer<ImageRings>, Refusal> {
-    let decided = app.db.move_ring(&name, origin.by(), now_ms(), decide).await?;
+    let decided = app.db.move_ring(&name, &caller.by(), now_ms(), decide).await?;
     let standing = decided.ok_or_else(|| absent(&name, None))?.map_err(|error| match error {
         NoMove::NoVersion(version) => absent(&name, Some(version)),
         error => Refusal::conflict(
@@ -93,7 +94,7 @@ fn shown(name: String, standing: Standing) -> ImageRings {
 ))]
 pub async fn note(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Path((name, version)): Path<(String, u32)>,
     Json(request): Json<NoteImage>,
 ) -> Result<Answer<Image>, Refusal> {
@@ -104,7 +105,7 @@ pub async fn note(
             format!("at most {LONGEST_NOTE} characters of text; lines may end with a newline"),
         ));
     }
-    if !app.db.set_note(&name, version, note, origin.by(), now_ms()).await? {
+    if !app.db.set_note(&name, version, note, &caller.by(), now_ms()).await? {
         return Err(absent(&name, Some(version)));
     }
     Ok(Answer(images::image(&app, &name).await?.ok_or_else(|| absent(&name, None))?))
@@ -118,14 +119,14 @@ pub async fn note(
 ))]
 pub async fn set_retention(
     State(app): State<App>,
-    Extension(origin): Extension<Origin>,
+    caller: Caller,
     Path(name): Path<String>,
     Json(request): Json<SetRetention>,
 ) -> Result<Answer<RetentionPlan>, Refusal> {
     if app.db.image(&name).await?.is_none() {
         return Err(absent(&name, None));
     }
-    app.db.set_retention(&name, request.retention, origin.by(), now_ms()).await?;
+    app.db.set_retention(&name, request.retention, &caller.by(), now_ms()).await?;
     Ok(Answer(retention::of(&app, &name).await?.ok_or_else(|| absent(&name, None))?))
 }
 

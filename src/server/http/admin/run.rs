@@ -17,6 +17,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::run::StepRecord;
 use crate::sequence::template::LONGEST;
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
@@ -111,8 +112,12 @@ pub async fn events(
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "It has ended already"),
 ))]
-pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    app.runs.cancel(run, "an administrator").await.map_err(|error| match error {
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
+    app.runs.cancel(run, &caller.by()).await.map_err(|error| match error {
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "there is nothing to cancel"),
         other => other.into(),
     })?;
@@ -126,9 +131,13 @@ pub async fn cancel(State(app): State<App>, Path(run): Path<i64>) -> Result<Answ
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "It did not fail at a step, or its Mac is at another run"),
 ))]
-pub async fn resume(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
+pub async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
     may_go_on(&app, run).await?;
-    moved(&app, run, app.runs.resume(run, "an administrator").await, "look at it: rootstock run show").await
+    moved(&app, run, app.runs.resume(run, &caller.by()).await, "look at it: rootstock run show").await
 }
 
 /// Refuses to let a run go on whose images are not there any more.
@@ -157,10 +166,11 @@ pub async fn may_go_on(app: &App, run: i64) -> Result<(), Refusal> {
 ))]
 pub async fn retry(
     State(app): State<App>,
+    caller: Caller,
     Path(run): Path<i64>,
 ) -> Result<(StatusCode, Answer<Run>), Refusal> {
     let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
-    screen::start_on(&app, row.summary.device, row.deployment).await
+    screen::start_on(&app, row.summary.device, row.deployment, &caller.by()).await
 }
 
 /// Give values to the empty variables that a run asks for; the first answer wins.
@@ -172,17 +182,13 @@ pub async fn retry(
 ))]
 pub async fn answer(
     State(app): State<App>,
+    caller: Caller,
     Path(run): Path<i64>,
     Json(said): Json<RunAnswers>,
 ) -> Result<Answer<Run>, Refusal> {
     let values = answers(said)?;
-    moved(
-        &app,
-        run,
-        app.runs.answer(run, "an administrator", values).await,
-        "see what it asks: rootstock run show",
-    )
-    .await
+    moved(&app, run, app.runs.answer(run, &caller.by(), values).await, "see what it asks: rootstock run show")
+        .await
 }
 
 /// Answers as the engine takes them.
@@ -209,9 +215,12 @@ pub fn answers(said: RunAnswers) -> Result<Vec<(VariableName, String)>, Refusal>
     (status = 404, body = Problem),
     (status = 409, body = Problem, description = "No step waits"),
 ))]
-pub async fn confirm(State(app): State<App>, Path(run): Path<i64>) -> Result<Answer<Run>, Refusal> {
-    moved(&app, run, app.runs.confirm(run, "an administrator").await, "see where it is: rootstock run show")
-        .await
+pub async fn confirm(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<Answer<Run>, Refusal> {
+    moved(&app, run, app.runs.confirm(run, &caller.by()).await, "see where it is: rootstock run show").await
 }
 
 async fn moved(

@@ -13,15 +13,13 @@ use crate::api::wizard::{
     LONGEST_MESSAGE, RemoteOrder, Screen, SendMessage, StartOnDevice, TechnicianMessage,
 };
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
 use crate::server::http::auth::Session;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
 use crate::server::http::start::{self, Starter};
 use crate::server::screens::NotHere;
-
-/// Who says it.
-const BY: &str = "an administrator";
 
 /// What a Mac shows now, and since when; with `after` and `wait`, as soon as that has changed.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/screen", tag = "devices", params(("device" = i64, Path), Watch), responses(
@@ -52,11 +50,12 @@ pub async fn show(
 ))]
 pub async fn start(
     State(app): State<App>,
+    caller: Caller,
     Path(device): Path<i64>,
     Json(asked): Json<StartOnDevice>,
 ) -> Result<(StatusCode, Answer<Run>), Refusal> {
     must_exist(&app, device).await?;
-    start_on(&app, device, asked.deployment).await
+    start_on(&app, device, asked.deployment, &caller.by()).await
 }
 
 /// The run is made here, so that what keeps it from starting is told to whoever asked; the Mac then finds that it has one.
@@ -75,8 +74,8 @@ pub async fn start_on(app: &App, device: i64, deployment: i64) -> Result<(Status
     }
     let session = app.db.last_session(device, now_ms()).await?;
     let (receipt_key, boot) = session.ok_or_else(|| gone(NotHere { seen_ms: Some(screen.seen_ms) }))?;
-    let session = Session { device, receipt_key, boot };
-    let ticket = start::run(app, &session, deployment, Starter::Afar(BY)).await?;
+    let session = Session { device, receipt_key, boot, from: None };
+    let ticket = start::run(app, &session, deployment, Starter::Afar(by)).await?;
     app.screens.nudge(device, now_ms());
     Ok((StatusCode::CREATED, Answer(view(app, ticket.run, 0, Duration::ZERO).await?)))
 }
@@ -136,6 +135,7 @@ pub async fn messages(
 ))]
 pub async fn send(
     State(app): State<App>,
+    caller: Caller,
     Path(device): Path<i64>,
     Json(message): Json<SendMessage>,
 ) -> Result<(StatusCode, Answer<TechnicianMessage>), Refusal> {
@@ -148,7 +148,7 @@ pub async fn send(
         ));
     }
     let plain: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
-    let message = app.db.send_message(device, &plain, BY, now_ms()).await?;
+    let message = app.db.send_message(device, &plain, &caller.by(), now_ms()).await?;
     app.screens.ring(device);
     Ok((StatusCode::CREATED, Answer(message)))
 }

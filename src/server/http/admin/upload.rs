@@ -370,7 +370,7 @@ fn wanted(headers: &HeaderMap, size: u64, caller: Caller) -> Result<Wanted, Refu
         fingerprint: short(keys::FINGERPRINT, 200)?,
         on_request: metadata.get(keys::IMPORT) == Some("request"),
         metadata: sent.to_owned(),
-        uploader: caller.0,
+        uploader: caller.by(),
     })
 }
 

@@ -10,9 +10,11 @@ use crate::db::{Owner, VariableRow};
 use crate::sequence::name::VariableName;
 use crate::sequence::template::LONGEST;
 use crate::server::app::App;
+use crate::server::caller::Caller;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path};
 use crate::server::{offer, variables};
+use crate::value::Right;
 
 /// Variables that one device or collection may have.
 const MOST: i64 = 1000;
@@ -38,10 +40,11 @@ pub async fn of_device(
 ))]
 pub async fn set_of_device(
     State(app): State<App>,
+    caller: Caller,
     Path((device, name)): Path<(i64, String)>,
     Json(value): Json<VariableValue>,
 ) -> Result<Answer<Variable>, Refusal> {
-    set(&app, device_owner(&app, device).await?, &name, value).await
+    set(&app, &caller, device_owner(&app, device).await?, &name, value).await
 }
 
 /// Take a variable of a device away.
@@ -49,9 +52,10 @@ pub async fn set_of_device(
     params(("device" = i64, Path), ("name" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
 pub async fn unset_of_device(
     State(app): State<App>,
+    caller: Caller,
     Path((device, name)): Path<(i64, String)>,
 ) -> Result<StatusCode, Refusal> {
-    unset(&app, device_owner(&app, device).await?, &name).await
+    unset(&app, &caller, device_owner(&app, device).await?, &name).await
 }
 
 /// Variables of a collection.
@@ -73,10 +77,11 @@ pub async fn of_collection(
 ))]
 pub async fn set_of_collection(
     State(app): State<App>,
+    caller: Caller,
     Path((collection, name)): Path<(String, String)>,
     Json(value): Json<VariableValue>,
 ) -> Result<Answer<Variable>, Refusal> {
-    set(&app, collection_owner(&collection)?, &name, value).await
+    set(&app, &caller, collection_owner(&collection)?, &name, value).await
 }
 
 /// Take a variable of a collection away.
@@ -84,9 +89,10 @@ pub async fn set_of_collection(
     params(("collection" = String, Path), ("name" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
 pub async fn unset_of_collection(
     State(app): State<App>,
+    caller: Caller,
     Path((collection, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    unset(&app, collection_owner(&collection)?, &name).await
+    unset(&app, &caller, collection_owner(&collection)?, &name).await
 }
 
 async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
@@ -112,7 +118,13 @@ async fn list(app: &App, owner: Owner) -> Result<Answer<Vec<Variable>>, Refusal>
     Ok(Answer(app.db.variables(&owner).await?.into_iter().map(|row| shown(app, row)).collect()))
 }
 
-async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Result<Answer<Variable>, Refusal> {
+async fn set(
+    app: &App,
+    caller: &Caller,
+    owner: Owner,
+    name: &str,
+    value: VariableValue,
+) -> Result<Answer<Variable>, Refusal> {
     let name: VariableName = name.parse().map_err(|error| Refusal::wrong(format!("{error}"), ""))?;
     if name.is_read_only() {
         return Err(Refusal::wrong(
@@ -126,6 +138,10 @@ async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Resul
             "shorten it",
         ));
     }
+    if value.secret {
+        caller.must(Right::Own, || "set a secret".to_owned())?;
+    }
+    may_replace(app, caller, &owner, &name).await?;
     if app.db.count_variables(&owner).await? >= MOST {
         return Err(Refusal::conflict(format!("there are {MOST} variables already"), "take one away first"));
     }
@@ -135,8 +151,18 @@ async fn set(app: &App, owner: Owner, name: &str, value: VariableValue) -> Resul
     Ok(Answer(shown(app, row)))
 }
 
-async fn unset(app: &App, owner: Owner, name: &str) -> Result<StatusCode, Refusal> {
+/// Who may set no secrets cannot put something else in the place of one either.
+async fn may_replace(app: &App, caller: &Caller, owner: &Owner, name: &VariableName) -> Result<(), Refusal> {
+    let rows = app.db.variables(owner).await?;
+    if rows.iter().any(|row| row.secret && row.name == *name) {
+        caller.must(Right::Own, || format!("change the secret {name}"))?;
+    }
+    Ok(())
+}
+
+async fn unset(app: &App, caller: &Caller, owner: Owner, name: &str) -> Result<StatusCode, Refusal> {
     let name: VariableName = name.parse().map_err(|error| Refusal::wrong(format!("{error}"), ""))?;
+    may_replace(app, caller, &owner, &name).await?;
     if app.db.unset_variable(&owner, &name).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
