@@ -82,7 +82,6 @@ use self::jobs::Jobs;
 use self::library::Library;
 use self::listen::ListenError;
 use self::runs::Runs;
-use self::screens::Screens;
 use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
@@ -208,7 +207,7 @@ impl Server {
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
             runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
-            screens: Screens::default(),
+            screens: Default::default(),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
