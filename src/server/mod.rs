@@ -9,7 +9,7 @@
 //! * `accounts`, `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
-//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
 //! * `notify`: who is told by Notify steps; `files`: what Copy Files steps take
 //! * `announce`: DNS-SD
 //! * `jobs`, `timeline`: long work, records of clients; `problem`, `recent`: what goes to whoever helps
@@ -52,6 +52,7 @@ pub mod retention;
 pub mod rings;
 mod roster;
 pub mod runs;
+pub mod screens;
 pub mod secrets;
 pub mod targets;
 pub mod timeline;
@@ -219,6 +220,7 @@ impl Server {
                 notify::Notifier::new(config.notify.clone(), config.name.clone()),
             ),
             members: targets::Members::new(db.clone()),
+            screens: Default::default(),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
