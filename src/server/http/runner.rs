@@ -67,15 +67,16 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
     let deployments = app.db.deployments().await?;
     let succeeded = app.db.succeeded_deployments(known.device).await?;
     let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
-    let why_empty = why_empty(&deployments, &mac, &name);
+    let mut why_empty = why_empty(&deployments, &mac, &name);
     let others = nested::of_deployments(&app.db, &deployments).await?;
     let mut offers: Vec<_> = offers(deployments, &others, &mac, app.config.runner.countdown)
         .into_iter()
         .map(|offered| offered.offer)
         .collect();
     let asked = sign_in::asked(&app).await?;
-    if asked.is_some() {
+    if asked.is_some() && !offers.iter().all(sign_in::starts_by_itself) {
         offers.retain(sign_in::starts_by_itself);
+        why_empty = "a technician logs in to see what may be chosen on this Mac".to_owned();
     }
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
