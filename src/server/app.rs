@@ -17,6 +17,7 @@ use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::secrets::SecretKey;
+use super::targets::Members;
 use super::timeline::Timeline;
 use super::upload::Uploads;
 use crate::api::admin::Listener;
@@ -50,6 +51,8 @@ pub struct Appliance {
     pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
+    /// Members of collections.
+    pub members: Members,
     /// Captures that are held.
     pub captures: Captures,
     /// Imports and other long work.
@@ -74,6 +77,13 @@ pub struct Appliance {
     pub started_ms: i64,
     /// Held by a sweep of manifests without a row: one at a time.
     pub settling: Mutex<()>,
+}
+
+impl Appliance {
+    /// The folder of files for Copy Files steps.
+    pub fn files(&self) -> PathBuf {
+        self.data.join("files")
+    }
 }
 
 /// Whether a request came over the network or through the socket.

@@ -326,6 +326,7 @@ mod tests {
             block_size: 512,
             external: number.is_none(),
             contents: contents.iter().map(|text| (*text).to_owned()).collect(),
+            health: None,
         };
         DeviceFacts {
             serial: Some("C02FEAS00001".parse().unwrap()),
@@ -345,6 +346,7 @@ mod tests {
                 ),
                 disk(None, "/dev/sdb", "USB Flash Disk", &[]),
             ],
+            inventory: Default::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `rootstock device …` and `rootstock client …`: Macs as they described themselves, and as the network heard them.
+//! `rootstock client …`: Macs as the network heard them.
 
 use std::process::ExitCode;
 
@@ -7,19 +7,9 @@ use clap::{Args, Subcommand};
 use super::binding;
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp};
-use super::run::state;
-use crate::api::admin::{Client, ClientSummary, Device, DeviceSummary};
+use crate::api::admin::{Client, ClientSummary};
 use crate::api::timeline::{ClientEvent, Stage};
-use crate::value::{ByteSize, MacAddr};
-
-/// Verbs of `rootstock device`.
-#[derive(Subcommand)]
-pub enum Devices {
-    /// Macs that have booted from the appliance, last seen first
-    List(Online<List>),
-    /// One Mac: model, memory, disks, runs
-    Show(Online<ShowDevice>),
-}
+use crate::value::MacAddr;
 
 /// Verbs of `rootstock client`.
 #[derive(Subcommand)]
@@ -38,31 +28,11 @@ pub enum Clients {
 #[derive(Args, Debug)]
 pub struct List {}
 
-/// `rootstock device show`
-#[derive(Args, Debug)]
-pub struct ShowDevice {
-    /// Number of the device
-    device: i64,
-}
-
 /// `rootstock client show`
 #[derive(Args, Debug)]
 pub struct ShowClient {
     /// Hardware address: 0a:1b:2c:3d:4e:5f
     mac: MacAddr,
-}
-
-impl Devices {
-    /// Runs the verb.
-    ///
-    /// # Errors
-    /// Whatever stops it.
-    pub fn run(self, before: &Connection) -> anyhow::Result<ExitCode> {
-        match self {
-            Devices::List(verb) => verb.run(before, list_devices),
-            Devices::Show(verb) => verb.run(before, show_device),
-        }
-    }
 }
 
 impl Clients {
@@ -82,76 +52,6 @@ impl Clients {
 
 fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
-}
-
-fn addresses(macs: &[MacAddr]) -> String {
-    macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn list_devices(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    let devices: Vec<DeviceSummary> = appliance.client.get("/api/v1/devices")?;
-    if appliance.json {
-        say_json(&devices)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(["DEVICE", "SERIAL", "MODEL", "KNOWN", "LAST SEEN", "ADDRESSES"]);
-    for device in &devices {
-        table.row([
-            device.id.to_string(),
-            text(&device.serial),
-            text(&device.model),
-            if device.known { "yes" } else { "no" }.to_owned(),
-            stamp(device.seen_ms),
-            addresses(&device.macs),
-        ]);
-    }
-    table.print(
-        "no Mac has booted from this appliance yet; rootstock client list shows who asked on the network",
-    )?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show_device(verb: ShowDevice, appliance: &Appliance) -> anyhow::Result<ExitCode> {
-    let device: Device = appliance.client.get(&format!("/api/v1/devices/{}", verb.device))?;
-    if appliance.json {
-        say_json(&device)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let summary = &device.summary;
-    for (name, value) in [
-        ("serial", text(&summary.serial)),
-        ("model", format!("{} ({})", text(&summary.model), text(&device.manufacturer))),
-        ("UUID", text(&device.uuid)),
-        ("addresses", addresses(&summary.macs)),
-        ("memory", ByteSize(device.memory).to_string()),
-        ("processor", text(&device.cpu)),
-        ("firmware", text(&device.firmware)),
-        ("seen", format!("{}, first {}", stamp(summary.seen_ms), stamp(device.first_seen_ms))),
-    ] {
-        say(format!("{name:<10} {}", printable(&value)))?;
-    }
-    let mut disks = Table::new(["DISK", "NODE", "SIZE", "MODEL", "ON IT NOW"]);
-    for disk in &device.disks {
-        disks.row([
-            text(&disk.number),
-            disk.node.clone(),
-            ByteSize(disk.size).to_string(),
-            disk.model.clone(),
-            disk.contents.join("; "),
-        ]);
-    }
-    disks.print("no disks")?;
-    let mut runs = Table::new(["RUN", "SEQUENCE", "STARTED", "STATE"]);
-    for run in &device.runs {
-        runs.row([
-            run.id.to_string(),
-            run.sequence.clone(),
-            stamp(run.started_ms),
-            state(run.outcome).to_owned(),
-        ]);
-    }
-    runs.print("no runs yet")?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn list_clients(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
