@@ -73,12 +73,13 @@ async fn hello(
     let name = start::device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
     let judged = targets::judged(&app, known.device, said.boot).await?.unwrap_or_default();
-    let why_empty = why_empty(&judged.explained, &name);
+    let mut why_empty = why_empty(&judged.explained, &name);
     let mut offers: Vec<_> = judged.offers.into_iter().map(|offered| offered.offer).collect();
     app.screens.offered(known.device, &offers, now);
     let asked = sign_in::asked(&app).await?;
-    if asked.is_some() {
+    if asked.is_some() && !offers.iter().all(sign_in::starts_by_itself) {
         offers.retain(sign_in::starts_by_itself);
+        why_empty = "a technician logs in to see what may be chosen on this Mac".to_owned();
     }
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
