@@ -9,6 +9,8 @@
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
 //! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
 //! | `POST /runner/v1/screen`, `…/news`, `…/messages`, `…/runs/{run}/answers` and its kin | see [`crate::api::wizard`] | |
+//! | `GET /runner/v1/runs/{run}/files/{action}` (run token) | | [`FileList`] |
+//! | `GET /runner/v1/runs/{run}/files/{action}/{number}` (run token) | `Range` | bytes of a file |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
@@ -20,11 +22,16 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::action::*;
 pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
+pub use super::inventory::{
+    BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
+};
 use super::sign_in::SignInAsked;
 pub use super::told::{Delta, Progress, Receipt, SignedReceipt};
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
+pub use crate::sequence::run::act::MacosAct;
 use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
@@ -82,29 +89,9 @@ pub struct DeviceFacts {
     pub firmware: Option<String>,
     /// Disks in the order in which sequences number them.
     pub disks: Vec<DiskFacts>,
-}
-
-/// One disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct DiskFacts {
-    /// Number in sequences: 0 is the first internal disk. None for a disk that sequences must not touch
-    /// (the medium that the runner was started from, read-only disks).
-    pub number: Option<u32>,
-    /// Device node, `/dev/nvme0n1`.
-    pub node: String,
-    /// Model text of the disk.
-    pub model: String,
-    /// Serial number of the disk.
-    pub serial: String,
-    /// Bytes.
-    pub size: u64,
-    /// Logical block in bytes: 512 or 4096.
-    pub block_size: u32,
-    /// Whether it sits on a removable bus (USB, Thunderbolt).
-    pub external: bool,
-    /// What is on it now, one line a partition (`1 EFI System 200 MiB`): shown before it is erased.
-    pub contents: Vec<String>,
+    /// Further parts.
+    #[serde(default)]
+    pub inventory: Inventory,
 }
 
 /// Answer to [`Hello`].
@@ -260,95 +247,6 @@ pub struct Assignment {
     pub action: Action,
 }
 
-/// What a runner can do. One effect each, safe to repeat unless the variant says otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Action {
-    /// Write a new GPT and format its partitions. Repeatable: erases again.
-    FormatDisk {
-        /// Disk number, see [`DiskFacts::number`].
-        disk: u32,
-        /// Partitions in order, after an EFI System Partition of 200 MiB.
-        partitions: Vec<PartitionRequest>,
-    },
-    /// Write an image to a partition, verified. Repeatable: what already lies there is not fetched again.
-    ApplyImage {
-        /// Digest of the signed manifest.
-        manifest: Digest,
-        /// Name and version for people, `lab-mac 3`.
-        image: String,
-        /// Which partition of the image; none: the image's main volume (see `image::manifest`).
-        source_partition: Option<u32>,
-        /// Where to.
-        destination: Destination,
-        /// What happens to space that the image says nothing about.
-        #[serde(default)]
-        free: FreeSpace,
-    },
-    /// Take an image from this Mac into the library. Repeatable: what the library holds is not sent again, and a capture
-    /// that was finished is not made twice. How it is sent: [`crate::api::capture`].
-    CaptureImage {
-        /// Name of the image; gets a new version.
-        image: String,
-        /// A note for the version; may be empty.
-        note: String,
-        /// What is taken.
-        source: CaptureSource,
-    },
-    /// Run a script. Not repeated after a reset: the run fails with that reason.
-    ExecuteScript {
-        /// The text; its first line is the shebang.
-        script: String,
-        /// Environment: the run's variables.
-        environment: Vec<(String, String)>,
-        /// Exit codes that mean success.
-        success_codes: Vec<i32>,
-        /// Values that must not appear in logs.
-        secrets: Vec<Secret>,
-    },
-    /// Restart the machine. Reported as done before the machine goes down.
-    Restart,
-    /// An action that this runner is too old for: reported as failed.
-    #[serde(other)]
-    Unknown,
-}
-
-/// One partition to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionRequest {
-    /// GPT name and volume label.
-    pub name: String,
-    /// File system.
-    pub format: VolumeFormat,
-    /// How much room.
-    pub size: PartitionSize,
-}
-
-/// Room for a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PartitionSize {
-    /// 1 to 100 percent of the free space that is left after the partitions before it.
-    Percent(u8),
-    /// Bytes, rounded down to whole MiB.
-    Bytes(u64),
-}
-
-/// Where an image goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Destination {
-    /// The next partition that this run formatted and has not applied to yet, resolved by the server to a node.
-    Node(String),
-    /// Disk number and partition number as in the GPT (1 is the EFI System Partition).
-    Partition {
-        /// Disk number.
-        disk: u32,
-        /// Partition number.
-        partition: u32,
-    },
-}
-
 /// What a runner says about the assignment that it works on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -395,6 +293,12 @@ pub struct Done {
     pub nodes: Vec<String>,
     /// Receipt of an applied image.
     pub receipt: Option<SignedReceipt>,
+    /// Manifests that were read back whole and found right, in the order of [`Action::VerifyImage`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<Digest>,
+    /// What did not go well and does not matter enough to fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Why an action failed: each part one sentence for people.

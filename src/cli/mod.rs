@@ -9,11 +9,14 @@
 
 pub mod audit;
 pub mod binding;
+pub mod client;
+pub mod collection;
 mod connection;
 pub mod deploy;
 pub mod device;
 pub mod doctor;
 mod finding;
+pub mod history;
 pub mod image;
 mod interfaces;
 mod kept;
@@ -80,14 +83,18 @@ enum Command {
     Sequence(sequence::Command),
     /// Let the Macs of a collection run a sequence
     #[command(after_help = "\
-A Mac starts what is deployed to it when it boots from the appliance. Every run takes the sequence's newest revision.")]
+A Mac starts what is deployed to it when it boots from the appliance. Every run takes the sequence's newest revision. The same \
+sequence, collection and purpose again changes the terms. Why a Mac is offered what, and what not: rootstock device offers SERIAL\n\
+Available in the nights of one week:\n  \
+rootstock deploy \"Lab Mac\" --to Lab --purpose available --from \"2026-12-01 18:00\" --expires 2026-12-08 --zone Europe/Berlin \
+--window \"mon-fri 18:00-06:00, sat,sun 00:00-24:00\"")]
     Deploy(Online<deploy::Deploy>),
     /// Deployments: what is deployed to whom
     #[command(subcommand)]
     Deployment(deploy::Command),
     /// Collections: sets of Macs
     #[command(subcommand)]
-    Collection(deploy::Collections),
+    Collection(collection::Command),
     /// Runs: what Macs are doing and have done
     #[command(subcommand)]
     Run(run::Command),
@@ -99,7 +106,7 @@ A Mac starts what is deployed to it when it boots from the appliance. Every run 
     Variable(variable::Command),
     /// Network clients: who asked for what, what was answered, and why not
     #[command(subcommand)]
-    Client(device::Clients),
+    Client(client::Clients),
     /// Addresses that the appliance's own DHCP server gave
     #[command(subcommand)]
     Lease(lease::Command),
@@ -131,6 +138,10 @@ something fails.")]
     /// Boot sets: .nbi folders that Macs see in their picker
     #[command(subcommand)]
     Nbi(nbi::Command),
+    /// Versions, settings, logs and timelines without secrets, as one file for whoever helps
+    #[command(after_help = "\
+The file holds names of Macs, sequences and people, and no value that the appliance knows to be secret.")]
+    ProblemReport(Online<history::Problem>),
     /// Sign in at another appliance, so that later commands need no token
     Login(login::Login),
     /// Leave another appliance
@@ -176,6 +187,7 @@ impl Command {
             Command::Model(verb) => model::model(verb),
             Command::Doctor(verb) => doctor::doctor(verb, before),
             Command::Nbi(command) => command.run(before),
+            Command::ProblemReport(verb) => history::problem(verb, before),
             Command::Login(verb) => login::login(verb, before),
             Command::Logout(verb) => login::logout(verb, before),
             Command::Whoami(verb) => login::who_am_i(verb, before),

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp, took};
-use super::watch;
-use crate::api::admin::{Run, RunAnswers, RunEvent, RunSummary, StepState};
+use super::{history, watch};
+use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunSummary, StepState};
 use crate::api::runner::Outcome;
 
 /// Verbs of `rootstock run`.
@@ -24,6 +24,17 @@ pub enum Command {
 Exit code: 0 the run succeeded · 1 it failed, was cancelled, or cannot be followed.\n\
 Ctrl-C stops watching; the run goes on. With --json, one line of JSON a change.")]
     Watch(Online<Watch>),
+    /// Steps of a run with times, tries and exit codes
+    Steps(Online<history::Steps>),
+    /// How long a step took in other runs: median, spread, each one
+    Compare(Online<history::Compare>),
+    /// Write a run as one HTML file that needs nothing else, for mail, archive or paper
+    Report(Online<history::Report>),
+    /// End a run that waits for the Mac's agent on macOS
+    #[command(after_help = "\
+With --done the run has succeeded: what was left was done by hand, or is not needed. Without, it has failed, and \
+`rootstock run resume` lets it wait for macOS again.")]
+    Close(Online<Close>),
     /// What was recorded of a run: actions, reports, output of scripts
     #[command(after_help = "\
 With --follow it goes on with what comes until the run has ended, with --json one line of JSON an event.")]
@@ -96,6 +107,16 @@ pub struct Resume {
     run: i64,
 }
 
+/// `rootstock run close`
+#[derive(Args, Debug)]
+pub struct Close {
+    /// Number of the run
+    run: i64,
+    /// What was left was done, or is not needed
+    #[arg(long)]
+    done: bool,
+}
+
 /// `rootstock run answer`
 #[derive(Args, Debug)]
 pub struct Answer {
@@ -125,6 +146,12 @@ impl Command {
             Command::Watch(verb) => {
                 verb.run(before, |verb, appliance| watch::run(verb.run, verb.wait, appliance))
             }
+            Command::Steps(verb) => verb.run(before, history::steps),
+            Command::Compare(verb) => verb.run(before, history::compare),
+            Command::Report(verb) => verb.run(before, history::report),
+            Command::Close(verb) => verb.run(before, |verb, appliance| {
+                post(appliance, verb.run, "close", &CloseRun { done: verb.done }, "is closed")
+            }),
             Command::Log(verb) => verb.run(before, log),
             Command::Resume(verb) => verb.run(before, |verb, appliance| {
                 post(
@@ -206,6 +233,11 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
         if let Some(message) = &question.message {
             say(format!("waits: {} (rootstock run confirm {id})", printable(message)))?;
         }
+    }
+    if let Some(waits) = &run.waits {
+        let close =
+            if waits.for_macos { format!(" (rootstock run close {})", summary.id) } else { String::new() };
+        say(format!("{}{close}", printable(&waits.why)))?;
     }
     let mut steps = Table::new(["STEP", "NAME", "STATE", "TOOK", "WHY"]);
     for (place, step) in (1..).zip(&run.step_list) {
@@ -335,7 +367,7 @@ pub(super) fn state(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
-fn step_state(state: StepState) -> &'static str {
+pub(super) fn step_state(state: StepState) -> &'static str {
     match state {
         StepState::Pending => "pending",
         StepState::Running => "running",

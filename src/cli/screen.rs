@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::connection::Appliance;
+use super::device::find;
 use super::output::{Table, printable, say, say_json, span, stamp};
-use super::sequence::find;
 use super::watch;
 use crate::api::admin::Run;
 use crate::api::runner::Purpose;

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
+use super::device::find;
 use super::output::{Table, printable, say, say_json, segment};
-use super::sequence::find;
 use crate::api::admin::{Variable, VariableValue};
 
 /// Verbs of `rootstock variable`.

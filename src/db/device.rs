@@ -1,12 +1,16 @@
 //! Macs by serial number and UUID. Addresses are hints and never decide who a Mac is: one dongle serves many.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{Db, DbError, from_json, from_word, json, next_number, parsed, word};
 use crate::api::admin::{Device, DeviceSummary};
 use crate::api::runner::{BootMethod, DeviceFacts};
+use crate::sequence::target::identity::{Candidate, Identity, Shared, identify};
 use crate::value::{Digest, MacAddr, Serial};
 
 /// A runner that said who it is.
@@ -22,10 +26,12 @@ pub struct Hello {
     pub token: Digest,
     /// Until when that is good.
     pub expires_ms: i64,
+    /// Where it speaks from.
+    pub address: Option<IpAddr>,
 }
 
 /// The device behind a [`Hello`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Number of the device.
     pub device: i64,
@@ -33,6 +39,8 @@ pub struct Known {
     pub known: bool,
     /// Whether this was its first word.
     pub first: bool,
+    /// Numbers of the collections that it belongs to.
+    pub collections: BTreeSet<i64>,
 }
 
 /// How many devices strangers may bring in.
@@ -54,7 +62,7 @@ pub enum Full {
 }
 
 /// What came of a [`Hello`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Greeted {
     /// A session was opened.
     Device(Known),
@@ -70,16 +78,49 @@ const MOST_MACS: i64 = 64;
 const SILENT_MS: i64 = 24 * 3600 * 1000;
 
 impl Db {
-    /// Finds the device or makes an unknown one, takes over its inventory, and opens a session.
+    /// Finds the device or makes an unknown one, takes over its inventory, judges its collections, and opens a session.
     pub async fn hello(&self, hello: &Hello, newcomers: Newcomers, now_ms: i64) -> Result<Greeted, DbError> {
         let mut tx = self.begin().await?;
+        let greeted = self.greet(&mut tx, hello, newcomers, now_ms).await?;
+        // Where there is no room, silent ones may have made some all the same; nothing else was changed.
+        if matches!(greeted, Greeted::Device(_)) {
+            tx.commit().await?;
+        }
+        Ok(greeted)
+    }
+
+    /// The same for many in one transaction, for programs that make load.
+    pub async fn hellos(
+        &self,
+        hellos: &[Hello],
+        newcomers: Newcomers,
+        now_ms: i64,
+    ) -> Result<Vec<Greeted>, DbError> {
+        let mut tx = self.begin().await?;
+        let mut greeted = Vec::with_capacity(hellos.len());
+        for hello in hellos {
+            greeted.push(self.greet(&mut tx, hello, newcomers, now_ms).await?);
+        }
+        tx.commit().await?;
+        Ok(greeted)
+    }
+
+    async fn greet(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        hello: &Hello,
+        newcomers: Newcomers,
+        now_ms: i64,
+    ) -> Result<Greeted, DbError> {
         let (serial, uuid) = identity(&hello.facts);
-        let found = find(&mut tx, &hello.facts, serial, uuid).await?;
+        let found = find(tx, &hello.facts, serial, uuid).await?;
+        let address = hello.address.map_or(String::new(), |address| address.to_canonical().to_string());
         let (device, known) = match found {
-            Some((device, known)) => {
+            Ok((device, known)) => {
                 sqlx::query(
                     "UPDATE device SET serial = COALESCE($2, serial), uuid = COALESCE($3, uuid), boot = $4,
-                     facts = $5, seen_ms = $6 WHERE id = $1",
+                     facts = $5, seen_ms = $6, address = $7,
+                     first_seen_ms = CASE WHEN seen_ms = 0 THEN $6 ELSE first_seen_ms END WHERE id = $1",
                 )
                 .bind(device)
                 .bind(serial.map(Serial::as_str))
@@ -87,18 +128,19 @@ impl Db {
                 .bind(word(&hello.boot))
                 .bind(json(&hello.facts))
                 .bind(now_ms)
-                .execute(&mut *tx)
+                .bind(address)
+                .execute(&mut **tx)
                 .await?;
                 (device, known)
             }
-            None => {
-                if let Some(full) = full(&mut tx, newcomers, now_ms).await? {
+            Err(ref conflicts) => {
+                if let Some(full) = full(tx, newcomers, now_ms).await? {
                     return Ok(Greeted::Full(full));
                 }
-                let device = next_number(&mut tx, "device").await?;
+                let device = next_number(tx, "device").await?;
                 sqlx::query(
-                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms, address)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
                 )
                 .bind(device)
                 .bind(serial.map(Serial::as_str))
@@ -107,51 +149,17 @@ impl Db {
                 .bind(word(&hello.boot))
                 .bind(json(&hello.facts))
                 .bind(now_ms)
-                .execute(&mut *tx)
+                .bind(address)
+                .execute(&mut **tx)
                 .await?;
+                super::conflict::note(tx, device, conflicts, now_ms).await?;
                 (device, false)
             }
         };
-        for mac in &hello.facts.macs {
-            sqlx::query(
-                "INSERT INTO device_mac (device, mac, seen_ms) VALUES ($1, $2, $3)
-                 ON CONFLICT (device, mac) DO UPDATE SET seen_ms = excluded.seen_ms",
-            )
-            .bind(device)
-            .bind(mac.to_string())
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
-        }
-        sqlx::query(
-            "DELETE FROM device_mac WHERE device = $1 AND mac NOT IN
-             (SELECT mac FROM device_mac WHERE device = $1 ORDER BY seen_ms DESC, mac LIMIT $2)",
-        )
-        .bind(device)
-        .bind(MOST_MACS)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "DELETE FROM session WHERE expires_ms < $1 OR device = $2 AND token NOT IN
-             (SELECT token FROM session WHERE device = $2 ORDER BY expires_ms DESC LIMIT $3)",
-        )
-        .bind(now_ms)
-        .bind(device)
-        .bind(MOST_SESSIONS - 1)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "INSERT INTO session (token, device, receipt_key, boot, expires_ms) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(hello.token.to_string())
-        .bind(device)
-        .bind(&hello.receipt_key)
-        .bind(word(&hello.boot))
-        .bind(hello.expires_ms)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(Greeted::Device(Known { device, known, first: found.is_none() }))
+        super::inventory::keep(tx, device, &hello.facts, now_ms).await?;
+        let collections = self.settle(tx, device).await?;
+        remember(tx, device, hello, now_ms).await?;
+        Ok(Greeted::Device(Known { device, known, first: found.is_err(), collections }))
     }
 
     /// Device and receipt key of a session that has not expired.
@@ -170,23 +178,15 @@ impl Db {
             .transpose()
     }
 
-    /// All devices, last seen first.
-    pub async fn devices(&self) -> Result<Vec<DeviceSummary>, DbError> {
-        let rows = sqlx::query("SELECT id, known, facts, seen_ms FROM device ORDER BY seen_ms DESC, id DESC")
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter().map(|row| Ok(summary(row)?.0)).collect()
-    }
-
     /// One device; its runs are left empty here.
     pub async fn device(&self, device: i64) -> Result<Option<Device>, DbError> {
-        let row =
-            sqlx::query("SELECT id, known, facts, seen_ms, boot, first_seen_ms FROM device WHERE id = $1")
-                .bind(device)
-                .fetch_optional(&self.read)
-                .await?;
+        let query = format!(
+            "SELECT {SUMMARY_COLUMNS}, d.boot, d.first_seen_ms, d.note, d.owner, d.address FROM device d WHERE d.id = $1"
+        );
+        let row = sqlx::query(AssertSqlSafe(query)).bind(device).fetch_optional(&self.read).await?;
         let Some(row) = row else { return Ok(None) };
-        let (summary, facts) = summary(&row)?;
+        let (mut summary, facts) = summary(&row)?;
+        summary.tags = self.tags(&[device]).await?.remove(&device).unwrap_or_default();
         Ok(Some(Device {
             summary,
             uuid: facts.uuid,
@@ -194,11 +194,27 @@ impl Db {
             memory: facts.memory,
             cpu: facts.cpu,
             firmware: facts.firmware,
-            boot: from_word("boot method", row.try_get(4)?)?,
+            boot: from_word("boot method", row.try_get(5)?)?,
             disks: facts.disks,
-            first_seen_ms: row.try_get(5)?,
+            inventory: facts.inventory,
+            changes: self.inventory_changes(device).await?,
+            address: row.try_get(9)?,
+            note: row.try_get(7)?,
+            owner: row.try_get(8)?,
+            collections: self.collections_of(device).await?.into_iter().map(|(name, _)| name).collect(),
+            conflicts: self.conflicts(Some(device)).await?,
+            first_seen_ms: row.try_get(6)?,
             runs: Vec::new(),
         }))
+    }
+
+    /// The name that an administrator gave a device; none: no device, or no name.
+    pub async fn device_hostname(&self, device: i64) -> Result<Option<String>, DbError> {
+        let name: Option<String> = sqlx::query_scalar("SELECT hostname FROM device WHERE id = $1")
+            .bind(device)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(name.filter(|name| !name.is_empty()))
     }
 
     /// Inventory as the device gave it last, and whether it is known.
@@ -226,14 +242,15 @@ impl Db {
 
     /// Number of devices, and of those the unknown ones.
     pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
-        let row =
-            sqlx::query("SELECT COUNT(*), COALESCE(SUM(CASE WHEN known THEN 0 ELSE 1 END), 0) FROM device")
-                .fetch_one(&self.read)
-                .await?;
-        Ok((
-            super::number("number of devices", row.try_get(0)?)?,
-            super::number("number of devices", row.try_get(1)?)?,
-        ))
+        let count = async |known: bool| -> Result<u32, DbError> {
+            let count = "SELECT COUNT(*) FROM device WHERE known = $1";
+            super::number(
+                "number of devices",
+                sqlx::query_scalar(count).bind(known).fetch_one(&self.read).await?,
+            )
+        };
+        let (known, unknown) = (count(true).await?, count(false).await?);
+        Ok((known.saturating_add(unknown), unknown))
     }
 
     /// Devices that were seen with an address, the one seen last first.
@@ -253,10 +270,12 @@ async fn full(
     newcomers: Newcomers,
     now_ms: i64,
 ) -> Result<Option<Full>, DbError> {
-    let recent: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1")
-        .bind(now_ms - 60_000)
-        .fetch_one(&mut **tx)
-        .await?;
+    let recent: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
+            .bind(now_ms - 60_000)
+            .bind(false)
+            .fetch_one(&mut **tx)
+            .await?;
     if recent >= i64::from(newcomers.a_minute) {
         return Ok(Some(Full::Minute));
     }
@@ -282,18 +301,90 @@ async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Re
     .fetch_all(&mut **tx)
     .await?;
     for device in silent {
-        for table in [
-            "DELETE FROM session WHERE device = $1",
-            "DELETE FROM device_mac WHERE device = $1",
-            "DELETE FROM device WHERE id = $1",
-        ] {
-            sqlx::query(table).bind(device).execute(&mut **tx).await?;
-        }
+        forget(tx, device).await?;
     }
     Ok(())
 }
 
-fn summary(row: &SqliteRow) -> Result<(DeviceSummary, DeviceFacts), DbError> {
+/// Addresses and session of a runner that said hello; what is over the bounds goes.
+async fn remember(
+    tx: &mut Transaction<'static, Sqlite>,
+    device: i64,
+    hello: &Hello,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    for mac in &hello.facts.macs {
+        sqlx::query(
+            "INSERT INTO device_mac (device, mac, seen_ms) VALUES ($1, $2, $3)
+             ON CONFLICT (device, mac) DO UPDATE SET seen_ms = excluded.seen_ms",
+        )
+        .bind(device)
+        .bind(mac.to_string())
+        .bind(now_ms)
+        .execute(&mut **tx)
+        .await?;
+    }
+    sqlx::query(
+        "DELETE FROM device_mac WHERE device = $1 AND mac NOT IN
+         (SELECT mac FROM device_mac WHERE device = $1 ORDER BY seen_ms DESC, mac LIMIT $2)",
+    )
+    .bind(device)
+    .bind(MOST_MACS)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM session WHERE expires_ms < $1 OR device = $2 AND token NOT IN
+         (SELECT token FROM session WHERE device = $2 ORDER BY expires_ms DESC LIMIT $3)",
+    )
+    .bind(now_ms)
+    .bind(device)
+    .bind(MOST_SESSIONS - 1)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO session (token, device, receipt_key, boot, expires_ms) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(hello.token.to_string())
+    .bind(device)
+    .bind(&hello.receipt_key)
+    .bind(word(&hello.boot))
+    .bind(hello.expires_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Everything that is kept of a device goes; it must have no runs.
+pub(super) async fn forget(tx: &mut Transaction<'static, Sqlite>, device: i64) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE collection SET members = members - 1 WHERE id IN (SELECT collection FROM collection_member WHERE device = $1)",
+    )
+    .bind(device)
+    .execute(&mut **tx)
+    .await?;
+    for table in [
+        "DELETE FROM session WHERE device = $1",
+        "DELETE FROM technician WHERE device = $1",
+        "DELETE FROM device_mac WHERE device = $1",
+        "DELETE FROM device_text WHERE device = $1",
+        "DELETE FROM device_tag WHERE device = $1",
+        "DELETE FROM device_inventory WHERE device = $1",
+        "DELETE FROM device_conflict WHERE device = $1 OR other = $1",
+        "DELETE FROM collection_direct WHERE device = $1",
+        "DELETE FROM collection_member WHERE device = $1",
+        "DELETE FROM variable WHERE scope = 'device' AND owner = CAST($1 AS TEXT)",
+        "DELETE FROM device WHERE id = $1",
+    ] {
+        sqlx::query(table).bind(device).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// What [`summary`] reads, of the table `device` called `d`.
+pub(super) const SUMMARY_COLUMNS: &str = "d.id, d.known, d.facts, d.seen_ms, d.hostname";
+
+/// What lists show of a device, without its tags; and its inventory.
+pub(super) fn summary(row: &SqliteRow) -> Result<(DeviceSummary, DeviceFacts), DbError> {
     let facts: DeviceFacts = from_json("inventory of a device", row.try_get(2)?)?;
     let summary = DeviceSummary {
         id: row.try_get(0)?,
@@ -302,12 +393,14 @@ fn summary(row: &SqliteRow) -> Result<(DeviceSummary, DeviceFacts), DbError> {
         macs: facts.macs.clone(),
         known: row.try_get(1)?,
         seen_ms: row.try_get(3)?,
+        hostname: row.try_get(4)?,
+        tags: Vec::new(),
     };
     Ok((summary, facts))
 }
 
 /// What of serial number and UUID can tell this Mac from others. Boards without their own carry filler texts.
-fn identity(facts: &DeviceFacts) -> (Option<&Serial>, Option<Uuid>) {
+pub(super) fn identity(facts: &DeviceFacts) -> (Option<&Serial>, Option<Uuid>) {
     let filler = |serial: &&Serial| {
         let text = serial.as_str().to_ascii_lowercase();
         let same = text.bytes().all(|b| Some(b) == text.bytes().next());
@@ -318,27 +411,38 @@ fn identity(facts: &DeviceFacts) -> (Option<&Serial>, Option<Uuid>) {
     (facts.serial.as_ref().filter(filler), facts.uuid.filter(|uuid| !uuid.is_nil() && !uuid.is_max()))
 }
 
-/// Both must agree where both sides have both. Without either, model and one address together decide.
+/// The device and whether it is known; else those that it cannot be right beside. Without serial number and UUID, model, one
+/// address and the disks decide together.
 async fn find(
     tx: &mut Transaction<'static, Sqlite>,
     facts: &DeviceFacts,
     serial: Option<&Serial>,
     uuid: Option<Uuid>,
-) -> Result<Option<(i64, bool)>, DbError> {
+) -> Result<Result<(i64, bool), Vec<(i64, Shared)>>, DbError> {
     if serial.is_none() && uuid.is_none() {
-        return find_by_hints(tx, facts).await;
+        return Ok(find_by_hints(tx, facts).await?.ok_or_else(Vec::new));
     }
-    let row = sqlx::query(
-        "SELECT id, known FROM device
-         WHERE (serial = $1 OR uuid = $2)
-           AND (serial = $1 OR serial IS NULL OR $1 IS NULL) AND (uuid = $2 OR uuid IS NULL OR $2 IS NULL)
-         ORDER BY CASE WHEN serial = $1 AND uuid = $2 THEN 0 ELSE 1 END, seen_ms DESC LIMIT 1",
+    let rows = sqlx::query(
+        "SELECT id, serial, uuid, known FROM device WHERE serial = $1 OR uuid = $2 ORDER BY seen_ms DESC, id LIMIT 100",
     )
     .bind(serial.map(Serial::as_str))
     .bind(uuid.map(|uuid| uuid.to_string()))
-    .fetch_optional(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+    let mut candidates = Vec::with_capacity(rows.len());
+    let mut known = Vec::new();
+    for row in &rows {
+        let (id, uuid): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let uuid = uuid.map(|text| parsed("UUID", &text)).transpose()?;
+        candidates.push(Candidate { id, serial: serial_of(row.try_get(1)?)?, uuid });
+        if row.try_get(3)? {
+            known.push(id);
+        }
+    }
+    Ok(match identify(serial, uuid, &candidates) {
+        Identity::Known(id) => Ok((id, known.contains(&id))),
+        Identity::New(conflicts) => Err(conflicts),
+    })
 }
 
 async fn find_by_hints(
@@ -351,7 +455,14 @@ async fn find_by_hints(
             .await?;
     for row in rows {
         let other: DeviceFacts = from_json("inventory of a device", row.try_get(2)?)?;
-        if other.model == facts.model && other.macs.iter().any(|mac| facts.macs.contains(mac)) {
+        // One adapter serves many Macs of one model: another disk inside is another Mac.
+        let disk = |facts: &DeviceFacts| {
+            let inside = facts.disks.iter().find(|disk| !disk.external && !disk.serial.is_empty());
+            inside.map(|disk| disk.serial.clone())
+        };
+        let other_disk = disk(&other).zip(disk(facts)).is_some_and(|(one, other)| one != other);
+        let shares_address = other.macs.iter().any(|mac| facts.macs.contains(mac));
+        if other.model == facts.model && shares_address && !other_disk {
             return Ok(Some((row.try_get(0)?, row.try_get(1)?)));
         }
     }
@@ -390,11 +501,13 @@ mod tests {
                 cpu: None,
                 firmware: None,
                 disks: Vec::new(),
+                inventory: Default::default(),
             },
             boot: BootMethod::Netboot,
             receipt_key: String::new(),
             token: Digest::of(&[mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()]),
             expires_ms: 100,
+            address: None,
         }
     }
 

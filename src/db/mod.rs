@@ -7,26 +7,36 @@
 //! before it; four read beside it. `synchronous = FULL`: what was committed outlives a power cut. Queries use `$1` and
 //! the words that SQLite and PostgreSQL share.
 
+mod about;
 mod account;
 mod audit;
 mod binding;
 mod capture;
 mod client;
+mod collection;
+mod conflict;
 mod damage;
+mod deployment;
 mod device;
 mod directory;
+mod history;
 mod image;
+mod inventory;
 mod lease;
+mod member;
 mod message;
 mod receipt;
 mod ring;
+mod roster;
 mod run;
+mod search;
 mod sequence;
 mod session;
 mod standing;
 mod variable;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -36,17 +46,24 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+pub use about::{BadAbout, CannotForget, CannotMerge};
 pub use account::{AccountChange, AccountRow, Changed, NewAccount, Pass};
 pub use audit::{Acting, AuditQuery, Change, acting, who_acts};
 pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
+pub use collection::{CollectionRow, MOST_COLLECTIONS, NotSaved};
+pub use deployment::DeploymentRow;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use directory::FromDirectory;
+pub use history::StepRow;
 pub use image::{NewVersion, Removal, StoredVersion};
+pub use member::Preview;
 pub use receipt::{Countersignature, ReceiptRow};
 pub use ring::{Move, Standing};
+pub use roster::{RosterLine, RosterRow, RosterVariable};
 pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunRow, Started};
-pub use sequence::{DeploymentRow, RevisionRow};
+pub use search::Search;
+pub use sequence::RevisionRow;
 pub use session::{KnownToken, NewSession, NewToken};
 pub use standing::MacStanding;
 pub use variable::{Owner, VariableRow};
@@ -58,6 +75,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations")
 pub struct Db {
     read: SqlitePool,
     write: SqlitePool,
+    /// Rules of collections, compiled.
+    compiled: Arc<Mutex<member::Compiled>>,
 }
 
 /// Why the database did not answer.
@@ -94,6 +113,13 @@ pub enum DbError {
     },
 }
 
+impl DbError {
+    /// Whether nothing was written because the disk is full: SQLITE_FULL.
+    pub fn is_full(&self) -> bool {
+        matches!(self, DbError::Query(sqlx::Error::Database(error)) if error.code().as_deref() == Some("13"))
+    }
+}
+
 impl Db {
     /// Opens the file, makes it when absent, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Db, DbError> {
@@ -117,7 +143,7 @@ impl Db {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(failed)?;
-        Ok(Db { read, write })
+        Ok(Db { read, write, compiled: Arc::default() })
     }
 
     /// Waits for queries under way and closes the file; the write-ahead log is folded in.
@@ -128,7 +154,14 @@ impl Db {
 
     /// A transaction that holds the only writing connection until it is committed or dropped.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DbError> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+        match self.write.begin_with("BEGIN IMMEDIATE").await {
+            // On a full disk SQLite takes a transaction back by itself; the connection then believes for ever that it is in one.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.write.acquire().await?.close().await?;
+                Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 }
 

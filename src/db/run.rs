@@ -1,14 +1,18 @@
 //! Runs as recorded events. One transaction holds an event and everything that follows from it, so that a reader never
 //! sees a run whose list line and events disagree.
 
+use std::collections::BTreeMap;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{Change, record, who_acts};
 use super::device::device_name;
+use super::history::{StepRow, keep_steps};
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
+use crate::sequence::target::terms::Past;
 use crate::value::Digest;
 
 /// Everything that a new run is pinned to.
@@ -123,6 +127,8 @@ pub struct Append {
     pub receipt: Option<(u32, SignedReceipt, String)>,
     /// Set when a run that had ended goes on with these events.
     pub reopens: bool,
+    /// Its steps, when the run ends with these events.
+    pub steps: Vec<StepRow>,
 }
 
 /// What came of adding events.
@@ -246,7 +252,10 @@ impl Db {
             .await?;
         }
         if let Some(ended) = &append.ended {
-            end(&mut tx, run, ended, now_ms).await?;
+            if let Some(device) = end(&mut tx, run, ended, now_ms).await? {
+                self.settle(&mut tx, device).await?;
+            }
+            keep_steps(&mut tx, run, &append.steps).await?;
         }
         // What a person says to a run; what its Mac reports stands among its events.
         if who_acts().is_some() {
@@ -300,13 +309,24 @@ impl Db {
             .await?)
     }
 
-    /// Deployments that ended well on a device.
-    pub async fn succeeded_deployments(&self, device: i64) -> Result<Vec<i64>, DbError> {
-        Ok(sqlx::query_scalar("SELECT DISTINCT deployment FROM run WHERE device = $1 AND outcome = $2")
-            .bind(device)
-            .bind(word(&Outcome::Succeeded))
-            .fetch_all(&self.read)
-            .await?)
+    /// What happened with each deployment on a device before.
+    pub async fn past_of_deployments(&self, device: i64) -> Result<BTreeMap<i64, Past>, DbError> {
+        let rows = sqlx::query(
+            "SELECT deployment, MAX(CASE WHEN outcome = $2 THEN 1 ELSE 0 END), MAX(revision) FROM run WHERE device = $1 GROUP BY deployment",
+        )
+        .bind(device)
+        .bind(word(&Outcome::Succeeded))
+        .fetch_all(&self.read)
+        .await?;
+        let past = |row: &SqliteRow| {
+            let past = Past {
+                ran: true,
+                succeeded: row.try_get::<i64, _>(1)? > 0,
+                revision: number("revision", row.try_get(2)?)?,
+            };
+            Ok((row.try_get(0)?, past))
+        };
+        rows.iter().map(past).collect()
     }
 
     /// Runs, newest first.
@@ -410,13 +430,13 @@ impl Db {
     }
 }
 
-/// A Mac that a run ended well on is known from then on.
+/// A Mac that a run ended well on is known from then on: it is told, so that its collections are judged anew.
 async fn end(
     tx: &mut Transaction<'static, Sqlite>,
     run: i64,
     ended: &Ended,
     now_ms: i64,
-) -> Result<(), DbError> {
+) -> Result<Option<i64>, DbError> {
     sqlx::query("UPDATE run SET outcome = $2, message = $3, ended_ms = $4 WHERE id = $1 AND outcome IS NULL")
         .bind(run)
         .bind(word(&ended.outcome))
@@ -424,14 +444,11 @@ async fn end(
         .bind(now_ms)
         .execute(&mut **tx)
         .await?;
-    if ended.outcome == Outcome::Succeeded {
-        sqlx::query("UPDATE device SET known = $2 WHERE id = (SELECT device FROM run WHERE id = $1)")
-            .bind(run)
-            .bind(true)
-            .execute(&mut **tx)
-            .await?;
+    if ended.outcome != Outcome::Succeeded {
+        return Ok(None);
     }
-    Ok(())
+    let known = "UPDATE device SET known = $2 WHERE id = (SELECT device FROM run WHERE id = $1) RETURNING id";
+    Ok(sqlx::query_scalar(known).bind(run).bind(true).fetch_optional(&mut **tx).await?)
 }
 
 /// The other run of the device that has not ended; none: this one goes on again.

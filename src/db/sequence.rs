@@ -1,12 +1,11 @@
-//! Task sequences as numbered, immutable revisions, and their deployments.
+//! Task sequences as numbered, immutable revisions.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::audit::{Change, record};
-use super::{Db, DbError, from_word, next_number, number, word};
-use crate::api::admin::{Deployment, SavedSequence};
-use crate::api::runner::Purpose;
+use super::{Db, DbError, next_number, number};
+use crate::api::admin::SavedSequence;
 use crate::value::Digest;
 
 /// One revision.
@@ -22,17 +21,6 @@ pub struct RevisionRow {
     pub yaml: String,
     /// When it was saved.
     pub saved_ms: i64,
-}
-
-/// A deployment with the newest revision of its sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeploymentRow {
-    /// What the API shows.
-    pub deployment: Deployment,
-    /// Newest revision.
-    pub revision: u32,
-    /// Text of the newest revision.
-    pub yaml: String,
 }
 
 impl Db {
@@ -153,104 +141,6 @@ impl Db {
         record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(Some(Ok(())))
-    }
-
-    /// Deploys; the same deployment again is the one that exists. None when the sequence is absent.
-    pub async fn deploy(
-        &self,
-        sequence: &str,
-        collection: &str,
-        purpose: Purpose,
-        now_ms: i64,
-    ) -> Result<Option<Deployment>, DbError> {
-        let mut tx = self.begin().await?;
-        let id = next_number(&mut tx, "deployment").await?;
-        let row = sqlx::query(
-            "INSERT INTO deployment (id, sequence, collection, purpose, created_ms)
-             SELECT $1, s.id, $3, $4, $5 FROM sequence s WHERE s.name = $2
-             ON CONFLICT (sequence, collection, purpose) DO UPDATE SET purpose = excluded.purpose
-             RETURNING id, created_ms",
-        )
-        .bind(id)
-        .bind(sequence)
-        .bind(collection)
-        .bind(word(&purpose))
-        .bind(now_ms)
-        .fetch_optional(&mut *tx)
-        .await?;
-        if let Some(row) = &row {
-            let after =
-                serde_json::json!({ "sequence": sequence, "collection": collection, "purpose": purpose });
-            let object = format!("deployment {}", row.try_get::<i64, _>(0)?);
-            let change = Change {
-                action: Some("deployment.create"),
-                after: Some(after),
-                ..Change::of(object, now_ms)
-            };
-            record(&mut tx, change).await?;
-        }
-        tx.commit().await?;
-        row.map(|row| {
-            Ok(Deployment {
-                id: row.try_get(0)?,
-                sequence: sequence.to_owned(),
-                collection: collection.to_owned(),
-                purpose,
-                created_ms: row.try_get(1)?,
-            })
-        })
-        .transpose()
-    }
-
-    /// All deployments, oldest first.
-    pub async fn deployments(&self) -> Result<Vec<DeploymentRow>, DbError> {
-        let rows = sqlx::query(
-            "SELECT d.id, s.name, d.collection, d.purpose, d.created_ms, r.revision, r.yaml
-             FROM deployment d JOIN sequence s ON s.id = d.sequence
-             JOIN sequence_revision r ON r.sequence = s.id
-             WHERE r.revision = (SELECT MAX(n.revision) FROM sequence_revision n WHERE n.sequence = s.id)
-             ORDER BY d.id",
-        )
-        .fetch_all(&self.read)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(DeploymentRow {
-                    deployment: Deployment {
-                        id: row.try_get(0)?,
-                        sequence: row.try_get(1)?,
-                        collection: row.try_get(2)?,
-                        purpose: from_word("purpose", row.try_get(3)?)?,
-                        created_ms: row.try_get(4)?,
-                    },
-                    revision: number("revision", row.try_get(5)?)?,
-                    yaml: row.try_get(6)?,
-                })
-            })
-            .collect()
-    }
-
-    /// Takes a deployment back; false when there is none.
-    pub async fn undeploy(&self, deployment: i64) -> Result<bool, DbError> {
-        let mut tx = self.begin().await?;
-        let row = sqlx::query(
-            "SELECT s.name, d.collection, d.purpose FROM deployment d JOIN sequence s ON s.id = d.sequence WHERE d.id = $1",
-        )
-        .bind(deployment)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(row) = row else { return Ok(false) };
-        let (sequence, collection, purpose): (String, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        sqlx::query("DELETE FROM deployment WHERE id = $1").bind(deployment).execute(&mut *tx).await?;
-        let before =
-            serde_json::json!({ "sequence": sequence, "collection": collection, "purpose": purpose });
-        let object = format!("deployment {deployment}");
-        let change =
-            Change { action: Some("deployment.delete"), before: Some(before), ..Change::of(object, 0) };
-        record(&mut tx, change).await?;
-        tx.commit().await?;
-        Ok(true)
     }
 }
 

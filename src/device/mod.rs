@@ -14,6 +14,7 @@
 mod direct;
 mod disk;
 mod error;
+mod health;
 mod ioctl;
 mod mounts;
 mod source;
@@ -32,6 +33,7 @@ use crate::image::restore::Target;
 
 pub use disk::Disk;
 pub use error::DeviceError;
+pub use health::health;
 pub use source::Source;
 
 use direct::Direct;
@@ -206,6 +208,21 @@ impl Device {
         let block = u64::from(self.block.unwrap_or(1));
         let (from, to) = (span.offset.next_multiple_of(block), span.end() / block * block);
         (from < to).then_some(Span { offset: from, length: to - from })
+    }
+}
+
+/// Takes the protection from a file that the kernel made immutable; one that is absent or cannot have it is left alone.
+///
+/// # Errors
+/// As the kernel says.
+pub fn clear_immutable(path: &Path) -> io::Result<()> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    match ioctl::clear_immutable(file.as_fd()) {
+        Ok(()) | Err(Errno::ENOTTY | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

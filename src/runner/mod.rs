@@ -10,7 +10,7 @@
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
-//! | [`format`](mod@format), [`apply`], [`capture`], [`script`], [`restart`] | the actions |
+//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`], [`script`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
@@ -24,8 +24,10 @@
 //! Must not know: how a run is decided (the appliance does), how a restore orders its writes (`image::restore` does).
 
 pub mod apply;
+pub mod attend;
 pub mod capture;
 pub mod clock;
+pub mod copy;
 pub mod desk;
 pub mod failure;
 pub mod find;
@@ -45,8 +47,10 @@ pub mod restart;
 pub mod script;
 pub mod settings;
 pub mod show;
+pub mod startup;
 pub mod target;
 pub mod variables;
+pub mod verify;
 pub mod wizard;
 pub mod work;
 

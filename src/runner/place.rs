@@ -235,6 +235,7 @@ mod tests {
             block_size: 512,
             external: false,
             contents: Vec::new(),
+            health: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::clock;
 use super::failure::{chain, failure, of_client};
 use super::find::find;
-use super::identity;
+use super::identity::{self, Records};
 use super::link::{Interrupted, Link};
 use super::network::Kept;
 use super::perform::{self, Work, perform};
@@ -75,7 +75,14 @@ pub fn work(settings: &Settings, link: &Link) -> Down {
     {
         link.tell(Told::Lines(vec![line]));
     }
-    let worker = Worker { settings, link, key, found: RefCell::default(), technician: RefCell::default() };
+    let worker = Worker {
+        settings,
+        link,
+        key,
+        found: RefCell::default(),
+        health: RefCell::default(),
+        technician: RefCell::default(),
+    };
     loop {
         match worker.session() {
             Leave::Down(down) => return go_down(link, down),
@@ -103,6 +110,8 @@ struct Worker<'a> {
     key: ReceiptKey,
     /// The appliance that was found last, when nobody named one.
     found: RefCell<Option<String>>,
+    /// What its disks said of themselves.
+    health: RefCell<Records>,
     /// Who logged in here.
     technician: RefCell<Option<SignedIn>>,
 }
@@ -179,7 +188,8 @@ impl Worker<'_> {
 
     /// Looks at this Mac, and tells when it is not what was shown last.
     fn tell_machine(&self, shown: &mut Option<DeviceFacts>) -> DeviceFacts {
-        let machine = identity::facts(&self.settings.root, self.settings.boot_interface);
+        let mut machine = identity::facts(&self.settings.root, self.settings.boot_interface);
+        self.health.borrow_mut().fill(&self.settings.root, &mut machine.disks);
         if shown.as_ref() != Some(&machine) {
             self.link.tell(Told::Machine(Box::new(machine.clone())));
             *shown = Some(machine.clone());
@@ -384,6 +394,7 @@ impl Worker<'_> {
                         manifest_keys: &welcome.manifest_keys,
                         key: &self.key,
                         state: &self.settings.state,
+                        root: &self.settings.root,
                         deadline: perform::deadline(assignment.timeout),
                         limit: assignment.timeout,
                     };

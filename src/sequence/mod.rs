@@ -10,6 +10,7 @@
 //! * [`condition`]: when a step or group is done
 //! * [`capture`]: what a Capture Image step takes
 //! * [`prompt`]: how a person is asked for a variable
+//! * [`place`]: which image goes where; [`notify`]: who is told; [`macos`], [`profile`]: steps that only macOS can do
 //! * [`model`]: the sequence itself
 //! * [`tree`]: its entries with their places, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
@@ -19,19 +20,25 @@
 //! * [`schema`]: the file as a JSON Schema; [`difference`]: what differs between two
 //! * [`run`]: one run: events in, the next action out
 //! * [`rehearsal`]: a run without a Mac: what it would do, what if
+//! * [`target`]: which Macs, when: identity, collections and their rules, deployments
 
 pub mod capture;
 pub mod check;
 pub mod condition;
 pub mod difference;
+pub mod macos;
 pub mod model;
 pub mod name;
+pub mod notify;
+pub mod place;
+pub mod profile;
 pub mod program;
 pub mod prompt;
 pub mod quantity;
 pub mod rehearsal;
 pub mod run;
 pub mod schema;
+pub mod target;
 pub mod template;
 pub mod tree;
 pub mod uses;

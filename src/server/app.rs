@@ -18,6 +18,7 @@ use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
 use super::screens::Screens;
 use super::secrets::SecretKey;
+use super::targets::Members;
 use super::timeline::Timeline;
 use super::upload::Uploads;
 use crate::api::admin::Listener;
@@ -51,6 +52,8 @@ pub struct Appliance {
     pub uploads: Uploads,
     /// Runs at work.
     pub runs: Runs,
+    /// Members of collections.
+    pub members: Members,
     /// What Macs show their technicians.
     pub screens: Screens,
     /// Captures that are held.
@@ -77,6 +80,13 @@ pub struct Appliance {
     pub started_ms: i64,
     /// Held by a sweep of manifests without a row: one at a time.
     pub settling: Mutex<()>,
+}
+
+impl Appliance {
+    /// The folder of files for Copy Files steps.
+    pub fn files(&self) -> PathBuf {
+        self.data.join("files")
+    }
 }
 
 /// Whether a request came over the network or through the socket.

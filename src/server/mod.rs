@@ -10,8 +10,9 @@
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
 //! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
+//! * `notify`: who is told by Notify steps; `files`: what Copy Files steps take
 //! * `announce`: DNS-SD
-//! * `jobs`, `timeline`: long work, records of clients
+//! * `jobs`, `timeline`: long work, records of clients; `problem`, `recent`: what goes to whoever helps
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
 //!
 //! Must not know: SQL (`db`), how packs are laid out (`store`), what decides (`netboot`, `sequence`).
@@ -28,6 +29,7 @@ pub mod config;
 pub mod data;
 mod diagnosis;
 pub mod dropped;
+pub mod files;
 pub mod folders;
 pub mod gate;
 pub mod holds;
@@ -41,13 +43,18 @@ pub mod naming;
 pub mod nbi;
 pub mod nested;
 pub mod netboot;
+pub mod notify;
 pub mod offer;
+pub mod problem;
 pub mod receipt;
+pub mod recent;
 pub mod retention;
 pub mod rings;
+mod roster;
 pub mod runs;
 pub mod screens;
 pub mod secrets;
+pub mod targets;
 pub mod timeline;
 pub mod token;
 pub mod trust;
@@ -206,7 +213,13 @@ impl Server {
         let secrets_of_accounts = secrets.clone();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
-            runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
+            runs: Runs::new(
+                db.clone(),
+                timeline.clone(),
+                secrets.clone(),
+                notify::Notifier::new(config.notify.clone(), config.name.clone()),
+            ),
+            members: targets::Members::new(db.clone()),
             screens: Default::default(),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
@@ -253,6 +266,7 @@ impl Server {
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
         services.spawn(keep_up(app.clone(), stop.clone()));
+        services.spawn(settle_members(app.clone()));
         services.spawn(ask_after_people(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
@@ -282,6 +296,7 @@ impl Server {
         let writer = tokio::spawn(timeline::write(app.db.clone(), events, records.clone()));
         let result = join(&mut services, &stop).await;
         app.jobs.close().await;
+        app.runs.close().await;
         app.captures.close().await;
         records.cancel();
         if writer.await.is_err() {
@@ -410,6 +425,12 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
             tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));
         }
     }
+    Ok(())
+}
+
+/// A stop may have come between a changed collection and its members.
+async fn settle_members(app: App) -> Result<(), ServerError> {
+    app.members.settle().await;
     Ok(())
 }
 

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::clock::now_ms;
 use super::http::error::chain;
 use super::nested;
-use super::offer::{Mac, offers};
+use super::offer::{Collection, Mac, judge};
 use crate::api::runner::BootMethod;
 use crate::db::{Db, DbError, DeploymentRow, MacStanding};
 use crate::sequence::program::Others;
@@ -29,20 +30,29 @@ struct Table {
     unknown: bool,
     /// Whether a known Mac is.
     known: bool,
+    /// Whether something is deployed to a collection of which a Mac was registered and has not come yet: any address may be its.
+    awaited: bool,
     /// Addresses of Macs that were here before.
     macs: HashMap<MacAddr, MacStanding>,
 }
 
 impl Table {
-    fn of(deployments: &[DeploymentRow], others: &Others, macs: Vec<MacStanding>) -> Table {
-        // Purpose and countdown make no difference to whether there is an offer at all.
+    fn of(
+        deployments: &[DeploymentRow],
+        others: &Others,
+        macs: Vec<MacStanding>,
+        awaited: bool,
+        now_ms: i64,
+    ) -> Table {
+        // Purpose, countdown and past make no difference to whether there is an offer at all.
         let offered = |known| {
-            let mac = Mac { known, boot: BootMethod::Netboot, succeeded: &[] };
-            !offers(deployments.to_vec(), others, &mac, 0).is_empty()
+            let mac = Mac::new(known, BootMethod::Netboot, now_ms);
+            !judge(deployments.to_vec(), others, &mac, 0).offers.is_empty()
         };
         Table {
             unknown: offered(false),
             known: offered(true),
+            awaited,
             macs: macs.into_iter().map(|standing| (standing.mac, standing)).collect(),
         }
     }
@@ -50,9 +60,10 @@ impl Table {
     /// An adapter's address stands for every Mac that it was plugged into: what may be deployed to one of them counts.
     fn something_for(&self, mac: MacAddr) -> bool {
         match self.macs.get(&mac) {
-            None => self.unknown,
+            None => self.unknown || self.awaited,
             Some(standing) => {
                 standing.has_run
+                    || standing.any_targeted
                     || (standing.any_known && self.known)
                     || (standing.any_unknown && self.unknown)
             }
@@ -116,8 +127,26 @@ impl Verdicts {
     async fn read(&self) -> Result<Table, DbError> {
         let deployments = self.0.db.deployments().await?;
         let others = nested::of_deployments(&self.0.db, &deployments).await?;
-        Ok(Table::of(&deployments, &others, self.0.db.mac_standings().await?))
+        let now_ms = now_ms();
+        let open = collections_with_offers(&deployments, &others, now_ms);
+        let standings = self.0.db.mac_standings(&open).await?;
+        let awaited = self.0.db.any_awaited(&open).await?;
+        Ok(Table::of(&deployments, &others, standings, awaited, now_ms))
     }
+}
+
+/// Names of collections that administrators made and to which something is deployed that may begin now.
+fn collections_with_offers(deployments: &[DeploymentRow], others: &Others, now_ms: i64) -> Vec<String> {
+    let names = deployments.iter().map(|row| row.deployment.collection.to_lowercase());
+    let mut mac = Mac::new(true, BootMethod::Netboot, now_ms);
+    mac.collections = names.filter(|name| Collection::named(name).is_none()).collect();
+    let offers = judge(deployments.to_vec(), others, &mac, 0).explained;
+    let open = offers.into_iter().filter(|line| line.place.is_some() || line.code == "shadowed");
+    let mut names: Vec<String> = open.map(|line| line.collection).collect();
+    names.retain(|name| Collection::named(name).is_none());
+    names.sort();
+    names.dedup();
+    names
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge notes when it looked")]
@@ -141,6 +170,8 @@ mod tests {
                 collection: collection.to_owned(),
                 purpose: Purpose::Available,
                 created_ms: 0,
+                terms: Default::default(),
+                closed: None,
             },
             revision: 1,
             yaml: format!("name: a\n{more}steps: [{{restart: }}]\n"),
@@ -148,13 +179,13 @@ mod tests {
     }
 
     fn standing(any_known: bool, any_unknown: bool, has_run: bool) -> MacStanding {
-        MacStanding { mac: MAC, any_known, any_unknown, has_run }
+        MacStanding { mac: MAC, any_known, any_unknown, any_targeted: false, has_run }
     }
 
     #[test]
     fn an_address_that_was_never_seen_is_an_unknown_macs() {
         let something =
-            |rows: &[DeploymentRow]| Table::of(rows, &Others::new(), Vec::new()).something_for(MAC);
+            |rows: &[DeploymentRow]| Table::of(rows, &Others::new(), Vec::new(), false, 0).something_for(MAC);
         assert!(something(&[to("Unknown Macs", "")]) && something(&[to("All Macs", "")]));
         assert!(!something(&[]) && !something(&[to("Mars", "")]));
         assert!(!something(&[to("All Macs", "disabled: true\n")]), "a disabled sequence is not offered");
@@ -170,15 +201,27 @@ mod tests {
             (standing(true, false, true), true),
         ] {
             assert_eq!(
-                Table::of(&unknown_only, &Others::new(), vec![standing]).something_for(MAC),
+                Table::of(&unknown_only, &Others::new(), vec![standing], false, 0).something_for(MAC),
                 something,
                 "{standing:?}"
             );
         }
         assert!(
-            Table::of(&[], &Others::new(), vec![standing(true, false, true)]).something_for(MAC),
+            Table::of(&[], &Others::new(), vec![standing(true, false, true)], false, 0).something_for(MAC),
             "its run goes on"
         );
+    }
+
+    #[test]
+    fn section_6_a_member_of_a_collection_and_one_that_is_awaited_are_let_in() {
+        let lab = [to("Lab", "")];
+        assert_eq!(collections_with_offers(&lab, &Others::new(), 0), ["Lab"]);
+        assert!(collections_with_offers(&[to("Lab", "disabled: true\n")], &Others::new(), 0).is_empty());
+        let member = MacStanding { any_targeted: true, ..standing(true, false, false) };
+        let table = |macs, awaited| Table::of(&lab, &Others::new(), macs, awaited, 0);
+        assert!(table(vec![member], false).something_for(MAC));
+        assert!(!table(vec![standing(true, false, false)], true).something_for(MAC));
+        assert!(table(Vec::new(), true).something_for(MAC) && !table(Vec::new(), false).something_for(MAC));
     }
 
     #[tokio::test]

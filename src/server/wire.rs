@@ -3,14 +3,14 @@
 use crate::api::admin;
 use crate::api::runner::{
     Action, Assignment, BootMethod, Destination, DeviceFacts, Done, Failure, Next, Outcome, PartitionRequest,
-    PartitionSize,
+    PartitionSize, VerifyRequest,
 };
 use crate::sequence::check::Finding;
 use crate::sequence::name::VariableName;
 use crate::sequence::prompt::PromptKind;
 use crate::sequence::quantity;
 use crate::sequence::run;
-use crate::sequence::run::act::{Act, NewPartition, Target};
+use crate::sequence::run::act::{Act, Applied, NewPartition, Target};
 use crate::sequence::run::event::{ActionResult, Failure as RunFailure};
 use crate::sequence::variable::{self, Facts};
 use crate::value::Digest;
@@ -146,7 +146,8 @@ pub fn failure_in(failure: Failure) -> RunFailure {
 
 /// `receipt` is the manifest of a receipt whose signature was checked, `captured` what the library recorded.
 pub fn result(done: Done, receipt: Option<Digest>, captured: Option<String>) -> ActionResult {
-    ActionResult { exit_code: done.exit_code, nodes: done.nodes, receipt, captured }
+    let Done { exit_code, nodes, verified, warning, receipt: _ } = done;
+    ActionResult { exit_code, nodes, receipt, captured, verified, warning }
 }
 
 pub fn act(assignment: &run::act::Assignment) -> Next {
@@ -173,7 +174,24 @@ fn action(act: &Act) -> Action {
             Action::ExecuteScript { script, environment, success_codes, secrets }
         }
         Act::Restart => Action::Restart,
+        Act::VerifyImage(applied) => {
+            Action::VerifyImage { images: applied.into_iter().map(verify_request).collect() }
+        }
+        Act::CopyFiles { from, to, target } => {
+            Action::CopyFiles { from, to, destination: destination(target) }
+        }
+        Act::SetStartupDisk { target, required } => {
+            Action::SetStartupDisk { destination: destination(target), required }
+        }
+        Act::OnMacos(act) => Action::OnMacos { act: *act },
+        // The appliance's own; a runner that is given it says that it cannot.
+        Act::Notify(_) => Action::Unknown,
     }
+}
+
+fn verify_request(applied: Applied) -> VerifyRequest {
+    let Applied { manifest, image, source_partition, target } = applied;
+    VerifyRequest { manifest, image, source_partition, destination: destination(target) }
 }
 
 fn partition(partition: NewPartition) -> PartitionRequest {

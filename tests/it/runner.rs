@@ -44,7 +44,12 @@ impl Mac {
         Mac { root }
     }
 
-    fn disk(&self) -> PathBuf {
+    /// Root of the made file system.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn disk(&self) -> PathBuf {
         self.root.path().join("dev/sda")
     }
 

@@ -21,8 +21,7 @@ const AGAIN: &str = "  - apply_image: {image: lab, destination: {disk: 0, partit
 /// A sequence that every Mac runs once.
 fn deploy(appliance: &Appliance, name: &str, steps: &str) {
     appliance.apply(&format!("name: {name}\nsteps:\n{steps}"));
-    let collection = "all macs".to_owned();
-    let body = CreateDeployment { sequence: name.to_owned(), collection, purpose: Purpose::Required };
+    let body = CreateDeployment::new(name, "all macs", Purpose::Required);
     let _made: Deployment = appliance.admin().post("/api/v1/deployments", &body).unwrap();
 }
 

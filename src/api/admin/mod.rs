@@ -56,21 +56,44 @@
 //! | `DELETE /api/v1/jobs/{job}` | | [`Job`]: asked to stop; nothing of it stays in the library |
 //! | `GET /api/v1/sequences` | | `[`[`SequenceSummary`]`]`, by name |
 //! | `POST /api/v1/sequences` | [`SequenceText`] | [`SavedSequence`]; 422 lists every finding |
-//! | `POST /api/v1/sequences/check` | [`SequenceText`] | `[`[`Finding`]`]` |
+//! | `POST /api/v1/sequence-checks` | [`SequenceText`] | `[`[`Finding`]`]` |
+//! | `GET /api/v1/sequence-checks` | | `[`[`SequenceFindings`]`]`: what is wrong with the saved ones as things are now |
+//! | `POST /api/v1/sequences/{name}/copy` | [`CopySequence`] | [`SavedSequence`] |
 //! | `GET /api/v1/sequences/{name}` `?revision=N` | | [`Sequence`] |
 //! | `DELETE /api/v1/sequences/{name}` | | 204; 409 while it is deployed or running |
-//! | `GET /api/v1/collections` | | `[`[`Collection`]`]` |
+//! | `GET /api/v1/collections` | | `[`[`Collection`]`]`, the built-in ones first |
+//! | `POST /api/v1/collections` | [`CreateCollection`] | 201 [`CollectionDetails`]; 409 names the count that a rule for every Mac needs |
+//! | `GET /api/v1/collections/facts` | | `[`[`RuleFact`]`]` |
+//! | `POST /api/v1/collections/preview` | [`RuleText`] | [`RulePreview`] |
+//! | `GET /api/v1/collections/{collection}` | | [`CollectionDetails`] |
+//! | `PATCH /api/v1/collections/{collection}` | [`EditCollection`] | [`CollectionDetails`] |
+//! | `DELETE /api/v1/collections/{collection}` | | 204; 409 while something is deployed to it or another one names it |
 //! | `GET /api/v1/deployments` | | `[`[`Deployment`]`]` |
-//! | `POST /api/v1/deployments` | [`CreateDeployment`] | 201 [`Deployment`] |
+//! | `POST /api/v1/deployments` | [`CreateDeployment`] | 201 [`Deployment`]; 422 when the sequence does not check |
+//! | `PATCH /api/v1/deployments/{deployment}` | [`EditDeployment`] | [`Deployment`] |
 //! | `DELETE /api/v1/deployments/{deployment}` | | 204; runs that were started go on |
-//! | `GET /api/v1/devices` | | `[`[`DeviceSummary`]`]`, last seen first |
+//! | `GET /api/v1/devices` `?search=…&known=…&tag=…&collection=…&name=…&after=…&limit=N` | | `[`[`DeviceSummary`]`]`, last seen first |
+//! | `POST /api/v1/devices` | [`CreateDevice`] | 201 [`Device`]: known before it comes |
+//! | `GET /api/v1/devices/conflicts` | | `[`[`DeviceConflict`]`]` |
+//! | `GET /api/v1/devices/export` | | CSV (RFC 4180) |
+//! | `POST /api/v1/devices/import` `?dry_run=true` | CSV | [`RosterReport`]; nothing is changed while a line is wrong |
 //! | `GET /api/v1/devices/{device}` | | [`Device`] |
+//! | `PATCH /api/v1/devices/{device}` | [`EditDevice`] | [`Device`] |
+//! | `DELETE /api/v1/devices/{device}` | | 204; 409 while it has runs |
+//! | `POST /api/v1/devices/{device}/merge` | [`MergeDevice`] | [`Device`]: the same Mac, with another board |
+//! | `POST /api/v1/devices/{device}/distinct` | [`MergeDevice`] | [`Device`]: two Macs, whatever they share |
+//! | `GET /api/v1/devices/{device}/offers` `?boot=netboot` | | `[`[`ExplainedOffer`]`]` |
+//! | `GET /api/v1/devices/{device}/scope` | | [`DeviceScope`] |
 //! | `GET /api/v1/runs` `?limit=N` | | `[`[`RunSummary`]`]`, newest first |
 //! | `GET /api/v1/runs/{run}` `?after=N&wait=S` | | [`Run`] |
 //! | `GET /api/v1/runs/{run}/events` `?after=N&wait=S` | | `[`[`RunEvent`]`]`, oldest first, at most 1000; with `wait`, as soon as there is one |
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `POST /api/v1/runs/{run}/resume` | | [`Run`]: a failed run goes on with the step that failed; 409 when it cannot |
 //! | `POST /api/v1/runs/{run}/retry` | | 201 [`Run`]: a new run of the same deployment on the same Mac, which must be at its wizard |
+//! | `GET /api/v1/runs/{run}/report` | | the run as one HTML file, `text/html` |
+//! | `GET /api/v1/step-times` `?step=NAME&sequence=NAME&limit=N` | | [`StepTimes`]: a step across runs that have ended |
+//! | `GET /api/v1/problem-report` `?run=N` | | `application/zstd`: a `.tar.zst` for whoever helps, without secrets |
+//! | `POST /api/v1/runs/{run}/close` | [`CloseRun`] | [`Run`]: ends one that waits for macOS; 409 when it does not |
 //! | `POST /api/v1/runs/{run}/answers` | [`RunAnswers`] | [`Run`]; 409 when nobody asked, or somebody answered before |
 //! | `POST /api/v1/runs/{run}/confirm` | | [`Run`]: a Wait for technician step ends; 409 when none waits |
 //! | `/api/v1/devices/{device}/screen`, `…/start`, `…/restart`, `…/shutdown`, `…/messages` | | see [`crate::api::wizard`] |
@@ -117,8 +140,11 @@ mod account;
 mod audit;
 mod binding;
 mod check;
+mod collection;
+mod deployment;
 mod device;
 mod doctor;
+mod history;
 mod key;
 mod ldap;
 mod lease;
@@ -138,8 +164,19 @@ pub use account::{
 pub use audit::{AuditEntry, AuditVerdict, Broken, Chain};
 pub use binding::Binding;
 pub use check::{CheckFinding, CheckLibrary, CheckReport, DamagedVersion};
-pub use device::{Client, ClientSummary, Device, DeviceSummary};
+pub use collection::{
+    Collection, CollectionDetails, CreateCollection, DeviceCollection, DeviceScope, EditCollection,
+    InheritedVariable, RuleFact, RuleFinding, RulePreview, RuleText,
+};
+pub use deployment::{
+    BadTerms, CreateDeployment, Deployment, DeploymentTerms, EditDeployment, ExplainedOffer,
+};
+pub use device::{
+    Client, ClientSummary, CreateDevice, Device, DeviceConflict, DeviceSummary, EditDevice, InventoryChange,
+    MergeDevice, RosterFault, RosterReport,
+};
 pub use doctor::{ImageFinding, ImageSeverity, ImageSystem};
+pub use history::{Spread, StepTime, StepTimes};
 pub use key::SigningKey;
 pub use ldap::{LdapGroup, LdapPerson, LdapState, SetLdapPassword, TestLdap};
 pub use lease::{Lease, LeaseState};
@@ -153,10 +190,11 @@ pub use ring::{
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
 pub use run::{
-    AskedKind, AskedVariable, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, StepState,
+    AskedKind, AskedVariable, CloseRun, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
+    StepState,
 };
 pub use sequence::{
-    Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
+    CopySequence, Finding, SavedSequence, Sequence, SequenceFindings, SequenceSummary, SequenceText,
 };
 pub use transfer::Transfer;
 pub use upload::{FolderEntry, FolderListing, ImportUpload, Upload, UploadState};

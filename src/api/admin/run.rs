@@ -55,6 +55,9 @@ pub struct Run {
     /// Whether it failed at a step and can go on with that step.
     #[serde(default)]
     pub can_resume: bool,
+    /// Why nothing happens now, when nothing does.
+    #[serde(default)]
+    pub waits: Option<RunWait>,
     /// Images that it applies, pinned at its start: `lab-mac 3`.
     pub images: Vec<String>,
     /// Signed proofs of what was applied.
@@ -79,9 +82,38 @@ pub struct RunStep {
     /// Names of the groups around it, outermost first.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Why it was left out, or why its last try failed.
+    /// Why it was left out, why its last try failed, or what it warns of.
     #[serde(default)]
     pub why: Option<String>,
+    /// Exit code of its script's last try.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// Tries so far.
+    #[serde(default)]
+    pub tries: u32,
+    /// Its type: `Apply Image`.
+    #[serde(default)]
+    pub kind: String,
+}
+
+/// Why a run does nothing now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunWait {
+    /// One line.
+    pub why: String,
+    /// Whether it waits for the Mac's agent on macOS: `POST /api/v1/runs/{run}/close` ends that.
+    pub for_macos: bool,
+}
+
+/// End a run that waits for macOS.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CloseRun {
+    /// What is left was done, or is not needed: the run has succeeded. Else it has failed, and can be resumed.
+    #[serde(default)]
+    pub done: bool,
 }
 
 /// What a run asks a person: values of variables, or to go on.

@@ -1,8 +1,6 @@
-//! Task sequences, collections and the deployments that join them.
+//! Task sequences.
 
 use serde::{Deserialize, Serialize};
-
-use crate::api::runner::Purpose;
 
 /// A task sequence as a text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +35,35 @@ pub struct Finding {
     pub message: String,
 }
 
+/// What is wrong with a saved sequence now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SequenceFindings {
+    /// Name.
+    pub name: String,
+    /// Its newest revision.
+    pub revision: u32,
+    /// Collections that it is deployed to.
+    pub deployed_to: Vec<String>,
+    /// Everything that is wrong; empty: nothing is.
+    pub findings: Vec<Finding>,
+}
+
+/// Save a sequence under another name, too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CopySequence {
+    /// The other name; a sequence of this name gets a new revision only with `replace`.
+    pub to: String,
+    /// Revision that is copied; the newest when left out.
+    #[serde(default)]
+    pub revision: Option<u32>,
+    /// A sequence that has the name already gets the copy as its newest revision.
+    #[serde(default)]
+    pub replace: bool,
+}
+
 /// One sequence in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -51,6 +78,9 @@ pub struct SequenceSummary {
     pub disabled: bool,
     /// Number of steps.
     pub steps: u32,
+    /// Bytes that a run fetches, as its author says.
+    #[serde(default)]
+    pub download_size: Option<u64>,
     /// When the newest revision was saved, milliseconds since 1970 UTC.
     pub saved_ms: i64,
 }
@@ -69,47 +99,4 @@ pub struct Sequence {
     pub saved_ms: i64,
     /// The YAML text as it was saved.
     pub yaml: String,
-}
-
-/// A set of Macs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Collection {
-    /// Name: `All Macs`, `Unknown Macs`.
-    pub name: String,
-    /// Made by the appliance; cannot be changed or deleted.
-    pub built_in: bool,
-    /// Who belongs to it, for people.
-    pub description: String,
-    /// How many of the Macs seen so far belong to it.
-    pub members: u32,
-}
-
-/// Make a sequence available to the Macs of a collection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CreateDeployment {
-    /// Name of the sequence.
-    pub sequence: String,
-    /// Name of the collection; compared without regard to case.
-    pub collection: String,
-    /// Whether it starts by itself.
-    pub purpose: Purpose,
-}
-
-/// A sequence deployed to a collection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Deployment {
-    /// Number of the deployment.
-    pub id: i64,
-    /// Name of the sequence; a run takes the revision that is newest when it starts.
-    pub sequence: String,
-    /// Name of the collection.
-    pub collection: String,
-    /// Whether it starts by itself.
-    pub purpose: Purpose,
-    /// When it was made, milliseconds since 1970 UTC.
-    pub created_ms: i64,
 }

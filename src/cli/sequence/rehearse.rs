@@ -15,6 +15,7 @@ use super::{read, segment};
 use crate::api::admin;
 use crate::api::runner::BootMethod;
 use crate::cli::connection::Appliance;
+use crate::cli::device::find;
 use crate::cli::output::{Table, printable, say, say_json, span};
 use crate::sequence::model::Sequence;
 use crate::sequence::name::VariableName;
@@ -22,7 +23,7 @@ use crate::sequence::program::{Others, Program};
 use crate::sequence::rehearsal::{Input, KnownImage, Mishaps, Plan, Severity, Which, plan, rehearse};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Outcome, images_wanted};
-use crate::sequence::variable::{self, Facts, MASK, Scope, Value};
+use crate::sequence::variable::{self, Facts, MASK, Value};
 use crate::value::{ByteSize, Digest};
 
 /// What is rehearsed, and for which Mac.
@@ -199,16 +200,16 @@ impl What {
             (Some(device), _) => {
                 let device = find(appliance, device)?;
                 input.facts = facts_of(&device);
-                let known = device.summary.known;
-                let collections: &[&str] = if known { &["All Macs"] } else { &["All Macs", "Unknown Macs"] };
-                for name in collections {
-                    input.collection.extend(variables(
-                        appliance,
-                        &format!("/api/v1/collections/{}/variables", segment(name)),
-                    )?);
+                let scope: admin::DeviceScope =
+                    appliance.client.get(&format!("/api/v1/devices/{}/scope", device.summary.id))?;
+                for inherited in scope.collection_variables {
+                    let (name, value) = value_of(inherited.variable)?;
+                    if !inherited.tied_with.is_empty() {
+                        input.ties.push((name.clone(), inherited.collection, inherited.tied_with));
+                    }
+                    input.collection.insert(name, value);
                 }
-                input.device =
-                    variables(appliance, &format!("/api/v1/devices/{}/variables", device.summary.id))?;
+                input.device = scope.device_variables.into_iter().map(value_of).collect::<Result<_, _>>()?;
             }
             (None, Some(path)) => input.facts = facts_in(path)?,
             (None, None) => bail!("say for which Mac: --device SERIAL or --facts FILE"),
@@ -294,28 +295,10 @@ fn library(
     Ok(library)
 }
 
-/// The Mac of this serial number, or with this number.
-pub fn find(appliance: &Appliance, wanted: &str) -> anyhow::Result<admin::Device> {
-    let devices: Vec<admin::DeviceSummary> = appliance.client.get("/api/v1/devices")?;
-    let is = |device: &&admin::DeviceSummary| {
-        device.serial.as_ref().is_some_and(|serial| serial.as_str().eq_ignore_ascii_case(wanted))
-    };
-    let found =
-        devices.iter().find(is).or_else(|| devices.iter().find(|device| wanted.parse() == Ok(device.id)));
-    let Some(found) = found else { bail!("there is no Mac {wanted}: list them with rootstock device list") };
-    Ok(appliance.client.get(&format!("/api/v1/devices/{}", found.id))?)
-}
-
-fn variables(appliance: &Appliance, path: &str) -> anyhow::Result<Scope> {
-    let variables: Vec<admin::Variable> = appliance.client.get(path)?;
-    let mut scope = Scope::new();
-    for variable in variables {
-        // The value of a secret is not given away; whether it has one is enough here.
-        let text =
-            variable.value.unwrap_or_else(|| if variable.empty { String::new() } else { MASK.to_owned() });
-        scope.insert(variable.name.parse()?, Value { text, secret: variable.secret });
-    }
-    Ok(scope)
+fn value_of(variable: admin::Variable) -> anyhow::Result<(VariableName, Value)> {
+    // The value of a secret is not given away; whether it has one is enough here.
+    let text = variable.value.unwrap_or_else(|| if variable.empty { String::new() } else { MASK.to_owned() });
+    Ok((variable.name.parse()?, Value { text, secret: variable.secret }))
 }
 
 fn facts_of(device: &admin::Device) -> Facts {

@@ -48,6 +48,7 @@ pub fn disks(root: &Path) -> Vec<DiskFacts> {
                 .unwrap_or(512),
             external: external(&place),
             contents: parts.iter().map(Part::describe).collect(),
+            health: None,
         };
         found.push((forbidden, facts.external, natural(&place.display().to_string()), facts));
     }

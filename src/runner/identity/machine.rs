@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{line, names};
+use super::{line, names, parts};
 use crate::api::runner::{DeviceFacts, DiskFacts};
 use crate::value::MacAddr;
 
@@ -23,6 +23,7 @@ pub(super) fn machine(root: &Path, boot_interface: Option<MacAddr>, disks: Vec<D
         cpu: cpu(&line(&root.join("proc/cpuinfo")).unwrap_or_default()),
         firmware: dmi("bios_version"),
         disks,
+        inventory: parts::inventory(root),
     }
 }
 

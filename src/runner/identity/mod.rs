@@ -6,6 +6,8 @@
 
 mod disks;
 mod machine;
+mod parts;
+mod records;
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,7 @@ use crate::api::runner::DeviceFacts;
 use crate::value::MacAddr;
 
 pub use disks::{called, disks, partition_node};
+pub use records::Records;
 
 /// Longest kernel file that is read; all are short.
 const LONGEST: usize = 1 << 20;

@@ -25,6 +25,7 @@ fn machine() -> DeviceFacts {
         block_size: 512,
         external: number.is_none(),
         contents: contents.iter().map(|text| (*text).to_owned()).collect(),
+        health: None,
     };
     DeviceFacts {
         serial: Some("C02FEAS00001".parse().unwrap()),
@@ -44,6 +45,7 @@ fn machine() -> DeviceFacts {
             ),
             disk(None, "/dev/sdb", "USB Flash Disk", &[]),
         ],
+        inventory: Default::default(),
     }
 }
 

@@ -4,7 +4,9 @@
 use axum::http::StatusCode;
 
 use super::error::Refusal;
-use crate::api::runner::{DeviceFacts, DiskFacts, Hello, PROTOCOL, Progress, Report, ReportEvent};
+use crate::api::runner::{
+    DeviceFacts, DiskFacts, Hello, Inventory, MemoryModule, NicFacts, PROTOCOL, Progress, Report, ReportEvent,
+};
 use crate::server::receipt;
 
 /// Longest `hello`: it is kept for every device.
@@ -15,6 +17,10 @@ const LONGEST_TEXT: usize = 256;
 const LONGEST_LINE: usize = 1024;
 /// Most addresses, disks, partitions of a disk.
 const MOST: (usize, usize, usize) = (64, 256, 256);
+/// Most memory modules, interfaces, addresses of an interface.
+const MOST_PARTS: usize = 64;
+/// Most reasons why a disk is not well.
+const MOST_REASONS: usize = 16;
 /// Longest line of a script's output.
 const LONGEST_LOG_LINE: usize = 256 << 10;
 
@@ -42,14 +48,37 @@ pub fn check_hello(hello: &Hello) -> Result<(), Refusal> {
     for (name, text) in [("manufacturer", manufacturer), ("cpu", cpu), ("firmware", firmware)] {
         longest(name, text.as_deref().unwrap_or_default(), LONGEST_TEXT)?;
     }
-    for DiskFacts { node, model, serial, contents, .. } in disks {
+    check_inventory(&hello.device.inventory)?;
+    for DiskFacts { node, model, serial, contents, health, .. } in disks {
         for (name, text) in [("node", node), ("model", model), ("serial", serial)] {
             longest(name, text, LONGEST_TEXT)?;
         }
         most("contents", contents.len(), most_parts)?;
         contents.iter().try_for_each(|line| longest("contents", line, LONGEST_LINE))?;
+        let why = health.as_ref().map_or(&[][..], |health| health.why.as_slice());
+        most("health.why", why.len(), MOST_REASONS)?;
+        why.iter().try_for_each(|line| longest("health.why", line, LONGEST_TEXT))?;
     }
     Ok(())
+}
+
+fn check_inventory(inventory: &Inventory) -> Result<(), Refusal> {
+    let Inventory { board, firmware_date, memory_modules, nics, battery, .. } = inventory;
+    most("memory_modules", memory_modules.len(), MOST_PARTS)?;
+    most("nics", nics.len(), MOST_PARTS)?;
+    for (name, text) in [("board", board), ("firmware_date", firmware_date)] {
+        longest(name, text.as_deref().unwrap_or_default(), LONGEST_TEXT)?;
+    }
+    for MemoryModule { slot, kind, part, .. } in memory_modules {
+        [slot, kind, part].into_iter().try_for_each(|text| longest("memory_modules", text, LONGEST_TEXT))?;
+    }
+    for NicFacts { name, driver, bus, addresses, .. } in nics {
+        most("nics.addresses", addresses.len(), MOST_PARTS)?;
+        let texts = [Some(name), driver.as_ref(), bus.as_ref()].into_iter().flatten();
+        texts.into_iter().try_for_each(|text| longest("nics", text, LONGEST_TEXT))?;
+    }
+    let texts = battery.iter().flat_map(|battery| [&battery.state, &battery.model]).flatten();
+    texts.into_iter().try_for_each(|text| longest("battery", text, LONGEST_TEXT))
 }
 
 /// Looks at a report before it is taken in.
@@ -119,7 +148,7 @@ pub fn longest(name: &str, text: &str, most: usize) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::runner::BootMethod;
+    use crate::api::runner::{BatteryFacts, BootMethod, DiskHealth};
     use crate::value::MacAddr;
 
     fn hello() -> Hello {
@@ -132,6 +161,7 @@ mod tests {
             block_size: 512,
             external: false,
             contents: vec!["1 EFI System".into()],
+            health: None,
         };
         Hello {
             protocol: PROTOCOL,
@@ -147,6 +177,7 @@ mod tests {
                 cpu: None,
                 firmware: None,
                 disks: vec![disk],
+                inventory: Inventory::default(),
             },
             receipt_key: "00".repeat(32),
         }
@@ -157,7 +188,7 @@ mod tests {
         assert!(check_hello(&hello()).is_ok());
         let long = || "x".repeat(LONGEST_LINE + 1);
         type Change = fn(&mut Hello, String);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 17] = [
             ("`version`", |hello, text| hello.version = text),
             ("`manufacturer`", |hello, text| hello.device.manufacturer = Some(text)),
             ("`cpu`", |hello, text| hello.device.cpu = Some(text)),
@@ -167,6 +198,25 @@ mod tests {
             ("`serial`", |hello, text| hello.device.disks[0].serial = text),
             ("`contents` is", |hello, text| hello.device.disks[0].contents[0] = text),
             ("`contents` has", |hello, _| hello.device.disks[0].contents = vec![String::new(); 257]),
+            ("`health.why` is", |hello, text| {
+                hello.device.disks[0].health = Some(DiskHealth { why: vec![text], ..Default::default() });
+            }),
+            ("`health.why` has", |hello, _| {
+                let why = vec![String::new(); 17];
+                hello.device.disks[0].health = Some(DiskHealth { why, ..Default::default() });
+            }),
+            ("`board`", |hello, text| hello.device.inventory.board = Some(text)),
+            ("`memory_modules` has", |hello, _| {
+                hello.device.inventory.memory_modules = vec![MemoryModule::default(); 65];
+            }),
+            ("`memory_modules` is", |hello, text| {
+                hello.device.inventory.memory_modules =
+                    vec![MemoryModule { part: text, ..Default::default() }];
+            }),
+            ("`battery`", |hello, text| {
+                hello.device.inventory.battery =
+                    Some(BatteryFacts { model: Some(text), ..Default::default() });
+            }),
             ("`device.macs`", |hello, _| hello.device.macs = vec![MacAddr::new([2; 6]); 65]),
             ("`device.disks`", |hello, _| hello.device.disks = vec![hello.device.disks[0].clone(); 257]),
         ];

@@ -11,6 +11,7 @@ mod capture;
 mod door;
 pub mod error;
 mod extract;
+mod files;
 mod packs;
 mod page;
 mod runner;

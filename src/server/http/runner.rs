@@ -5,12 +5,12 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
 
-use super::auth::{RunToken, Session};
+use super::auth::{Peer, RunToken, Session};
 use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
 use super::start::Starter;
-use super::{capture, packs, sign_in, start};
+use super::{capture, files, packs, sign_in, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
     StartRun, Welcome,
@@ -18,8 +18,8 @@ use crate::api::runner::{
 use crate::db::{self, Full, Greeted, Newcomers};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
-use crate::server::nested;
-use crate::server::offer::{Mac, offers, why_empty};
+use crate::server::offer::why_empty;
+use crate::server::targets;
 use crate::server::token;
 use crate::server::trust;
 
@@ -41,6 +41,8 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/runs/{run}/captures/{number}/lacking", post(capture::run_lacking))
         .route("/runner/v1/runs/{run}/captures/{number}/frames", post(capture::run_frames))
         .route("/runner/v1/runs/{run}/captures/{number}/finish", post(capture::run_finish))
+        .route("/runner/v1/runs/{run}/files/{number}", get(files::list))
+        .route("/runner/v1/runs/{run}/files/{number}/{file}", get(files::content))
         .route("/runner/v1/keys", get(keys))
         .route("/runner/v1/manifests/{digest}", get(packs::manifest))
         .route("/runner/v1/manifests/{digest}/locations", get(packs::locations))
@@ -48,7 +50,11 @@ pub fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
 }
 
-async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answer<Welcome>, Refusal> {
+async fn hello(
+    State(app): State<App>,
+    peer: Peer,
+    Json(hello): Json<Hello>,
+) -> Result<Answer<Welcome>, Refusal> {
     check_hello(&hello)?;
     let session = token::random()?;
     let now = now_ms();
@@ -58,6 +64,7 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
         receipt_key: hello.receipt_key,
         token: token::digest(session.expose()),
         expires_ms: now + SESSION_MS,
+        address: peer.0,
     };
     let known = match app.db.hello(&said, app.config.runner.newcomers, now).await? {
         Greeted::Device(known) => known,
@@ -65,15 +72,9 @@ async fn hello(State(app): State<App>, Json(hello): Json<Hello>) -> Result<Answe
     };
     let name = start::device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
-    let deployments = app.db.deployments().await?;
-    let succeeded = app.db.succeeded_deployments(known.device).await?;
-    let mac = Mac { known: known.known, boot: said.boot, succeeded: &succeeded };
-    let why_empty = why_empty(&deployments, &mac, &name);
-    let others = nested::of_deployments(&app.db, &deployments).await?;
-    let mut offers: Vec<_> = offers(deployments, &others, &mac, app.config.runner.countdown)
-        .into_iter()
-        .map(|offered| offered.offer)
-        .collect();
+    let judged = targets::judged(&app, known.device, said.boot).await?.unwrap_or_default();
+    let why_empty = why_empty(&judged.explained, &name);
+    let mut offers: Vec<_> = judged.offers.into_iter().map(|offered| offered.offer).collect();
     app.screens.offered(known.device, &offers, now);
     let asked = sign_in::asked(&app).await?;
     if asked.is_some() {

@@ -5,17 +5,17 @@ use axum::http::StatusCode;
 use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
-use crate::api::runner::{DeviceFacts, Offer, RunTicket};
-use crate::db::{self, Acting, NewRun, Owner, Started, StoredVersion};
+use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket};
+use crate::db::{self, Acting, NewRun, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
 use crate::sequence::variable::{Facts, Scope};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
-use crate::server::offer::{Mac, Offered, offers, why_empty};
+use crate::server::offer::{Judged, Offered, why_empty};
 use crate::server::secrets::CannotUnseal;
 use crate::server::variables::VariablesError;
-use crate::server::{nested, token, variables, wire};
+use crate::server::{nested, targets, token, variables, wire};
 use crate::value::{Digest, Pick, Secret};
 
 /// Who starts a run.
@@ -39,7 +39,7 @@ pub async fn run(
         .device_facts(session.device)
         .await?
         .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
-    let offered = find_offer(app, session, known, deployment).await?;
+    let offered = find_offer(app, session, deployment).await?;
     let by = match starter {
         Starter::AtTheMac(pass) => {
             let technician = sign_in::starter(app, session, &offered.offer, pass).await?;
@@ -48,8 +48,8 @@ pub async fn run(
         Starter::Afar(by) => Some(by.to_owned()),
     };
     let start_facts = wire::facts(&facts, session.boot);
-    let collection = variables::of_collections(&app.db, &app.secrets, known).await?;
-    let device = variables::scope(&app.db, &app.secrets, &Owner::Device(session.device)).await?;
+    let collection = variables::of_collections(&app.db, &app.secrets, session.device, known).await?.0;
+    let device = variables::of_device(&app.db, &app.secrets, session.device).await?;
     let images = pin(app, &offered, &start_facts, &collection, &device).await?;
     let others = nested::others(&app.db, &offered.sequence).await?;
     let unsealed = |sequence| nested::unsealed(sequence, &app.secrets).map_err(|error| cannot_open(&error));
@@ -133,19 +133,18 @@ pub async fn ticket(app: &App, run: i64, receipt_key: &str) -> Result<Option<Run
 
 /// Everything that may be chosen at the session's device, and why that is nothing.
 pub async fn all_offers(app: &App, session: &Session) -> Result<(Vec<Offer>, Option<String>), Refusal> {
-    let (facts, known) = app
-        .db
-        .device_facts(session.device)
-        .await?
-        .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
-    let succeeded = app.db.succeeded_deployments(session.device).await?;
-    let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
-    let deployments = app.db.deployments().await?;
-    let others = nested::of_deployments(&app.db, &deployments).await?;
-    let why = why_empty(&deployments, &mac, &device_name(&facts));
-    let offered = offers(deployments, &others, &mac, app.config.runner.countdown);
-    let offers: Vec<Offer> = offered.into_iter().map(|offered| offered.offer).collect();
-    Ok((offers.clone(), offers.is_empty().then_some(why)))
+    let judged = judged(app, session).await?;
+    let (facts, _) = app.db.device_facts(session.device).await?.ok_or_else(|| no_device(session.device))?;
+    let why = judged.offers.is_empty().then(|| why_empty(&judged.explained, &device_name(&facts)));
+    Ok((judged.offers.into_iter().map(|offered| offered.offer).collect(), why))
+}
+
+async fn judged(app: &App, session: &Session) -> Result<Judged, Refusal> {
+    targets::judged(app, session.device, session.boot).await?.ok_or_else(|| no_device(session.device))
+}
+
+fn no_device(device: i64) -> Refusal {
+    Refusal::absent(format!("there is no device {device}"), "say hello again: `POST /runner/v1/hello`")
 }
 
 /// What people call a Mac: its serial number, else its UUID, else an address.
@@ -159,20 +158,31 @@ pub fn device_name(facts: &DeviceFacts) -> String {
         .unwrap_or_else(|| "a Mac without a name".to_owned())
 }
 
-async fn find_offer(app: &App, session: &Session, known: bool, deployment: i64) -> Result<Offered, Refusal> {
-    let succeeded = app.db.succeeded_deployments(session.device).await?;
-    let mac = Mac { known, boot: session.boot, succeeded: &succeeded };
-    let deployments = app.db.deployments().await?;
-    let others = nested::of_deployments(&app.db, &deployments).await?;
-    offers(deployments, &others, &mac, app.config.runner.countdown)
-        .into_iter()
-        .find(|offered| offered.offer.deployment == deployment)
-        .ok_or_else(|| {
-            Refusal::conflict(
-                format!("deployment {deployment} is not, or no longer, offered to this Mac"),
-                "say hello again and choose from the new list",
-            )
-        })
+async fn find_offer(app: &App, session: &Session, deployment: i64) -> Result<Offered, Refusal> {
+    let judged = judged(app, session).await?;
+    if let Some(found) = judged.offers.into_iter().find(|offered| offered.offer.deployment == deployment) {
+        return Ok(found);
+    }
+    let why = judged.explained.into_iter().find(|line| line.deployment == deployment);
+    let why = why.map_or_else(|| "it was taken back".to_owned(), |line| line.reason);
+    Err(Refusal::conflict(
+        format!("deployment {deployment} is not, or no longer, offered to this Mac: {why}"),
+        "say hello again and choose from the new list",
+    ))
+}
+
+/// Why a run of an offer would be refused at once; none: it would begin.
+pub async fn would_not_start(
+    app: &App,
+    device: i64,
+    boot: BootMethod,
+    offered: &Offered,
+) -> Result<Option<String>, Refusal> {
+    let (facts, known) = app.db.device_facts(device).await?.ok_or_else(|| no_device(device))?;
+    let (collection, _) = variables::of_collections(&app.db, &app.secrets, device, known).await?;
+    let own = variables::of_device(&app.db, &app.secrets, device).await?;
+    let pinned = pin(app, offered, &wire::facts(&facts, boot), &collection, &own).await;
+    Ok(pinned.err().map(|refusal| refusal.problem().error.clone()))
 }
 
 /// The versions that this run applies, whatever is imported or chosen later.

@@ -112,8 +112,7 @@ impl Appliance {
     }
 
     pub fn deploy(&self, sequence: &str, purpose: Purpose) -> admin::Deployment {
-        let body =
-            admin::CreateDeployment { sequence: sequence.into(), collection: "unknown macs".into(), purpose };
+        let body = admin::CreateDeployment::new(sequence, "unknown macs", purpose);
         self.admin().post("/api/v1/deployments", &body).unwrap()
     }
 
@@ -293,7 +292,9 @@ fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
                 block_size: 512,
                 external: false,
                 contents: vec!["empty".into()],
+                health: None,
             }],
+            inventory: Default::default(),
         },
         receipt_key: hex(pair.public_key().as_ref()),
     }

@@ -2,11 +2,16 @@
 //! together from the handlers' own descriptions.
 
 mod audit;
+mod authoring;
 mod binding;
 mod capture;
 mod check;
+mod collection;
+mod deployment;
 mod device;
+mod edit_device;
 mod export;
+pub mod history;
 mod image;
 mod job;
 mod key;
@@ -15,6 +20,7 @@ mod lease;
 mod nbi;
 mod receipt;
 mod ring;
+mod roster;
 pub(super) mod run;
 mod screen;
 mod sequence;
@@ -102,13 +108,24 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job::list))
         .routes(routes!(job::show, job::cancel))
         .routes(routes!(sequence::list, sequence::save))
-        .routes(routes!(sequence::check))
+        .routes(routes!(authoring::check, authoring::check_all))
+        .routes(routes!(authoring::copy))
         .routes(routes!(sequence::show, sequence::delete))
-        .routes(routes!(sequence::collections))
-        .routes(routes!(sequence::deployments, sequence::deploy))
-        .routes(routes!(sequence::undeploy))
-        .routes(routes!(device::list))
-        .routes(routes!(device::show))
+        .routes(routes!(collection::list, collection::create))
+        .routes(routes!(collection::facts))
+        .routes(routes!(collection::preview))
+        .routes(routes!(collection::show, collection::edit, collection::delete))
+        .routes(routes!(deployment::list, deployment::deploy))
+        .routes(routes!(deployment::show, deployment::edit, deployment::undeploy))
+        .routes(routes!(device::list, edit_device::create))
+        .routes(routes!(edit_device::conflicts))
+        .routes(routes!(roster::export))
+        .routes(routes!(roster::import))
+        .routes(routes!(device::show, edit_device::edit, edit_device::delete))
+        .routes(routes!(edit_device::merge))
+        .routes(routes!(edit_device::distinct))
+        .routes(routes!(device::offers))
+        .routes(routes!(device::scope))
         .routes(routes!(device::clients))
         .routes(routes!(device::client))
         .routes(routes!(binding::list))
@@ -133,11 +150,20 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(screen::restart))
         .routes(routes!(screen::shut_down))
         .routes(routes!(screen::messages, screen::send))
+        .routes(routes!(run::close))
+        .routes(routes!(history::report))
+        .routes(routes!(history::step_times))
+        .routes(routes!(history::problem_report))
         .routes(routes!(variable::of_device))
         .routes(routes!(variable::set_of_device, variable::unset_of_device))
         .routes(routes!(variable::of_collection))
         .routes(routes!(variable::set_of_collection, variable::unset_of_collection))
         .routes(routes!(sequence::schema))
+}
+
+/// A run as the API shows it, masked.
+pub async fn run_view(app: &App, run: i64) -> Result<crate::api::admin::Run, super::error::Refusal> {
+    run::view(app, run, 0, std::time::Duration::ZERO).await
 }
 
 /// What may be asked by whoever has not signed in yet.

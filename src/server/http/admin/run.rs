@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::screen;
-use crate::api::admin::{Run, RunAnswers, RunEvent, RunStep, RunSummary};
+use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunStep, RunSummary, RunWait};
 use crate::api::runner::{Problem, Progress};
 use crate::db::{EventBody, EventRow};
 use crate::sequence;
 use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
-use crate::sequence::run::StepRecord;
+use crate::sequence::run::{Decision, StepRecord};
 use crate::sequence::template::LONGEST;
 use crate::server::app::App;
 use crate::server::caller::Caller;
@@ -95,15 +95,20 @@ pub async fn events(
         let news = app.runs.recorded(id, i64::from(after.after), patience);
         app.stopping.run_until_cancelled(news).await.transpose()?;
     }
-    let rows = app.db.events(id, i64::from(after.after), MOST_EVENTS).await?;
+    Ok(Answer(some_events(&app, id, after.after).await?))
+}
+
+/// At most [`MOST_EVENTS`] after a number, masked.
+pub(super) async fn some_events(app: &App, id: i64, after: u32) -> Result<Vec<RunEvent>, Refusal> {
+    let rows = app.db.events(id, i64::from(after), MOST_EVENTS).await?;
     let events = app.runs.watch(id, 0, Duration::ZERO, |run, _| {
         let shown = |row| {
-            let event = event(&app, run, id, row);
+            let event = event(app, run, id, row);
             RunEvent { detail: run.masked(&event.detail), ..event }
         };
         rows.iter().map(shown).collect()
     });
-    Ok(Answer(events.await?))
+    Ok(events.await?)
 }
 
 /// Stop a run; what was done to the disk stays.
@@ -171,6 +176,28 @@ pub async fn retry(
 ) -> Result<(StatusCode, Answer<Run>), Refusal> {
     let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
     screen::start_on(&app, row.summary.device, row.deployment, &caller.by()).await
+}
+
+/// End a run that waits for the Mac's agent on macOS.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/close", tag = "runs", params(("run" = i64, Path)), request_body = CloseRun, responses(
+    (status = 200, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It does not wait for macOS"),
+))]
+pub async fn close(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+    Json(request): Json<CloseRun>,
+) -> Result<Answer<Run>, Refusal> {
+    let closed = app.runs.close_run(run, &caller.by(), request.done).await;
+    moved(
+        &app,
+        run,
+        closed,
+        "see where it is: rootstock run show; a run at work is stopped by rootstock run cancel",
+    )
+    .await
 }
 
 /// Give values to the empty variables that a run asks for; the first answer wins.
@@ -246,7 +273,7 @@ async fn nudge(app: &App, run: i64) -> Result<(), Refusal> {
 }
 
 pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {
-    let (change, progress, at, step_list, message, failure, images, question, can_resume) = app
+    let (change, progress, at, step_list, message, failure, images, question, (can_resume, waits)) = app
         .runs
         .watch(id, after, wait, |run, seen| {
             let images = run.images().iter().map(|image| format!("{} {}", image.name, image.version));
@@ -264,7 +291,7 @@ pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run,
                 run.failure().map(|failure| wire::masked(run, wire::failure_out(failure))),
                 images.collect(),
                 run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms)),
-                run.can_resume(),
+                (run.can_resume(), waits(run)),
             )
         })
         .await?;
@@ -280,9 +307,20 @@ pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run,
         failure,
         question,
         can_resume,
+        waits,
         images,
         receipts,
     })
+}
+
+/// Why nothing happens now, when nothing does.
+fn waits(run: &sequence::run::Run) -> Option<RunWait> {
+    match run.next(now_ms()) {
+        Decision::Wait { why, .. } => {
+            Some(RunWait { why: run.masked(&why), for_macos: run.waits_for_macos() })
+        }
+        _ => None,
+    }
 }
 
 fn step_of_run(run: &sequence::run::Run, index: usize, step: &Step, record: &StepRecord) -> RunStep {
@@ -296,6 +334,9 @@ fn step_of_run(run: &sequence::run::Run, index: usize, step: &Step, record: &Ste
         place: program.step_item(index).place.as_ref().map(ToString::to_string).unwrap_or_default(),
         groups: program.groups_around(index).into_iter().map(str::to_owned).collect(),
         why: record.why.as_ref().map(|why| run.masked(why)).or(failed),
+        exit_code: record.exit_code,
+        tries: record.tries,
+        kind: step.kind.title().to_owned(),
     }
 }
 

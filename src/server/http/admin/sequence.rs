@@ -1,4 +1,4 @@
-//! Task sequences, collections and deployments.
+//! Task sequences.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::api::admin::{
-    Collection, CreateDeployment, Deployment, Finding, SavedSequence, Sequence, SequenceSummary, SequenceText,
-};
+use crate::api::admin::{SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
+use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{nested, offer, wire};
+use crate::server::nested;
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
@@ -60,20 +59,6 @@ pub async fn save(
         );
     }
     Ok(Answer(saved))
-}
-
-/// Everything that is wrong with a text, without saving it.
-#[utoipa::path(post, path = "/api/v1/sequences/check", tag = "sequences", request_body = SequenceText, responses(
-    (status = 200, body = Vec<Finding>),
-    (status = 422, body = Problem, description = "The text is no sequence: where and why"),
-))]
-pub async fn check(
-    State(app): State<App>,
-    Json(text): Json<SequenceText>,
-) -> Result<Answer<Vec<Finding>>, Refusal> {
-    let sequence = read(&text.yaml)?;
-    let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
-    Ok(Answer(findings.iter().map(wire::finding).collect()))
 }
 
 /// The JSON Schema of a sequence's file.
@@ -137,67 +122,13 @@ pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<
     }
 }
 
-/// Collections.
-#[utoipa::path(get, path = "/api/v1/collections", tag = "deployments", responses((status = 200, body = Vec<Collection>)))]
-pub async fn collections(State(app): State<App>) -> Result<Answer<Vec<Collection>>, Refusal> {
-    let (all, unknown) = app.db.count_devices().await?;
-    let collections = offer::Collection::BUILT_IN.map(|collection| Collection {
-        name: collection.name().to_owned(),
-        built_in: true,
-        description: collection.description().to_owned(),
-        members: match collection {
-            offer::Collection::AllMacs => all,
-            offer::Collection::UnknownMacs => unknown,
-        },
-    });
-    Ok(Answer(collections.to_vec()))
-}
-
-/// Deployments, oldest first.
-#[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", responses((status = 200, body = Vec<Deployment>)))]
-pub async fn deployments(State(app): State<App>) -> Result<Answer<Vec<Deployment>>, Refusal> {
-    Ok(Answer(app.db.deployments().await?.into_iter().map(|row| row.deployment).collect()))
-}
-
-/// Make a sequence available to the Macs of a collection.
-#[utoipa::path(post, path = "/api/v1/deployments", tag = "deployments", request_body = CreateDeployment, responses(
-    (status = 201, body = Deployment),
-    (status = 404, body = Problem, description = "No such sequence or collection"),
-))]
-pub async fn deploy(
-    State(app): State<App>,
-    Json(request): Json<CreateDeployment>,
-) -> Result<(StatusCode, Answer<Deployment>), Refusal> {
-    let collection = offer::Collection::named(&request.collection).ok_or_else(|| {
-        let names = offer::Collection::BUILT_IN.map(|collection| format!("`{collection}`"));
-        Refusal::absent(
-            format!("there is no collection {:?}", request.collection),
-            format!("there are {}", names.join(" and ")),
-        )
-    })?;
-    let deployed = app.db.deploy(&request.sequence, collection.name(), request.purpose, now_ms()).await?;
-    let deployment = deployed.ok_or_else(|| absent(&request.sequence, None))?;
-    tracing::info!(deployment = deployment.id, "{} is deployed to {collection}", deployment.sequence);
-    Ok((StatusCode::CREATED, Answer(deployment)))
-}
-
-/// Take a deployment back; runs that were started go on.
-#[utoipa::path(delete, path = "/api/v1/deployments/{deployment}", tag = "deployments", params(("deployment" = i64, Path)),
-    responses((status = 204), (status = 404, body = Problem)))]
-pub async fn undeploy(State(app): State<App>, Path(deployment): Path<i64>) -> Result<StatusCode, Refusal> {
-    if app.db.undeploy(deployment).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    Err(Refusal::absent(format!("there is no deployment {deployment}"), "list them: rootstock deploy --list"))
-}
-
-fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
+pub(super) fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
     model::Sequence::from_yaml(yaml).map_err(|error| {
         Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again")
     })
 }
 
-async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
+pub(super) async fn surroundings(app: &App, sequence: &model::Sequence) -> Result<Surroundings, Refusal> {
     let mut images: BTreeMap<String, KnownImage> = BTreeMap::new();
     for (name, version) in app.db.version_numbers().await? {
         images.entry(name).or_default().versions.insert(version);
@@ -218,8 +149,13 @@ fn summary(row: RevisionRow) -> SequenceSummary {
         Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
+    let download_size = sequence.as_ref().ok().and_then(|sequence| match sequence.download_size {
+        Some(PartitionSize::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    });
     SequenceSummary {
         name: row.name,
+        download_size,
         description,
         revision: row.revision,
         disabled,
@@ -228,7 +164,7 @@ fn summary(row: RevisionRow) -> SequenceSummary {
     }
 }
 
-fn absent(name: &str, revision: Option<u32>) -> Refusal {
+pub(super) fn absent(name: &str, revision: Option<u32>) -> Refusal {
     let revision = revision.map_or(String::new(), |revision| format!(" revision {revision}"));
     Refusal::absent(format!("there is no sequence {name}{revision}"), "list them: rootstock sequence list")
 }

@@ -65,7 +65,7 @@ pub async fn of_collection(
     State(app): State<App>,
     Path(collection): Path<String>,
 ) -> Result<Answer<Vec<Variable>>, Refusal> {
-    list(&app, collection_owner(&collection)?).await
+    list(&app, collection_owner(&app, &collection).await?).await
 }
 
 /// Set a variable of a collection.
@@ -81,7 +81,7 @@ pub async fn set_of_collection(
     Path((collection, name)): Path<(String, String)>,
     Json(value): Json<VariableValue>,
 ) -> Result<Answer<Variable>, Refusal> {
-    set(&app, &caller, collection_owner(&collection)?, &name, value).await
+    set(&app, &caller, collection_owner(&app, &collection).await?, &name, value).await
 }
 
 /// Take a variable of a collection away.
@@ -92,7 +92,7 @@ pub async fn unset_of_collection(
     caller: Caller,
     Path((collection, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    unset(&app, &caller, collection_owner(&collection)?, &name).await
+    unset(&app, &caller, collection_owner(&app, &collection).await?, &name).await
 }
 
 async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
@@ -104,14 +104,25 @@ async fn device_owner(app: &App, device: i64) -> Result<Owner, Refusal> {
     }
 }
 
-fn collection_owner(name: &str) -> Result<Owner, Refusal> {
-    match offer::Collection::named(name) {
-        Some(collection) => Ok(Owner::Collection(collection.name().to_owned())),
+async fn collection_owner(app: &App, name: &str) -> Result<Owner, Refusal> {
+    if let Some(built_in) = offer::Collection::named(name) {
+        return Ok(Owner::Collection(built_in.name().to_owned()));
+    }
+    match app.db.collection(name).await? {
+        Some((collection, _)) => Ok(Owner::Collection(collection.name)),
         None => Err(Refusal::absent(
             format!("there is no collection {name:?}"),
             "list them: rootstock collection list",
         )),
     }
+}
+
+/// A rule may ask for a variable of a Mac.
+async fn settle(app: &App, owner: &Owner) -> Result<(), Refusal> {
+    if let Owner::Device(device) = owner {
+        app.db.settle_device(*device).await?;
+    }
+    Ok(())
 }
 
 async fn list(app: &App, owner: Owner) -> Result<Answer<Vec<Variable>>, Refusal> {
@@ -147,6 +158,7 @@ async fn set(
     }
     let row = variables::row(&app.secrets, name, value.value, value.secret);
     app.db.set_variable(&owner, &row).await?;
+    settle(app, &owner).await?;
     tracing::info!(variable = row.name.as_str(), "the variable {} of {owner:?} is set", row.name);
     Ok(Answer(shown(app, row)))
 }
@@ -164,12 +176,13 @@ async fn unset(app: &App, caller: &Caller, owner: Owner, name: &str) -> Result<S
     let name: VariableName = name.parse().map_err(|error| Refusal::wrong(format!("{error}"), ""))?;
     may_replace(app, caller, &owner, &name).await?;
     if app.db.unset_variable(&owner, &name).await? {
+        settle(app, &owner).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Refusal::absent(format!("there is no variable {name} here"), "list them: rootstock variable list"))
 }
 
-fn shown(app: &App, row: VariableRow) -> Variable {
+pub(super) fn shown(app: &App, row: VariableRow) -> Variable {
     let empty = variables::is_empty(&app.secrets, &row);
     let value = (!row.secret).then_some(row.value);
     Variable { name: row.name.into(), value, secret: row.secret, empty }

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Figures of running many Macs: `./dev bench runs [--parts targets] [--devices 1000,10000,100000]`.
+
+Owns: which load is made, what is printed of it, which bound it is held against. Every part is a program of this repository that makes
+its own load and prints one JSON object; nothing here knows how. A figure beyond its bound ends with exit code 1.
+
+| part | load | bounds |
+|---|---|---|
+| targets | Macs with inventories, 200 collections with rules | membership after one inventory change < 10 ms, a page of a list < 100 ms |
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "target/x86_64-unknown-linux-gnu/release/examples"
+# Milliseconds that the issue gives.
+CHANGE, PAGE = 10.0, 100.0
+PAGES = ["page", "page in the middle", "search, common", "search, one", "search, none", "members of a collection", "unknown ones",
+         "by name", "collections"]
+
+
+def load(folder, devices, collections, rounds):
+    """One measurement on an empty folder."""
+    program = [EXAMPLES / "targetsload", devices, collections, rounds, folder]
+    result = subprocess.run([str(word) for word in program], capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"error: targetsload ended with {result.returncode}: {result.stderr[-800:]}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def targets(arguments):
+    """The growth curve: the same figures for more and more Macs."""
+    wrong = []
+    curve = []
+    for devices in arguments.devices:
+        folder = tempfile.mkdtemp(prefix="rootstock-bench-", dir=arguments.folder)
+        try:
+            curve.append(load(folder, devices, arguments.collections, arguments.rounds))
+        finally:
+            shutil.rmtree(folder)
+    if arguments.json:
+        print(json.dumps(curve))
+    print(f"{'Macs':>32}" + "".join(f"{one['devices']:>18,}" for one in curve))
+    print(f"{'collections a Mac belongs to':>32}" + "".join(f"{one['memberships']:>18.1f}" for one in curve))
+    print(f"{'database, bytes a Mac':>32}" + "".join(f"{one['bytes'] / one['devices']:>18,.0f}" for one in curve))
+    print(f"{'ms, median / 99th percentile':>32}")
+    rows = [("one inventory change", lambda one: one["change"], CHANGE)]
+    rows += [(name, lambda one, name=name: one["ms"][name], PAGE) for name in PAGES]
+    rows += [("preview of a rule (all Macs)", lambda one: one["ms"]["preview of a rule"], None)]
+    for name, of, bound in rows:
+        cells = []
+        for one in curve:
+            figure = of(one)
+            cells.append(f"{figure['median']:.1f} / {figure['p99']:.1f}")
+            if bound is not None and figure["median"] > bound:
+                wrong.append(f"{name} with {one['devices']:,} Macs: {figure['median']:.1f} ms, bound {bound:.0f} ms")
+        print(f"{name:>32}" + "".join(f"{cell:>18}" for cell in cells))
+    return wrong
+
+
+PARTS = {"targets": targets}
+
+
+def main():
+    numbers = lambda text: [int(word) for word in text.split(",")]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas between them")
+    parser.add_argument("--devices", type=numbers, default=[1000, 10_000, 100_000], help="sizes of the curve")
+    parser.add_argument("--collections", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=200, help="inventory changes that are measured")
+    parser.add_argument("--folder", help="where databases lie while they are measured; a disk, not memory")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON, too")
+    arguments = parser.parse_args()
+    wrong = []
+    for part in arguments.parts.split(","):
+        if part not in PARTS:
+            sys.exit(f"error: there is no part {part}: {', '.join(PARTS)}")
+        wrong += PARTS[part](arguments)
+    for line in wrong:
+        print(f"beyond its bound: {line}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
