@@ -36,6 +36,11 @@ use fstool::block::{BlockDevice, FileBackend};
 use fstool::fs::hfs_plus::HfsPlus;
 use fstool::fs::hfs_plus::writer::{FormatOpts, format_reserved_head_blocks};
 
+#[path = "words.rs"]
+mod words;
+
+use words::{Random, number, words};
+
 const BLOCK: u64 = 4096;
 /// Content is made and written in pieces of this.
 const PIECE: usize = 256 << 10;
@@ -44,22 +49,7 @@ const DATE: u32 = 1_577_836_800;
 const HFS_DATE: u32 = DATE + 2_082_844_800;
 const WEEK: u32 = 7 * 86_400;
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
     /// Bytes of a file: 2 to the power of a normal deviate, in whole numbers so that no library of mathematics counts.
     fn size(&mut self, largest: u64) -> u64 {
         // Twelve uniform ones of 16 bits: their sum less the mean has a standard deviation of 1 << 16.
@@ -412,19 +402,10 @@ pub fn write(out: &Path, size: u64, full: u64, version: u32, seed: u64, percent:
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (size, version, out, more) = match words[..] {
-        [size, version, out, ref more @ ..] if more.len() <= 3 => (size, version, out, more),
-        _ => anyhow::bail!("usage: mkversion BYTES VERSION OUT [SEED [PERCENT [FULL]]]"),
-    };
-    let size = size.parse().with_context(|| format!("`{size}` is no number of bytes"))?;
-    let version = version.parse().with_context(|| format!("`{version}` is no number"))?;
-    let number = |place: usize, default: &'static str| {
-        let text = more.get(place).copied().unwrap_or(default);
-        text.parse::<f64>().with_context(|| format!("`{text}` is no number"))
-    };
-    let (seed, percent, full) = (number(0, "1")? as u64, number(1, "5")?, number(2, "50")? as u64);
+    let words = words(3, 3, "mkversion BYTES VERSION OUT [SEED [PERCENT [FULL]]]")?;
+    let (size, version) = (number(&words, 0, 0)?, number(&words, 1, 0)?);
+    let (seed, percent, full) = (number(&words, 3, 1)?, number(&words, 4, 5.0)?, number(&words, 5, 50)?);
+    let out = &words[2];
     write(Path::new(out), size, full, version, seed, percent).with_context(|| format!("writing {out}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,11 @@ use fstool::part::gpt::Gpt;
 use fstool::part::{Partition, PartitionKind, PartitionTable};
 use uuid::Uuid;
 
+#[path = "words.rs"]
+mod words;
+
+use words::Random;
+
 const SECTOR: u64 = 512;
 
 /// Partitions begin at multiples of this, as Disk Utility has it.
@@ -45,23 +50,6 @@ const WORDS: [&str; 16] = [
     "resource ",
     "framework ",
 ];
-
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// The content of one file, made while it is read.
 struct Content {
@@ -195,14 +183,9 @@ fn write_volume(partition: &mut dyn BlockDevice, size: u64, seed: u64) -> anyhow
 
 #[allow(dead_code, reason = "tests take this file in as a module")]
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (size, out, seed) = match &arguments[..] {
-        [size, out] => (size, out, "1"),
-        [size, out, seed] => (size, out, seed.as_str()),
-        _ => anyhow::bail!("usage: mkvolume BYTES OUT [SEED]"),
-    };
-    let size = size.parse().with_context(|| format!("`{size}` is no number of bytes"))?;
-    let seed = seed.parse().with_context(|| format!("`{seed}` is no number"))?;
+    let words = words::words(2, 1, "mkvolume BYTES OUT [SEED]")?;
+    let (size, seed) = (words::number(&words, 0, 0)?, words::number(&words, 2, 1)?);
+    let out = &words[1];
     write(Path::new(out), size, seed).with_context(|| format!("writing {out}"))?;
     Ok(ExitCode::SUCCESS)
 }

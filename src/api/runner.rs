@@ -8,6 +8,9 @@
 //! | `POST /runner/v1/runs/{run}/next` (run token) | [`AskNext`] | [`Next`] |
 //! | `POST /runner/v1/runs/{run}/report` (run token) | [`Report`] | [`Accepted`] |
 //! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
+//! | `GET /runner/v1/runs/{run}/files/{action}` (run token) | | [`FileList`] |
+//! | `GET /runner/v1/runs/{run}/files/{action}/{number}` (run token) | `Range` | bytes of a file |
+//! | `POST /runner/v1/screen`, `…/news`, `…/messages`, `…/runs/{run}/answers` and its kin | see [`crate::api::wizard`] | |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
@@ -19,13 +22,17 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::action::*;
+pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
 pub use super::inventory::{
     BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
 };
 use super::sign_in::SignInAsked;
+pub use super::told::{Delta, Progress, Receipt, SignedReceipt};
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
-use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
+pub use crate::sequence::run::act::MacosAct;
+use crate::value::{Digest, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
 pub const PROTOCOL: u32 = 1;
@@ -106,6 +113,9 @@ pub struct Welcome {
     pub why_empty: Option<String>,
     /// A run of this Mac that has not ended: goes on at the step where it was.
     pub run: Option<RunTicket>,
+    /// The keyboard layout that a person chose on this Mac last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyboard: Option<String>,
     /// Set where a technician signs in before anything else may be chosen: `offers` holds what starts by itself only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInAsked>,
@@ -188,6 +198,9 @@ pub enum Next {
         seconds: u32,
         /// Shown to the technician.
         why: String,
+        /// What a person is asked, when that is what is waited for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        question: Option<Box<RunQuestion>>,
     },
     /// The run has ended.
     Finished {
@@ -195,6 +208,12 @@ pub enum Next {
         outcome: Outcome,
         /// One line for the technician: what was done, or what failed and what to do.
         message: String,
+        /// Why it failed, when a step did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Box<Failure>>,
+        /// Whether it can go on with the step that failed.
+        #[serde(default)]
+        can_resume: bool,
     },
 }
 
@@ -226,95 +245,6 @@ pub struct Assignment {
     pub timeout: Option<u32>,
     /// What to do, all variables resolved.
     pub action: Action,
-}
-
-/// What a runner can do. One effect each, safe to repeat unless the variant says otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Action {
-    /// Write a new GPT and format its partitions. Repeatable: erases again.
-    FormatDisk {
-        /// Disk number, see [`DiskFacts::number`].
-        disk: u32,
-        /// Partitions in order, after an EFI System Partition of 200 MiB.
-        partitions: Vec<PartitionRequest>,
-    },
-    /// Write an image to a partition, verified. Repeatable: what already lies there is not fetched again.
-    ApplyImage {
-        /// Digest of the signed manifest.
-        manifest: Digest,
-        /// Name and version for people, `lab-mac 3`.
-        image: String,
-        /// Which partition of the image; none: the image's main volume (see `image::manifest`).
-        source_partition: Option<u32>,
-        /// Where to.
-        destination: Destination,
-        /// What happens to space that the image says nothing about.
-        #[serde(default)]
-        free: FreeSpace,
-    },
-    /// Take an image from this Mac into the library. Repeatable: what the library holds is not sent again, and a capture
-    /// that was finished is not made twice. How it is sent: [`crate::api::capture`].
-    CaptureImage {
-        /// Name of the image; gets a new version.
-        image: String,
-        /// A note for the version; may be empty.
-        note: String,
-        /// What is taken.
-        source: CaptureSource,
-    },
-    /// Run a script. Not repeated after a reset: the run fails with that reason.
-    ExecuteScript {
-        /// The text; its first line is the shebang.
-        script: String,
-        /// Environment: the run's variables.
-        environment: Vec<(String, String)>,
-        /// Exit codes that mean success.
-        success_codes: Vec<i32>,
-        /// Values that must not appear in logs.
-        secrets: Vec<Secret>,
-    },
-    /// Restart the machine. Reported as done before the machine goes down.
-    Restart,
-    /// An action that this runner is too old for: reported as failed.
-    #[serde(other)]
-    Unknown,
-}
-
-/// One partition to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionRequest {
-    /// GPT name and volume label.
-    pub name: String,
-    /// File system.
-    pub format: VolumeFormat,
-    /// How much room.
-    pub size: PartitionSize,
-}
-
-/// Room for a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PartitionSize {
-    /// 1 to 100 percent of the free space that is left after the partitions before it.
-    Percent(u8),
-    /// Bytes, rounded down to whole MiB.
-    Bytes(u64),
-}
-
-/// Where an image goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Destination {
-    /// The next partition that this run formatted and has not applied to yet, resolved by the server to a node.
-    Node(String),
-    /// Disk number and partition number as in the GPT (1 is the EFI System Partition).
-    Partition {
-        /// Disk number.
-        disk: u32,
-        /// Partition number.
-        partition: u32,
-    },
 }
 
 /// What a runner says about the assignment that it works on.
@@ -354,43 +284,6 @@ pub enum ReportEvent {
     Unknown,
 }
 
-/// How far an action is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Progress {
-    /// What it is doing: `writing`, `reading back`.
-    pub phase: String,
-    /// Bytes done in this phase.
-    pub done: u64,
-    /// Bytes to do in this phase.
-    pub total: u64,
-    /// Bytes fetched over the network so far.
-    pub network: u64,
-    /// Bytes a second from the network, over the last two seconds.
-    pub network_rate: u64,
-    /// Bytes a second to the disk, over the last two seconds.
-    pub disk_rate: u64,
-    /// Seconds left in the whole action, when it can be told.
-    pub seconds_left: Option<u32>,
-    /// Of an image being applied: what is known of the disk that it goes to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<Delta>,
-}
-
-/// How much of an image lay on the disk already.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Delta {
-    /// Whether the disk was read first, and why.
-    pub decision: String,
-    /// Bytes that were at their places.
-    pub present: u64,
-    /// Bytes that were copied from elsewhere on the disk.
-    pub copied: u64,
-    /// What happens to space that the image says nothing about.
-    pub free: FreeSpace,
-}
-
 /// Results of an action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Done {
@@ -400,6 +293,12 @@ pub struct Done {
     pub nodes: Vec<String>,
     /// Receipt of an applied image.
     pub receipt: Option<SignedReceipt>,
+    /// Manifests that were read back whole and found right, in the order of [`Action::VerifyImage`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<Digest>,
+    /// What did not go well and does not matter enough to fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Why an action failed: each part one sentence for people.
@@ -414,52 +313,6 @@ pub struct Failure {
     pub next_step: String,
     /// Exit code of a script, if one ended.
     pub exit_code: Option<i32>,
-}
-
-/// A receipt and its signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct SignedReceipt {
-    /// JSON text of [`Receipt`], exactly the bytes that are signed.
-    pub receipt: String,
-    /// Ed25519 signature (64 bytes, hexadecimal) by [`Hello::receipt_key`].
-    pub signature: String,
-}
-
-/// Proof of apply: what lies on which disk, and that it was read back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Key of the run.
-    pub run: i64,
-    /// Number of the assignment.
-    pub number: u32,
-    /// Manifest that was applied.
-    pub manifest: Digest,
-    /// The Mac.
-    pub serial: Option<Serial>,
-    /// Partition node.
-    pub node: String,
-    /// Model and serial text of the disk.
-    pub disk: String,
-    /// Bytes of the volume.
-    pub bytes: u64,
-    /// Bytes of chunks fetched (compressed).
-    pub fetched: u64,
-    /// How much lay on the disk already, and why it was read or not.
-    #[serde(default)]
-    pub delta: Delta,
-    /// The disk held the image, every byte of it: nothing was written.
-    #[serde(default)]
-    pub equal: bool,
-    /// Bytes that the image says nothing about and that keep their old content.
-    #[serde(default)]
-    pub left: u64,
-    /// Chunks read back from the disk and compared with the manifest.
-    pub chunks_read_back: u64,
-    /// Chunks that had to be written again because the read-back differed.
-    pub rewritten: u64,
-    /// Milliseconds since 1970 UTC.
-    pub at_ms: i64,
 }
 
 /// A report was taken in.

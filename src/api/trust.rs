@@ -156,11 +156,7 @@ impl KeptReceipt {
         if self.format != FORMAT {
             return Err(NotVouched::Format(self.format));
         }
-        let runner: ManifestKey = self.public_key.parse().map_err(|_| NotVouched::Spelling("public key"))?;
-        let signature = bytes::<64>(&self.signature).ok_or(NotVouched::Spelling("signature"))?;
-        if !runner.has_vouched(b"", self.receipt.as_bytes(), &signature) {
-            return Err(NotVouched::Runner);
-        }
+        let receipt = runners_receipt(&self.receipt, &self.signature, &self.public_key)?;
         let by: ManifestKey =
             self.countersigned_by.parse().map_err(|_| NotVouched::Spelling("countersigning key"))?;
         let signature =
@@ -171,13 +167,26 @@ impl KeptReceipt {
         if let Some(known) = known.filter(|known| !leads(&self.chain, *known, by)) {
             return Err(NotVouched::Stranger { by: by.to_string(), known: known.to_string() });
         }
-        serde_json::from_str(&self.receipt).map_err(|_| NotVouched::Text)
+        Ok(receipt)
     }
 
     fn message(&self) -> Vec<u8> {
         let texts = [&self.receipt, &self.signature, &self.public_key];
         message(&texts.map(String::as_str), self.kept_ms)
     }
+}
+
+/// A receipt, believed with the signature of the runner that named this key in its hello.
+///
+/// # Errors
+/// [`NotVouched::Spelling`], [`NotVouched::Runner`], [`NotVouched::Text`].
+pub fn runners_receipt(receipt: &str, signature: &str, public_key: &str) -> Result<Receipt, NotVouched> {
+    let runner: ManifestKey = public_key.parse().map_err(|_| NotVouched::Spelling("public key"))?;
+    let signature = bytes::<64>(signature).ok_or(NotVouched::Spelling("signature"))?;
+    if !runner.has_vouched(b"", receipt.as_bytes(), &signature) {
+        return Err(NotVouched::Runner);
+    }
+    serde_json::from_str(receipt).map_err(|_| NotVouched::Text)
 }
 
 fn link_message(key: &str, since_ms: i64) -> Vec<u8> {

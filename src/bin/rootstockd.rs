@@ -57,7 +57,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(|| rootstock::server::recent::Tee)
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config, arguments.data))
 }

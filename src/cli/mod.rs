@@ -16,6 +16,7 @@ pub mod deploy;
 pub mod device;
 pub mod doctor;
 mod finding;
+pub mod history;
 pub mod image;
 mod interfaces;
 mod kept;
@@ -31,6 +32,7 @@ mod output;
 mod progress;
 pub mod receipt;
 pub mod run;
+mod screen;
 pub mod sequence;
 pub mod status;
 pub mod store;
@@ -136,6 +138,10 @@ something fails.")]
     /// Boot sets: .nbi folders that Macs see in their picker
     #[command(subcommand)]
     Nbi(nbi::Command),
+    /// Versions, settings, logs and timelines without secrets, as one file for whoever helps
+    #[command(after_help = "\
+The file holds names of Macs, sequences and people, and no value that the appliance knows to be secret.")]
+    ProblemReport(Online<history::Problem>),
     /// Sign in at another appliance, so that later commands need no token
     Login(login::Login),
     /// Leave another appliance
@@ -181,6 +187,7 @@ impl Command {
             Command::Model(verb) => model::model(verb),
             Command::Doctor(verb) => doctor::doctor(verb, before),
             Command::Nbi(command) => command.run(before),
+            Command::ProblemReport(verb) => history::problem(verb, before),
             Command::Login(verb) => login::login(verb, before),
             Command::Logout(verb) => login::logout(verb, before),
             Command::Whoami(verb) => login::who_am_i(verb, before),

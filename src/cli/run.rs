@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp, took};
-use super::watch;
-use crate::api::admin::{Run, RunAnswers, RunEvent, RunSummary, StepState};
+use super::{history, watch};
+use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunSummary, StepState};
 use crate::api::runner::Outcome;
 
 /// Verbs of `rootstock run`.
@@ -24,8 +24,23 @@ pub enum Command {
 Exit code: 0 the run succeeded · 1 it failed, was cancelled, or cannot be followed.\n\
 Ctrl-C stops watching; the run goes on. With --json, one line of JSON a change.")]
     Watch(Online<Watch>),
+    /// Steps of a run with times, tries and exit codes
+    Steps(Online<history::Steps>),
+    /// How long a step took in other runs: median, spread, each one
+    Compare(Online<history::Compare>),
+    /// Write a run as one HTML file that needs nothing else, for mail, archive or paper
+    Report(Online<history::Report>),
+    /// End a run that waits for the Mac's agent on macOS
+    #[command(after_help = "\
+With --done the run has succeeded: what was left was done by hand, or is not needed. Without, it has failed, and \
+`rootstock run resume` lets it wait for macOS again.")]
+    Close(Online<Close>),
     /// What was recorded of a run: actions, reports, output of scripts
+    #[command(after_help = "\
+With --follow it goes on with what comes until the run has ended, with --json one line of JSON an event.")]
     Log(Online<Log>),
+    /// Start the deployment of a run anew on the same Mac, which must be at its wizard
+    Retry(Online<Retry>),
     /// Let a failed run go on with the step that failed; what was done before it stays
     Resume(Online<Resume>),
     /// Give values to the empty variables that a run asks for; the first answer wins
@@ -66,6 +81,16 @@ pub struct Watch {
 pub struct Log {
     /// Number of the run
     run: i64,
+    /// Go on with what comes, until the run has ended
+    #[arg(long, short)]
+    follow: bool,
+}
+
+/// `rootstock run retry`
+#[derive(Args, Debug)]
+pub struct Retry {
+    /// Number of the run that has ended
+    run: i64,
 }
 
 /// `rootstock run cancel`
@@ -80,6 +105,16 @@ pub struct Cancel {
 pub struct Resume {
     /// Number of the run
     run: i64,
+}
+
+/// `rootstock run close`
+#[derive(Args, Debug)]
+pub struct Close {
+    /// Number of the run
+    run: i64,
+    /// What was left was done, or is not needed
+    #[arg(long)]
+    done: bool,
 }
 
 /// `rootstock run answer`
@@ -111,6 +146,12 @@ impl Command {
             Command::Watch(verb) => {
                 verb.run(before, |verb, appliance| watch::run(verb.run, verb.wait, appliance))
             }
+            Command::Steps(verb) => verb.run(before, history::steps),
+            Command::Compare(verb) => verb.run(before, history::compare),
+            Command::Report(verb) => verb.run(before, history::report),
+            Command::Close(verb) => verb.run(before, |verb, appliance| {
+                post(appliance, verb.run, "close", &CloseRun { done: verb.done }, "is closed")
+            }),
             Command::Log(verb) => verb.run(before, log),
             Command::Resume(verb) => verb.run(before, |verb, appliance| {
                 post(
@@ -120,6 +161,9 @@ impl Command {
                     &serde_json::json!({}),
                     "goes on with the step that failed",
                 )
+            }),
+            Command::Retry(verb) => verb.run(before, |verb, appliance| {
+                post(appliance, verb.run, "retry", &serde_json::json!({}), "is started")
             }),
             Command::Answer(verb) => verb.run(before, answer),
             Command::Confirm(verb) => verb.run(before, |verb, appliance| {
@@ -176,15 +220,24 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
     if let Some(question) = &run.question {
         let id = summary.id;
         for asked in &question.variables {
-            say(format!(
-                "asks for {}: rootstock run answer {id} {}=VALUE",
-                printable(&asked.name),
-                printable(&asked.name)
-            ))?;
+            let (name, label) = (printable(&asked.name), printable(&asked.label));
+            let called = if label.is_empty() { name.clone() } else { format!("{name} ({label})") };
+            let choices = match asked.choices.as_slice() {
+                [] => String::new(),
+                choices => format!(", one of {}", printable(&choices.join(", "))),
+            };
+            let value = if asked.secret { "-" } else { "VALUE" };
+            say(format!("asks for {called}{choices}: rootstock run answer {id} {name}={value}"))?;
         }
+        say(format!("asks since {}", stamp(question.since_ms)))?;
         if let Some(message) = &question.message {
             say(format!("waits: {} (rootstock run confirm {id})", printable(message)))?;
         }
+    }
+    if let Some(waits) = &run.waits {
+        let close =
+            if waits.for_macos { format!(" (rootstock run close {})", summary.id) } else { String::new() };
+        say(format!("{}{close}", printable(&waits.why)))?;
     }
     let mut steps = Table::new(["STEP", "NAME", "STATE", "TOOK", "WHY"]);
     for (place, step) in (1..).zip(&run.step_list) {
@@ -218,30 +271,43 @@ fn ended(summary: &RunSummary) -> String {
     }
 }
 
+/// Reads all events there are; with `--follow`, waits for more until the run has ended.
 fn log(verb: Log, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let mut after = 0;
     let mut all: Vec<RunEvent> = Vec::new();
     loop {
-        let path = format!("/api/v1/runs/{}/events?after={after}", verb.run);
+        // Asked before the events: what was recorded up to its end is read after it.
+        let ended = verb.follow
+            && appliance.client.get::<Run>(&format!("/api/v1/runs/{}", verb.run))?.summary.outcome.is_some();
+        let wait = if verb.follow && !ended { "&wait=15" } else { "" };
+        let path = format!("/api/v1/runs/{}/events?after={after}{wait}", verb.run);
         let events: Vec<RunEvent> = appliance.client.get(&path)?;
-        let Some(last) = events.last().map(|event| event.number).filter(|last| *last > after) else { break };
-        after = last;
-        if appliance.json {
-            all.extend(events);
-            continue;
+        let last = events.last().map(|event| event.number).filter(|last| *last > after);
+        match last {
+            Some(last) => after = last,
+            None if verb.follow && !ended => continue,
+            None => break,
         }
-        for event in &events {
-            let step =
-                event.step.as_deref().map(|step| format!(" [{}]", printable(step))).unwrap_or_default();
-            for line in event.detail.lines() {
-                say(format!("{}{step} {}: {}", stamp(event.at_ms), event.kind, printable(line)))?;
-            }
+        match (appliance.json, verb.follow) {
+            (true, false) => all.extend(events),
+            (true, true) => events.iter().try_for_each(|event| say(serde_json::to_string(event)?))?,
+            (false, _) => print_events(&events)?,
         }
     }
-    if appliance.json {
+    if appliance.json && !verb.follow {
         say_json(&all)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_events(events: &[RunEvent]) -> anyhow::Result<()> {
+    for event in events {
+        let step = event.step.as_deref().map(|step| format!(" [{}]", printable(step))).unwrap_or_default();
+        for line in event.detail.lines() {
+            say(format!("{}{step} {}: {}", stamp(event.at_ms), event.kind, printable(line)))?;
+        }
+    }
+    Ok(())
 }
 
 fn cancel(verb: Cancel, appliance: &Appliance) -> anyhow::Result<ExitCode> {
@@ -301,7 +367,7 @@ pub(super) fn state(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
-fn step_state(state: StepState) -> &'static str {
+pub(super) fn step_state(state: StepState) -> &'static str {
     match state {
         StepState::Pending => "pending",
         StepState::Running => "running",

@@ -15,6 +15,7 @@
 //! | `dhcp` | the one that is no HTTP: asks on a wire as a DHCP client, and says who answered |
 //! | `tftp`, `plain` | boot files as firmware and iPXE fetch them |
 //! | `certificate` | how long a certificate is valid |
+//! | `hook` | webhooks: programs of others |
 //! | `dnssd` | appliances that announce themselves |
 //! | `clock` | the appliance's time, trusted through the CA even when our own clock is wrong |
 
@@ -25,6 +26,8 @@ pub mod dhcp;
 mod dnssd;
 mod error;
 mod frames;
+#[cfg(feature = "server")]
+pub mod hook;
 pub mod plain;
 mod request;
 mod socket;

@@ -2,7 +2,8 @@
 
 use sqlx::Row;
 
-use super::{Db, DbError, number, parsed};
+use super::ring::version_in;
+use super::{Db, DbError, parsed};
 use crate::value::Digest;
 
 impl Db {
@@ -16,7 +17,7 @@ impl Db {
         .await?;
         rows.iter()
             .map(|row| {
-                let version = number("image version", row.try_get(2)?)?;
+                let version = version_in(row, 2)?;
                 Ok((parsed("manifest digest", row.try_get(0)?)?, row.try_get(1)?, version))
             })
             .collect()
@@ -44,6 +45,6 @@ impl Db {
         .bind(image)
         .fetch_all(&self.read)
         .await?;
-        rows.iter().map(|row| Ok((number("image version", row.try_get(0)?)?, row.try_get(1)?))).collect()
+        rows.iter().map(|row| Ok((version_in(row, 0)?, row.try_get(1)?))).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::Row;
 
-use super::ring::{self, NewEvent};
+use super::ring::{self, NewEvent, VersionRow};
 use super::{Db, DbError, big, from_json, json, number, parsed};
 use crate::api::admin::{Image, ImageEventKind, ImageSummary, ImageVersion};
 use crate::value::{Digest, Pick, Ring, Rings};
@@ -117,7 +117,7 @@ impl Db {
                 Ok(ImageSummary {
                     rings: all.get(&name).copied().unwrap_or_default(),
                     name,
-                    version: number("image version", row.try_get(1)?)?,
+                    version: ring::version_in(row, 1)?,
                     size: number("image size", row.try_get(2)?)?,
                     imported_ms: row.try_get(3)?,
                     versions: number("number of versions", row.try_get(4)?)?,
@@ -166,7 +166,7 @@ impl Db {
         row.map(|row| {
             Ok(StoredVersion {
                 image: row.try_get(0)?,
-                version: number("image version", row.try_get(1)?)?,
+                version: ring::version_in(&row, 1)?,
                 manifest: parsed("manifest digest", row.try_get(2)?)?,
                 size: number("image size", row.try_get(3)?)?,
                 damage: row.try_get(4)?,
@@ -181,7 +181,7 @@ impl Db {
             sqlx::query("SELECT i.name, v.version FROM image i JOIN image_version v ON v.image = i.id")
                 .fetch_all(&self.read)
                 .await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, number("image version", row.try_get(1)?)?))).collect()
+        rows.iter().map(|row| Ok((row.try_get(0)?, ring::version_in(row, 1)?))).collect()
     }
 
     /// Every manifest that a version needs: what a collection of garbage must keep.
@@ -201,16 +201,10 @@ impl Db {
         now_ms: i64,
     ) -> Result<Removal, DbError> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query(
-            "SELECT i.id, v.manifest FROM image i JOIN image_version v ON v.image = i.id
-             WHERE i.name = $1 AND v.version = $2",
-        )
-        .bind(name)
-        .bind(i64::from(version))
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(row) = row else { return Ok(Removal::Absent) };
-        let (image, manifest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(found) = ring::version_named(&mut tx, name, version).await? else {
+            return Ok(Removal::Absent);
+        };
+        let VersionRow { image, manifest, .. } = found;
         let standing = ring::standing(&mut tx, image).await?;
         let users = ring::users(&mut tx, name, version, &standing).await?;
         if !users.is_empty() {

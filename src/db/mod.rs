@@ -19,10 +19,12 @@ mod damage;
 mod deployment;
 mod device;
 mod directory;
+mod history;
 mod image;
 mod inventory;
 mod lease;
 mod member;
+mod message;
 mod receipt;
 mod ring;
 mod roster;
@@ -53,6 +55,7 @@ pub use collection::{CollectionRow, MOST_COLLECTIONS, NotSaved};
 pub use deployment::DeploymentRow;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use directory::FromDirectory;
+pub use history::StepRow;
 pub use image::{NewVersion, Removal, StoredVersion};
 pub use member::Preview;
 pub use receipt::{Countersignature, ReceiptRow};
@@ -110,6 +113,13 @@ pub enum DbError {
     },
 }
 
+impl DbError {
+    /// Whether nothing was written because the disk is full: SQLITE_FULL.
+    pub fn is_full(&self) -> bool {
+        matches!(self, DbError::Query(sqlx::Error::Database(error)) if error.code().as_deref() == Some("13"))
+    }
+}
+
 impl Db {
     /// Opens the file, makes it when absent, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Db, DbError> {
@@ -144,7 +154,14 @@ impl Db {
 
     /// A transaction that holds the only writing connection until it is committed or dropped.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DbError> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+        match self.write.begin_with("BEGIN IMMEDIATE").await {
+            // On a full disk SQLite takes a transaction back by itself; the connection then believes for ever that it is in one.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.write.acquire().await?.close().await?;
+                Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 }
 

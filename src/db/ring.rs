@@ -67,8 +67,8 @@ impl Db {
                 all.push((name, Rings::default()));
             }
             if let Some((_, rings)) = all.last_mut() {
-                let ring: Ring = from_word("ring", row.try_get(1)?)?;
-                *rings.get_mut(ring) = Some(number("image version", row.try_get(2)?)?);
+                let (ring, version) = pointer(row, 1)?;
+                *rings.get_mut(ring) = Some(version);
             }
         }
         Ok(all)
@@ -113,16 +113,8 @@ impl Db {
         now_ms: i64,
     ) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
-        let row = sqlx::query(
-            "SELECT i.id, v.facts FROM image i JOIN image_version v ON v.image = i.id
-             WHERE i.name = $1 AND v.version = $2",
-        )
-        .bind(name)
-        .bind(i64::from(version))
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(row) = row else { return Ok(false) };
-        let (image, facts): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(found) = version_named(&mut tx, name, version).await? else { return Ok(false) };
+        let VersionRow { image, facts, .. } = found;
         let facts: ImageVersion = from_json("image version", &facts)?;
         let facts = ImageVersion { note: note.to_owned(), ..facts };
         sqlx::query("UPDATE image_version SET facts = $3 WHERE image = $1 AND version = $2")
@@ -210,7 +202,8 @@ pub(super) async fn standing(connection: &mut SqliteConnection, image: i64) -> R
         .await?;
     let mut rings = Rings::default();
     for row in &pointers {
-        *rings.get_mut(from_word("ring", row.try_get(0)?)?) = Some(number("image version", row.try_get(1)?)?);
+        let (ring, version) = pointer(row, 0)?;
+        *rings.get_mut(ring) = Some(version);
     }
     let events = sqlx::query(
         "SELECT id, at_ms, actor, kind, ring, was, version, detail FROM image_event WHERE image = $1 ORDER BY id",
@@ -219,6 +212,46 @@ pub(super) async fn standing(connection: &mut SqliteConnection, image: i64) -> R
     .fetch_all(connection)
     .await?;
     Ok(Standing { rings, versions, history: events.iter().map(event).collect::<Result<_, _>>()? })
+}
+
+/// The number of a version in column `place`.
+pub(super) fn version_in(row: &SqliteRow, place: usize) -> Result<u32, DbError> {
+    number("image version", row.try_get(place)?)
+}
+
+/// A ring in column `place`, and in the next where it points.
+fn pointer(row: &SqliteRow, place: usize) -> Result<(Ring, u32), DbError> {
+    Ok((from_word("ring", row.try_get(place)?)?, version_in(row, place + 1)?))
+}
+
+/// A version as it is written down.
+pub(super) struct VersionRow {
+    /// Id of its image.
+    pub image: i64,
+    /// Digest of its manifest.
+    pub manifest: String,
+    /// Everything else, as JSON.
+    pub facts: String,
+}
+
+/// The version of this number of the image of this name.
+pub(super) async fn version_named(
+    connection: &mut SqliteConnection,
+    name: &str,
+    version: u32,
+) -> Result<Option<VersionRow>, DbError> {
+    let row = sqlx::query(
+        "SELECT i.id, v.manifest, v.facts FROM image i JOIN image_version v ON v.image = i.id
+         WHERE i.name = $1 AND v.version = $2",
+    )
+    .bind(name)
+    .bind(i64::from(version))
+    .fetch_optional(connection)
+    .await?;
+    let read = |row: SqliteRow| {
+        Ok(VersionRow { image: row.try_get(0)?, manifest: row.try_get(1)?, facts: row.try_get(2)? })
+    };
+    row.map(read).transpose()
 }
 
 fn event(row: &SqliteRow) -> Result<ImageEvent, DbError> {

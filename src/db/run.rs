@@ -6,6 +6,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{Change, record, who_acts};
 use super::device::device_name;
+use super::history::{StepRow, keep_steps};
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
@@ -123,6 +124,8 @@ pub struct Append {
     pub receipt: Option<(u32, SignedReceipt, String)>,
     /// Set when a run that had ended goes on with these events.
     pub reopens: bool,
+    /// Its steps, when the run ends with these events.
+    pub steps: Vec<StepRow>,
 }
 
 /// What came of adding events.
@@ -249,6 +252,7 @@ impl Db {
             if let Some(device) = end(&mut tx, run, ended, now_ms).await? {
                 self.settle(&mut tx, device).await?;
             }
+            keep_steps(&mut tx, run, &append.steps).await?;
         }
         // What a person says to a run; what its Mac reports stands among its events.
         if who_acts().is_some() {

@@ -70,6 +70,19 @@ impl Db {
         rows.iter().map(row).collect()
     }
 
+    /// Everything that has variables.
+    pub async fn variable_owners(&self) -> Result<Vec<Owner>, DbError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT DISTINCT scope, owner FROM variable ORDER BY scope, owner")
+                .fetch_all(&self.read)
+                .await?;
+        let owner = |(scope, owner): (String, String)| match scope.as_str() {
+            "device" => owner.parse().ok().map(Owner::Device),
+            _ => Some(Owner::Collection(owner)),
+        };
+        Ok(rows.into_iter().filter_map(owner).collect())
+    }
+
     /// How many variables an owner has.
     pub async fn count_variables(&self, owner: &Owner) -> Result<i64, DbError> {
         let (scope, owner) = owner.columns();

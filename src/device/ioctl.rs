@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::libc::{c_int, c_ulong};
+use nix::libc::{c_int, c_long, c_ulong};
 
 use super::health::PAGE;
 
@@ -22,6 +22,9 @@ mod raw {
     nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
     nix::ioctl_readwrite_bad!(sg_io, 0x2285, super::SgIo);
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
+    // The numbers say long, the kernel reads and writes an int (ioctl_iflags(2)).
+    nix::ioctl_read!(fs_getflags, b'f', 1, nix::libc::c_long);
+    nix::ioctl_write_ptr!(fs_setflags, b'f', 2, nix::libc::c_long);
 }
 
 const _: () = assert!(size_of::<c_ulong>() == 8, "BLKGETSIZE64 fills eight bytes");
@@ -58,6 +61,28 @@ pub(super) fn reread_partitions(device: BorrowedFd<'_>) -> nix::Result<()> {
 pub(super) fn drop_buffers(device: BorrowedFd<'_>) -> nix::Result<()> {
     #[expect(unsafe_code, reason = "takes no argument and touches no memory of ours")]
     unsafe { raw::blkflsbuf(device.as_raw_fd()) }.map(drop)
+}
+
+/// `FS_IMMUTABLE_FL` (ioctl_iflags(2)).
+const IMMUTABLE: c_long = 0x10;
+
+/// Takes the immutable flag from a file that has it.
+pub(super) fn clear_immutable(file: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut flags: c_long = 0;
+    #[expect(
+        unsafe_code,
+        reason = "the kernel writes an int to `flags`, which is larger and lives until the call returns"
+    )]
+    unsafe { raw::fs_getflags(file.as_raw_fd(), &mut flags) }?;
+    if flags & IMMUTABLE == 0 {
+        return Ok(());
+    }
+    let flags = flags & !IMMUTABLE;
+    #[expect(
+        unsafe_code,
+        reason = "the kernel reads an int from `flags`, which is larger and lives until the call returns"
+    )]
+    unsafe { raw::fs_setflags(file.as_raw_fd(), &flags) }.map(drop)
 }
 
 /// Discards whole logical blocks.

@@ -211,6 +211,21 @@ impl Device {
     }
 }
 
+/// Takes the protection from a file that the kernel made immutable; one that is absent or cannot have it is left alone.
+///
+/// # Errors
+/// As the kernel says.
+pub fn clear_immutable(path: &Path) -> io::Result<()> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    match ioctl::clear_immutable(file.as_fd()) {
+        Ok(()) | Err(Errno::ENOTTY | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);

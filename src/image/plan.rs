@@ -496,8 +496,8 @@ mod tests {
         let plan = plan(&disk, Selection::Whole);
         let frames = |work: Work| work.frame_bytes(plan.places()) / 1000;
         // Map and head are 17 cells, the cell behind is in the frame of the last of these, as is the one behind that.
-        assert_eq!((frames(plan.edge_work(|_| true)), frames(plan.work())), (5, 1));
-        assert_eq!(plan.to_fetch(), 6000);
+        assert_eq!((frames(plan.edge_work(|_| true)), frames(plan.work())), (2, 1));
+        assert_eq!(plan.to_fetch(), 3000);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
 use super::joined::{Joined, Part};
@@ -13,16 +13,47 @@ const MOST_BANDS: usize = 4 << 20;
 
 /// Reads the folder at `path`.
 pub(super) fn read(path: &Path) -> Result<(Bundle, Joined), OpenError> {
+    let found = bands(path)?;
+    let info = small(&list(path)?)?.ok_or(OpenError::NoBundle)?;
+    let token = small(&path.join("token"))?.unwrap_or_default();
+    let mut at = 0;
+    let (mut parts, mut files) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+    for (band, file) in found {
+        parts.push(BandPart { band, skip: 0, at, length: file.length });
+        at = at.saturating_add(file.length);
+        files.push(file);
+    }
+    Ok((Bundle { info, token, parts }, Joined::open(files)?))
+}
+
+/// The files that the image in the folder at `path` is made of, by their names in it.
+pub(super) fn files(path: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
+    let bands = bands(path)?;
+    let mut files = vec![("Info.plist".to_owned(), list(path)?)];
+    let token = path.join("token");
+    if token.is_file() {
+        files.push(("token".to_owned(), token));
+    }
+    files.extend(bands.into_iter().map(|(band, part)| (format!("bands/{band:x}"), part.path)));
+    Ok(files)
+}
+
+/// The property list. It has a twin, for when a Mac is switched off while it writes.
+fn list(path: &Path) -> Result<PathBuf, OpenError> {
+    let has_bytes = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0);
+    ["Info.plist", "Info.bckup"]
+        .map(|name| path.join(name))
+        .into_iter()
+        .find(has_bytes)
+        .ok_or(OpenError::NoBundle)
+}
+
+/// The bands that are there, in order.
+fn bands(path: &Path) -> Result<Vec<(u64, Part)>, OpenError> {
     let folder = path.join("bands");
     if !folder.is_dir() {
         return Err(OpenError::NoBundle);
     }
-    // The list has a twin, for when a Mac is switched off while it writes.
-    let info = match small(&path.join("Info.plist"))? {
-        Some(info) if !info.is_empty() => info,
-        _ => small(&path.join("Info.bckup"))?.ok_or(OpenError::NoBundle)?,
-    };
-    let token = small(&path.join("token"))?.unwrap_or_default();
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).map_err(OpenError::open(&folder))? {
         let entry = entry.map_err(OpenError::open(&folder))?;
@@ -36,14 +67,7 @@ pub(super) fn read(path: &Path) -> Result<(Bundle, Joined), OpenError> {
         }
     }
     found.sort_by_key(|(band, _)| *band);
-    let mut at = 0;
-    let (mut parts, mut files) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-    for (band, file) in found {
-        parts.push(BandPart { band, skip: 0, at, length: file.length });
-        at = at.saturating_add(file.length);
-        files.push(file);
-    }
-    Ok((Bundle { info, token, parts }, Joined::open(files)?))
+    Ok(found)
 }
 
 /// A small file; none where there is none.

@@ -7,7 +7,7 @@
 //! | the folder of a sparse bundle | its bands, one behind the other |
 //! | a compressed tar archive of one | the archive, unpacked into a file without a name |
 //!
-//! Reading order: `error` · `parts` · `joined` · `folder` · `spool`.
+//! Reading order: `error` · `parts` · `joined` · `folder` · `spool` · `whole` (what lies at a path as bytes to be sent).
 //! Owns: finding files, opening them, room for what is unpacked. Must not know: formats, which `image::source` tells.
 
 mod error;
@@ -15,6 +15,7 @@ mod folder;
 mod joined;
 mod parts;
 mod spool;
+mod whole;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,7 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::error::OpenError;
+pub use self::parts::sets;
 pub use self::spool::{Room, nameless, temporary};
+pub use self::whole::Whole;
 
 use self::joined::Joined;
 use crate::image::source::{DecodeError, Foreign, Source, SourceError};
@@ -89,6 +92,16 @@ pub fn open(path: &Path, password: Option<&Secret>, room: Option<Room<'_>>) -> R
         error => error,
     })?;
     Ok(Opened { source, length, parts, read })
+}
+
+/// Whether the file at `path` is one of several parts of a file. Parts of which one is missing, or has a wrong length, are parts.
+pub fn is_part(path: &Path) -> bool {
+    parts::of(path).map_or_else(|_| true, |parts| parts.len() > 1)
+}
+
+/// Name of the file that a part with this name belongs to.
+pub fn whole_name(part: &str) -> String {
+    parts::stem(part)
 }
 
 /// Of an image in parts, an error that a missing part would explain says which parts were found.

@@ -28,7 +28,7 @@ struct Name {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Digits,
     Lower,
@@ -82,6 +82,37 @@ impl Name {
     }
 }
 
+/// The name of the file that a part with this name belongs to.
+pub(super) fn stem(name: &str) -> String {
+    let stem = Name::parse(name).map(|name| name.stem).unwrap_or_default();
+    match stem.trim_end_matches(['.', '-', '_']) {
+        "" => name.to_owned(),
+        stem => stem.to_owned(),
+    }
+}
+
+/// Names that may be those of all parts of a file, by the first; also of one that has a single part by now. What is in the files
+/// says whether they are.
+pub fn sets<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut all: BTreeMap<(String, usize, Kind), BTreeMap<u32, &str>> = BTreeMap::new();
+    for text in names {
+        if let Some(Name { stem, number, width, kind }) = Name::parse(text) {
+            all.entry((stem, width, kind)).or_default().insert(number, text);
+        }
+    }
+    let mut sets = BTreeMap::new();
+    for ((stem, width, kind), mut found) in all {
+        let Some((&first, &text)) = found.first_key_value() else { continue };
+        if !(Name { stem, number: first, width, kind }).may_be_first() {
+            continue;
+        }
+        let last = near(&found, first);
+        found.retain(|number, _| *number <= last);
+        sets.insert(text, found.into_values().collect());
+    }
+    sets
+}
+
 /// All parts of the file that the one at `path` belongs to; none where it is a file of its own.
 pub(super) fn of(path: &Path) -> Result<Vec<Part>, OpenError> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(Name::parse) else {
@@ -121,17 +152,17 @@ pub(super) fn of(path: &Path) -> Result<Vec<Part>, OpenError> {
 }
 
 /// The last number that belongs together with the first: `lab.gz` is no 181st part beside `lab.aa` and `lab.ab`.
-fn near(found: &BTreeMap<u32, PathBuf>, first: u32) -> u32 {
+fn near<T>(found: &BTreeMap<u32, T>, first: u32) -> u32 {
     found.keys().fold(first, |last, number| if number - last <= MOST_MISSING + 1 { *number } else { last })
 }
 
-/// Files beside it whose names differ by the number alone.
+/// Files beside it whose names differ by the number alone. Links are no parts: they could lead anywhere.
 fn siblings(folder: &Path, name: &Name) -> Result<BTreeMap<u32, PathBuf>, OpenError> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(OpenError::open(folder))? {
         let entry = entry.map_err(OpenError::open(folder))?;
         let Some(other) = entry.file_name().to_str().and_then(Name::parse) else { continue };
-        if name.is_sibling(&other) && entry.path().is_file() {
+        if name.is_sibling(&other) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             found.insert(other.number, entry.path());
         }
         if found.len() > MOST_PARTS {
@@ -216,6 +247,18 @@ mod tests {
         for name in ["lab", "lab.dmg7", "lab.a", "lab.Aa", "lab.000000", ""] {
             assert_eq!(of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_by_their_number_are_a_set_behind_the_first() {
+        let names =
+            ["lab.img.aa", "lab.img.ab", "lab.img.gz", "a.001", "a.002", "b.dmg", "b.iso", "c.ab", "d.00"];
+        let sets: Vec<_> = sets(names).into_values().collect();
+        assert_eq!(sets, [vec!["a.001", "a.002"], vec!["d.00"], vec!["lab.img.aa", "lab.img.ab"]]);
+        assert_eq!(
+            (stem("lab.img.aa").as_str(), stem("x.dmg").as_str(), stem(".aa").as_str()),
+            ("lab.img", "x", ".aa")
+        );
     }
 
     #[test]

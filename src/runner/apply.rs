@@ -5,12 +5,12 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::attend::{Outage, attended};
 use super::clock::now_ms;
 use super::failure::{self, chain, failure};
 use super::format::set_partition_type;
@@ -20,7 +20,6 @@ use super::perform::{Failed, Work};
 use super::place::{open_writable, partition_of, partition_place};
 use super::rates::{Counters, Rates};
 use super::target::{Busy, Part, Timed, limit};
-use super::wizard::{Order, Told};
 use crate::api::runner::{
     Delta, Destination, DiskFacts, Done, Failure, ManifestKeys, Progress as Shown, Receipt,
 };
@@ -35,8 +34,6 @@ use crate::image::restore::{
 };
 use crate::value::{ByteSize, Digest, FreeSpace};
 
-/// How often progress is told.
-const PACE: Duration = Duration::from_millis(500);
 /// How often chunks may move to other packs during one restore.
 const MOVES: u32 = 5;
 
@@ -112,25 +109,26 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
     report(work, disk, number, image, restored)
 }
 
-fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<Manifest, Failed> {
+pub(super) fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<Manifest, Failed> {
     let path = format!("/runner/v1/manifests/{}", image.manifest);
     let doing = format!("the manifest of {} could not be fetched", image.name);
-    let bytes = work.link.persist("Fetching the image's manifest", || client.download(&path, MAX_SIGNED));
-    let bytes = bytes.map_err(|error| refused(&doing, error))?;
-    let verify = |keys: &[String], signed: &SignedManifest| {
-        let keys: Vec<ManifestKey> = keys.iter().filter_map(|key| key.parse().ok()).collect();
-        signed.verify(image.manifest, &keys)
+    let fetch = || {
+        let fetched =
+            work.link.persist("Fetching the image's manifest", || client.download(&path, MAX_SIGNED));
+        fetched.map_err(|error| refused(&doing, error))
     };
-    let manifest =
-        SignedManifest::from_bytes(bytes).and_then(|signed| match verify(work.manifest_keys, &signed) {
-            // Perhaps the appliance has another key since this Mac said hello: it is asked over the same trusted connection.
-            Err(stranger @ Untrusted::Stranger { .. }) => match client.get::<ManifestKeys>("/runner/v1/keys")
-            {
-                Ok(now) => verify(&now.manifest_keys, &signed),
-                Err(_) => Err(stranger),
-            },
-            done => done,
-        });
+    let verified = |bytes: Vec<u8>, keys: &[String]| {
+        let keys: Vec<ManifestKey> = keys.iter().filter_map(|key| key.parse().ok()).collect();
+        SignedManifest::from_bytes(bytes)?.verify(image.manifest, &keys)
+    };
+    let mut manifest = verified(fetch()?, work.manifest_keys);
+    if let Err(Untrusted::Stranger { .. }) = manifest
+        // Perhaps the appliance has another key since this Mac said hello: it is asked over the same trusted connection, and the
+        // manifest fetched once more, which may have been signed again since.
+        && let Ok(now) = client.get::<ManifestKeys>("/runner/v1/keys")
+    {
+        manifest = verified(fetch()?, &now.manifest_keys);
+    }
     manifest.map_err(|error| {
         let next = "Import the image again on this appliance; if the appliance was replaced, build the boot files again.";
         let cause = format!("the manifest of {} is not trusted; nothing was written", image.name);
@@ -162,8 +160,7 @@ fn refused(doing: &str, interrupted: Interrupted) -> Failed {
     }
 }
 
-/// The restore in its own threads, with this one telling how far it is.
-/// `left` tells that a person named another appliance while this one did not answer: the run goes on from there.
+/// The restore, attended. `left`: a person named another appliance.
 fn watched(
     work: &Work<'_>,
     client: &Client,
@@ -179,27 +176,15 @@ fn watched(
     let frames = Timed { inner: &frames, busy: &network };
     let target = Timed { inner: part, busy: &disk };
     let mut teller = Teller::new(work, workers, free, (plan.to_write(), plan.to_check()));
-    let (ended, end) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let engine = scope.spawn(|| {
-            let options = Options { free, ..Options::new(workers, clock) };
-            let result = restore(plan, &frames, &target, options, &progress);
-            drop(ended);
-            result
-        });
-        while end.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-            teller.tell(progress.snapshot(), watch.outage(), network.total(), disk.total());
-            // Its token and address are another client's from here on.
-            left.set(left.get() || matches!(work.link.order(Duration::ZERO), Some(Order::Moved(_))));
-            if work.stopped() || left.get() {
-                progress.stop();
-                watch.stop();
-            }
-        }
-        let result = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        teller.tell(progress.snapshot(), None, network.total(), disk.total());
-        result
-    })
+    let options = Options { free, ..Options::new(workers, clock) };
+    attended(
+        work,
+        &watch,
+        &|| progress.stop(),
+        left,
+        &mut |outage| teller.tell(progress.snapshot(), outage, network.total(), disk.total()),
+        || restore(plan, &frames, &target, options, &progress),
+    )
 }
 
 /// Turns looks at the engine into news.
@@ -213,7 +198,7 @@ struct Teller<'a> {
     to_write: u64,
     to_check: u64,
     last: (Duration, Duration, Duration),
-    outage: bool,
+    outage: Outage,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: rates need a clock")]
@@ -221,7 +206,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn clock() -> Duration {
+/// Time since this program first asked.
+pub(super) fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(now).elapsed()
 }
@@ -245,13 +231,13 @@ impl<'a> Teller<'a> {
             to_write,
             to_check,
             last,
-            outage: false,
+            outage: Outage::default(),
         }
     }
 
     fn tell(&mut self, seen: Snapshot, outage: Option<String>, network: Duration, disk: Duration) {
         let at = now().duration_since(self.began);
-        self.tell_outage(outage);
+        self.outage.tell(self.work, outage);
         let after = match seen.phase {
             // What was read is read once: the rest of it has to be written and read back, as far as is known.
             Phase::Preparing => self.to_write + self.to_check,
@@ -287,7 +273,7 @@ impl<'a> Teller<'a> {
         let progress = Shown { delta, ..self.rates.progress(at, seen.phase.text(), counters) };
         let (last_at, last_network, last_disk) = std::mem::replace(&mut self.last, (at, network, disk));
         let limit = match seen.phase {
-            Phase::Writing if !self.outage => limit(
+            Phase::Writing if !self.outage.is_on() => limit(
                 self.workers,
                 at.saturating_sub(last_at),
                 network.saturating_sub(last_network),
@@ -296,21 +282,6 @@ impl<'a> Teller<'a> {
             _ => None,
         };
         self.work.reporter.progress(progress, limit.map(str::to_owned));
-    }
-
-    fn tell_outage(&mut self, outage: Option<String>) {
-        match outage {
-            Some(error) => {
-                let what = "Waiting for the appliance; it goes on by itself".to_owned();
-                self.work.link.tell(Told::Waiting { what, error: Some(error) });
-                self.outage = true;
-            }
-            None if self.outage => {
-                self.work.link.tell(Told::GoesOn);
-                self.outage = false;
-            }
-            None => {}
-        }
     }
 }
 

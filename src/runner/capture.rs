@@ -4,17 +4,16 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::attend::{Outage, attended};
 use super::failure::{self, chain, failure};
 use super::identity::called;
 use super::link::Interrupted;
 use super::perform::{Failed, Work};
 use super::place::disk_numbered;
 use super::rates::{Counters, Rates};
-use super::wizard::{Order, Told};
 use crate::api::capture::{Capture, Made, StartCapture};
 use crate::api::runner::{CaptureSource, DiskFacts, Done, Failure};
 use crate::client::{HttpLibrary, Patience, SendError, Watch};
@@ -23,9 +22,6 @@ use crate::image::capture::{
     self, CaptureError, Captured, Changed, Phase, Progress, Selection, Shape, ShapeError, Snapshot,
 };
 use crate::value::ByteSize;
-
-/// How often progress is told.
-const PACE: Duration = Duration::from_millis(500);
 
 /// A disk that was chosen.
 struct Chosen<'a> {
@@ -175,7 +171,7 @@ fn of_capture(work: &Work<'_>, image: &str, error: &CaptureError<SendError>) -> 
     failure(cause, chain(error), next).into()
 }
 
-/// The capture in its own threads, with this one telling how far it is. `left`: a person named another appliance.
+/// The capture, attended. `left`: a person named another appliance.
 fn watched(
     work: &Work<'_>,
     library: &HttpLibrary<'_>,
@@ -187,26 +183,14 @@ fn watched(
     let workers = thread::available_parallelism().map_or(4, usize::from).clamp(4, 8);
     let progress = Progress::default();
     let mut teller = Teller::new(work, shape.used());
-    let (ended, end) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let engine = scope.spawn(|| {
-            let result = capture::capture(source, shape, library, workers, &progress);
-            drop(ended);
-            result
-        });
-        while end.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-            teller.tell(progress.snapshot(), library.watch().outage());
-            // Its token and address are another client's from here on.
-            left.set(left.get() || matches!(work.link.order(Duration::ZERO), Some(Order::Moved(_))));
-            if work.stopped() || left.get() {
-                progress.stop();
-                library.watch().stop();
-            }
-        }
-        let result = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        teller.tell(progress.snapshot(), None);
-        result
-    })
+    attended(
+        work,
+        library.watch(),
+        &|| progress.stop(),
+        left,
+        &mut |outage| teller.tell(progress.snapshot(), outage),
+        || capture::capture(source, shape, library, workers, &progress),
+    )
 }
 
 /// Turns looks at the engine into news.
@@ -216,7 +200,7 @@ struct Teller<'a> {
     rates: Rates,
     used: u64,
     last: Option<Snapshot>,
-    outage: bool,
+    outage: Outage,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: rates need a clock")]
@@ -226,12 +210,12 @@ fn now() -> Instant {
 
 impl<'a> Teller<'a> {
     fn new(work: &'a Work<'a>, used: u64) -> Teller<'a> {
-        Teller { work, began: now(), rates: Rates::default(), used, last: None, outage: false }
+        Teller { work, began: now(), rates: Rates::default(), used, last: None, outage: Outage::default() }
     }
 
     fn tell(&mut self, seen: Snapshot, outage: Option<String>) {
         let at = now().duration_since(self.began);
-        self.tell_outage(outage);
+        self.outage.tell(self.work, outage);
         let (done, total) = match seen.phase {
             Phase::Reading => (seen.read.min(self.used), self.used),
             Phase::Completing => seen.compared,
@@ -239,22 +223,8 @@ impl<'a> Teller<'a> {
         };
         let counters = Counters { done, total, network: seen.sent, disk: seen.read, after: 0 };
         let progress = self.rates.progress(at, seen.phase.text(), counters);
-        let limit = self.last.replace(seen).and_then(|before| seen.limit(&before)).filter(|_| !self.outage);
+        let limit =
+            self.last.replace(seen).and_then(|before| seen.limit(&before)).filter(|_| !self.outage.is_on());
         self.work.reporter.progress(progress, limit.map(str::to_owned));
-    }
-
-    fn tell_outage(&mut self, outage: Option<String>) {
-        match outage {
-            Some(error) => {
-                let what = "Waiting for the appliance; it goes on by itself".to_owned();
-                self.work.link.tell(Told::Waiting { what, error: Some(error) });
-                self.outage = true;
-            }
-            None if self.outage => {
-                self.work.link.tell(Told::GoesOn);
-                self.outage = false;
-            }
-            None => {}
-        }
     }
 }

@@ -10,17 +10,20 @@ use uuid::Uuid;
 use super::apply::{Image, apply};
 use super::capture::capture;
 use super::clock::now_ms;
+use super::copy::copy;
 use super::failure::{self, chain, failure};
 use super::format::{erase_and_write, make_volume, plan};
 use super::identity::{called, partition_node};
 use super::link::{Interrupted, Link};
-use super::place::{disk_numbered, open_writable, partition_place};
+use super::place::{disk_numbered, open_writable, partition_of, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::script::{self, Ended, Script};
+use super::startup::{self, BootPartition};
 use super::variables::Folder;
+use super::verify::verify;
 use crate::api::runner::{
-    Action, DeviceFacts, DiskFacts, Done, Failure, PartitionRequest, ReportEvent, RunTicket,
+    Action, Destination, DeviceFacts, DiskFacts, Done, Failure, PartitionRequest, ReportEvent, RunTicket,
 };
 use crate::client::Client;
 use crate::device::Device;
@@ -45,6 +48,8 @@ pub struct Work<'a> {
     pub key: &'a ReceiptKey,
     /// Folder for scripts.
     pub state: &'a Path,
+    /// Root of the file system that hardware is looked at in.
+    pub root: &'a Path,
     /// When the step's limit is reached.
     pub deadline: Option<Instant>,
     /// The step's limit in seconds.
@@ -130,6 +135,14 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             execute(work, script, success_codes)
         }
         Action::Restart => Ok(Done::default()),
+        Action::VerifyImage { images } => verify(work, images),
+        Action::CopyFiles { from, to, destination } => copy(work, from, to, destination),
+        Action::SetStartupDisk { destination, required } => set_startup_disk(work, destination, *required),
+        Action::OnMacos { act } => {
+            let next = "Start the Mac from its disk; the agent on macOS does it.";
+            let cause = "this step is done on macOS, and this is the boot environment";
+            Err(failure(cause, act.title(), next).into())
+        }
         Action::Unknown => {
             let next = "Build the boot files again with the version that the appliance runs.";
             Err(failure("this runner does not know the step's action", env!("CARGO_PKG_VERSION"), next)
@@ -174,6 +187,50 @@ fn format_disk(work: &Work<'_>, number: u32, partitions: &[PartitionRequest]) ->
     }
     let nodes = plan.slots.iter().skip(1).map(|slot| partition_node(&disk.node, slot.number)).collect();
     Ok(Done { nodes, ..Done::default() })
+}
+
+/// Best effort: what does not work is a warning, unless the step says otherwise.
+fn set_startup_disk(work: &Work<'_>, destination: &Destination, required: bool) -> Result<Done, Failed> {
+    let (disk, number) =
+        partition_of(destination, &work.machine.disks).map_err(|error| failure::of_place(&error))?;
+    let told = boot_partition(disk, number)
+        .map_err(|error| chain(&error))
+        .and_then(|partition| startup::set(work.root, &partition).map_err(|error| chain(&error)));
+    let what = format!("partition {number} of {}", called(disk));
+    match told {
+        Ok(()) => {
+            work.reporter.log(vec![format!(
+                "{what} is the startup disk in NVRAM; whether the firmware follows it shows at the next start"
+            )]);
+            Ok(Done::default())
+        }
+        Err(why) if required => {
+            let next = "Choose the startup disk on the Mac (hold Option at its start), or leave `required` out of the step.";
+            Err(failure(format!("the firmware was not told to start {what}"), why, next).into())
+        }
+        Err(why) => {
+            let warning = format!("the firmware was not told to start {what}: {why}");
+            work.reporter.log(vec![format!("warning: {warning}")]);
+            Ok(Done { warning: Some(warning), ..Done::default() })
+        }
+    }
+}
+
+fn boot_partition(disk: &DiskFacts, number: u32) -> std::io::Result<BootPartition> {
+    let mut file = std::fs::File::open(&disk.node)?;
+    let table =
+        gptman::GPT::read_from(&mut file, u64::from(disk.block_size)).map_err(std::io::Error::other)?;
+    let known = (1..=table.header.number_of_partition_entries).contains(&number) && table[number].is_used();
+    if !known {
+        return Err(std::io::Error::other(format!("the partition table has no partition {number}")));
+    }
+    let entry = &table[number];
+    Ok(BootPartition {
+        number,
+        first_block: entry.starting_lba,
+        blocks: entry.size().map_err(std::io::Error::other)?,
+        guid: Uuid::from_bytes_le(entry.unique_partition_guid),
+    })
 }
 
 fn reread(disk: &DiskFacts) -> Result<(), Failure> {

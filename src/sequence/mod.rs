@@ -9,6 +9,8 @@
 //! * [`variable`]: scopes and their precedence, facts of the Mac
 //! * [`condition`]: when a step or group is done
 //! * [`capture`]: what a Capture Image step takes
+//! * [`place`]: which image goes where; [`notify`]: who is told; [`macos`], [`profile`]: steps that only macOS can do
+//! * [`prompt`]: how a person is asked for a variable
 //! * [`model`]: the sequence itself
 //! * [`tree`]: its entries with their places, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
@@ -24,9 +26,14 @@ pub mod capture;
 pub mod check;
 pub mod condition;
 pub mod difference;
+pub mod macos;
 pub mod model;
 pub mod name;
+pub mod notify;
+pub mod place;
+pub mod profile;
 pub mod program;
+pub mod prompt;
 pub mod quantity;
 pub mod rehearsal;
 pub mod run;

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::CaptureImage;
 use super::condition::If;
+use super::macos::{ApplyProfile, Enroll, InstallApplication, InstallPackage, JoinDomain, SetHostname};
 use super::name::VariableName;
+use super::notify::Notify;
+use super::prompt::Prompt;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
-use crate::value::{FreeSpace, Pick, Ring};
+
+pub use super::place::{ApplyImage, CopyFiles, Destination, SetStartupDisk, VerifyImage};
 
 /// A task sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +29,18 @@ pub struct Sequence {
     /// Heading that lists group it under.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub category: String,
+    /// How much a run fetches, for the page where a technician chooses; nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_size: Option<PartitionSize>,
     /// A disabled sequence starts nowhere.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disabled: bool,
     /// A run that takes longer fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum_run_time: Option<Duration>,
+    /// How people are asked for variables, in the order of asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Prompt>,
     /// What is done, in order.
     pub steps: Vec<Node>,
 }
@@ -178,6 +188,26 @@ pub enum Kind {
     WaitForTechnician(WaitForTechnician),
     /// Run Sequence.
     RunSequence(RunSequence),
+    /// Verify Image.
+    VerifyImage(VerifyImage),
+    /// Copy Files.
+    CopyFiles(CopyFiles),
+    /// Set Startup Disk.
+    SetStartupDisk(SetStartupDisk),
+    /// Notify.
+    Notify(Notify),
+    /// Join Domain.
+    JoinDomain(JoinDomain),
+    /// Set Hostname.
+    SetHostname(SetHostname),
+    /// Install Package.
+    InstallPackage(InstallPackage),
+    /// Install Application.
+    InstallApplication(InstallApplication),
+    /// Apply Configuration Profile.
+    ApplyProfile(ApplyProfile),
+    /// Install Management Client, or enroll without one.
+    Enroll(Enroll),
 }
 
 impl Kind {
@@ -192,6 +222,16 @@ impl Kind {
             Kind::Restart => "Restart",
             Kind::WaitForTechnician(_) => "Wait for technician",
             Kind::RunSequence(_) => "Run Sequence",
+            Kind::VerifyImage(_) => "Verify Image",
+            Kind::CopyFiles(_) => "Copy Files",
+            Kind::SetStartupDisk(_) => "Set Startup Disk",
+            Kind::Notify(_) => "Notify",
+            Kind::JoinDomain(_) => "Join Domain",
+            Kind::SetHostname(_) => "Set Hostname",
+            Kind::InstallPackage(_) => "Install Package",
+            Kind::InstallApplication(_) => "Install Application",
+            Kind::ApplyProfile(_) => "Apply Configuration Profile",
+            Kind::Enroll(_) => "Install Management Client",
         }
     }
 
@@ -202,7 +242,34 @@ impl Kind {
 
     /// Whether it makes a sequence one that brings an operating system (task-sequences section 1).
     pub fn is_of_os_deployment(&self) -> bool {
-        matches!(self, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_))
+        matches!(self, Kind::FormatDisk(_) | Kind::ApplyImage(_) | Kind::CaptureImage(_) | Kind::Enroll(_))
+    }
+
+    /// Whether only the boot environment can do it: it works on volumes that nothing else uses.
+    pub fn needs_boot_environment(&self) -> bool {
+        matches!(
+            self,
+            Kind::FormatDisk(_)
+                | Kind::ApplyImage(_)
+                | Kind::CaptureImage(_)
+                | Kind::VerifyImage(_)
+                | Kind::CopyFiles(_)
+                | Kind::SetStartupDisk(_)
+        )
+    }
+
+    /// Whether only the installed macOS can do it.
+    pub fn needs_macos(&self) -> bool {
+        match self {
+            Kind::ExecuteScript(script) => script.phase == Phase::Macos,
+            Kind::JoinDomain(_)
+            | Kind::SetHostname(_)
+            | Kind::InstallPackage(_)
+            | Kind::InstallApplication(_)
+            | Kind::ApplyProfile(_)
+            | Kind::Enroll(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -265,128 +332,6 @@ impl VolumeFormat {
         match self {
             VolumeFormat::ExFat | VolumeFormat::Fat32 => 11,
             _ => 36,
-        }
-    }
-}
-
-/// Writes an image to a partition, verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "ApplyImageFields", into = "ApplyImageFields")]
-pub struct ApplyImage {
-    /// Name of the image in the library.
-    pub image: Template,
-    /// Which version of it, decided when the run starts.
-    pub pick: Pick,
-    /// A certain partition of the image; none: its main volume.
-    pub source_partition: Option<u32>,
-    /// Where to.
-    pub destination: Destination,
-    /// What happens to space that the image says nothing about.
-    pub free: FreeSpace,
-}
-
-/// An [`ApplyImage`] as it is written.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ApplyImageFields {
-    image: Template,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ring: Option<Ring>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source_partition: Option<u32>,
-    #[serde(default, skip_serializing_if = "Destination::is_next")]
-    destination: Destination,
-    #[serde(default, skip_serializing_if = "FreeSpace::is_default")]
-    free: FreeSpace,
-}
-
-impl TryFrom<ApplyImageFields> for ApplyImage {
-    type Error = &'static str;
-
-    fn try_from(fields: ApplyImageFields) -> Result<ApplyImage, &'static str> {
-        let ApplyImageFields { image, version, ring, source_partition, destination, free } = fields;
-        let both = "an image has a `version` or a `ring`, not both; without them, it is what production points to, else the newest version";
-        let pick = Pick::new(version, ring).ok_or(both)?;
-        Ok(ApplyImage { image, pick, source_partition, destination, free })
-    }
-}
-
-impl From<ApplyImage> for ApplyImageFields {
-    fn from(apply: ApplyImage) -> ApplyImageFields {
-        let ApplyImage { image, pick, source_partition, destination, free } = apply;
-        ApplyImageFields {
-            image,
-            version: pick.version(),
-            ring: pick.ring(),
-            source_partition,
-            destination,
-            free,
-        }
-    }
-}
-
-/// Where an image goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "DestinationFields", into = "DestinationFields")]
-pub enum Destination {
-    /// The next partition that this sequence formatted and has not applied to yet.
-    #[default]
-    NextFormatted,
-    /// A partition by its number in the GPT.
-    Partition {
-        /// Disk number.
-        disk: u32,
-        /// Partition number; 1 is the EFI System Partition of a disk that a sequence formatted.
-        partition: u32,
-    },
-    /// The partition whose device node a variable holds.
-    Variable(VariableName),
-}
-
-impl Destination {
-    fn is_next(&self) -> bool {
-        *self == Destination::NextFormatted
-    }
-}
-
-/// A [`Destination`] as it is written.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DestinationFields {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    disk: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    partition: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    variable: Option<VariableName>,
-}
-
-impl TryFrom<DestinationFields> for Destination {
-    type Error = &'static str;
-
-    fn try_from(fields: DestinationFields) -> Result<Destination, &'static str> {
-        match (fields.disk, fields.partition, fields.variable) {
-            (Some(disk), Some(partition), None) => Ok(Destination::Partition { disk, partition }),
-            (None, None, Some(name)) => Ok(Destination::Variable(name)),
-            _ => Err(
-                "a destination is `disk` and `partition`, or `variable`; left out, it is the next formatted partition",
-            ),
-        }
-    }
-}
-
-impl From<Destination> for DestinationFields {
-    fn from(destination: Destination) -> DestinationFields {
-        match destination {
-            Destination::NextFormatted => DestinationFields::default(),
-            Destination::Partition { disk, partition } => {
-                DestinationFields { disk: Some(disk), partition: Some(partition), variable: None }
-            }
-            Destination::Variable(name) => {
-                DestinationFields { variable: Some(name), ..DestinationFields::default() }
-            }
         }
     }
 }
@@ -455,9 +400,11 @@ pub struct RunSequence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// In the boot environment, before macOS starts.
+    /// In the boot environment, before macOS starts; in a run that was started on macOS, there.
     #[default]
     Runner,
+    /// On the installed macOS, by its agent.
+    Macos,
 }
 
 fn zero() -> Vec<i32> {

@@ -214,6 +214,12 @@ impl Program {
         (0..self.len()).any(|step| self.step(step).kind.is_of_os_deployment())
     }
 
+    /// Whether it may start on a live macOS (task-sequences section 1): it brings no operating system, and none of its steps
+    /// needs the boot environment.
+    pub fn starts_on_macos(&self) -> bool {
+        !self.deploys_an_os() && !(0..self.len()).any(|step| self.step(step).kind.needs_boot_environment())
+    }
+
     /// Numbers of the disks on which something is lost, whichever sequence does it.
     pub fn erases(&self) -> Vec<u32> {
         super::tree::erased_by(self.enabled().map(|step| &step.kind))

@@ -8,7 +8,7 @@ mod plan;
 
 use super::name::VariableName;
 use super::program::CannotNest;
-use super::run::act::{Act, Assignment};
+use super::run::act::{Act, Assignment, MacosAct};
 use super::run::event::{ActionResult, Event, Failure, Recorded, Start};
 use super::run::{Decision, OutOfOrder, Outcome, Question, Run};
 use super::variable::{BootMethod, Value};
@@ -95,6 +95,14 @@ pub fn seconds_for(act: &Act, bytes: u64) -> u64 {
         Act::CaptureImage { .. } => 600,
         Act::ExecuteScript { .. } => 10,
         Act::Restart => 90,
+        Act::VerifyImage(applied) => 5 + bytes / 400_000_000 * u64::from(!applied.is_empty()),
+        Act::CopyFiles { .. } => 30,
+        Act::SetStartupDisk { .. } | Act::Notify(_) => 2,
+        Act::OnMacos(act) => match **act {
+            MacosAct::Install { .. } => 120,
+            MacosAct::Enroll { .. } => 60,
+            _ => 10,
+        },
     }
 }
 
@@ -156,12 +164,21 @@ impl Stage<'_> {
         loop {
             match run.next(self.now_ms) {
                 Decision::Record(event) => return Ok(Some(event)),
+                // Whoever it is that the run waits for comes.
+                Decision::Wait { .. } if run.waits_for_macos() => {
+                    self.now_ms += 90_000;
+                    return Ok(Some(Event::Reconnected { boot: BootMethod::Macos }));
+                }
+                Decision::Wait { .. } if run.waits_for_boot_environment() => {
+                    self.now_ms += 90_000;
+                    return Ok(Some(Event::Reconnected { boot: BootMethod::Netboot }));
+                }
                 Decision::Wait { seconds, .. } => self.now_ms += i64::from(seconds) * 1000,
                 Decision::Finished { .. } => return Ok(None),
                 Decision::Ask(question) => return Ok(self.answer(run, question)),
                 Decision::Act(assignment) => {
                     self.restart_server(run, &assignment)?;
-                    return Ok(Some(self.outcome(*assignment, bytes)));
+                    return Ok(Some(self.outcome(run, *assignment, bytes)));
                 }
             }
         }
@@ -210,7 +227,7 @@ impl Stage<'_> {
         }
     }
 
-    fn outcome(&mut self, assignment: Assignment, bytes: &impl Fn(&Act) -> u64) -> Event {
+    fn outcome(&mut self, run: &Run, assignment: Assignment, bytes: &impl Fn(&Act) -> u64) -> Event {
         let (number, step, name) = (assignment.number, assignment.step, assignment.name.clone());
         let seconds = seconds_for(&assignment.act, bytes(&assignment.act));
         let again = self.acts.last().is_some_and(|last| last.number == number);
@@ -220,7 +237,8 @@ impl Stage<'_> {
         if let Some(place) = self.reboots.iter().position(|which| which.is(step, &name)) {
             self.reboots.remove(place);
             self.now_ms += 90_000;
-            return Event::Reconnected { boot: BootMethod::Netboot };
+            let boot = if run.is_on_macos() { BootMethod::Macos } else { BootMethod::Netboot };
+            return Event::Reconnected { boot };
         }
         self.now_ms += i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000) * 1000;
         let failing = self.mishaps.failures.iter().find(|(which, _)| which.is(step, &name));
@@ -253,7 +271,15 @@ fn well_done(act: &Act) -> ActionResult {
         Act::CaptureImage { image, .. } => {
             ActionResult { captured: Some(format!("{image} 1")), ..ActionResult::default() }
         }
-        Act::Restart => ActionResult::default(),
+        Act::VerifyImage(applied) => ActionResult {
+            verified: applied.iter().map(|one| one.manifest).collect(),
+            ..ActionResult::default()
+        },
+        Act::Restart
+        | Act::CopyFiles { .. }
+        | Act::SetStartupDisk { .. }
+        | Act::Notify(_)
+        | Act::OnMacos(_) => ActionResult::default(),
     }
 }
 

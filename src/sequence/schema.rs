@@ -23,8 +23,10 @@ pub fn schema() -> Value {
             "name": {"$ref": "#/$defs/name"},
             "description": {"type": "string"},
             "category": {"type": "string", "description": "Heading that lists group it under."},
+            "download_size": {"$ref": "#/$defs/size", "description": "How much a run fetches; only shown."},
             "disabled": {"type": "boolean", "description": "A disabled sequence starts nowhere."},
             "maximum_run_time": {"$ref": "#/$defs/duration"},
+            "prompts": {"type": "array", "items": prompt()},
             "steps": {"$ref": "#/$defs/entries"},
         },
         "$defs": definitions(),
@@ -109,6 +111,23 @@ fn step() -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties, "oneOf": one})
 }
 
+fn prompt() -> Value {
+    object(
+        json!({
+            "variable": {"$ref": "#/$defs/variable"},
+            "label": {"type": "string", "description": "What people are shown in the place of its name."},
+            "help": {"type": "string", "description": "A line that helps to answer."},
+            "type": {"enum": ["text", "choice", "yes-no"]},
+            "secret": {"type": "boolean"},
+            "choices": {"type": "array", "items": {"type": "string"}},
+            "default": {"$ref": "#/$defs/text"},
+            "pattern": {"type": "string", "description": "A regular expression that the whole answer has to match."},
+            "optional": {"type": "boolean", "description": "An empty answer is taken."},
+        }),
+        &["variable"],
+    )
+}
+
 fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
 }
@@ -168,7 +187,7 @@ fn types() -> Map<String, Value> {
             "execute_script",
             object(
                 json!({
-                    "phase": {"enum": ["runner"]},
+                    "phase": {"enum": ["runner", "macos"]},
                     "success_codes": {"type": "array", "items": {"type": "integer"}},
                     "script": {"type": "string", "description": "Its first line says what runs it: #!/bin/sh. At most 16,384 bytes."},
                 }),
@@ -182,7 +201,110 @@ fn types() -> Map<String, Value> {
         ),
         ("run_sequence", object(json!({"sequence": {"type": "string"}}), &["sequence"])),
     ];
-    types.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let types = types.into_iter().chain(of_volumes()).chain(of_macos());
+    types.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// `properties` without one that must be there: nothing may stand in their place.
+fn all_optional(properties: Value) -> Value {
+    json!({"oneOf": [{"type": "null"}, object(properties, &[])]})
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+/// Steps that come back to a volume, and Notify.
+fn of_volumes() -> Vec<(&'static str, Value)> {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let volume = || {
+        let place = object(json!({"disk": count(), "partition": count()}), &["disk", "partition"]);
+        json!({"oneOf": [place, object(json!({"variable": reference("variable")}), &["variable"])]})
+    };
+    vec![
+        (
+            "verify_image",
+            all_optional(json!({
+                "image": reference("text"),
+                "version": count(),
+                "ring": {"enum": ["draft", "test", "production"]},
+                "source_partition": count(),
+                "volume": volume(),
+            })),
+        ),
+        (
+            "copy_files",
+            object(
+                json!({"from": reference("text"), "to": reference("text"), "volume": volume()}),
+                &["from"],
+            ),
+        ),
+        ("set_startup_disk", all_optional(json!({"volume": volume(), "required": {"type": "boolean"}}))),
+        (
+            "notify",
+            object(
+                json!({
+                    "webhook": reference("text"),
+                    "secret": reference("text"),
+                    "mail": {"type": "array", "items": reference("text")},
+                    "subject": reference("text"),
+                    "message": reference("text"),
+                }),
+                &["message"],
+            ),
+        ),
+    ]
+}
+
+/// Steps that only macOS can do.
+fn of_macos() -> Vec<(&'static str, Value)> {
+    let text = || json!({"type": "string"});
+    let install = || {
+        json!({
+            "package": reference("text"),
+            "program": {"type": "string", "description": "A shell command, `:SRC:DST:` to copy, or `:PKG::` for installer."},
+            "disk_space": reference("size"),
+            "after": {"enum": ["nothing", "restart", "log_off"]},
+        })
+    };
+    let tests = ["exists", "equals", "not_equals", "greater", "greater_or_equal", "less", "less_or_equal"];
+    let detect = object(
+        json!({"bundle": text(), "receipt": text(), "version_is": {"enum": tests}, "version": text()}),
+        &[],
+    );
+    let mut application = install();
+    application["detect"] = detect;
+    vec![
+        (
+            "join_domain",
+            all_optional(json!({
+                "domain": reference("text"),
+                "ou": reference("text"),
+                "account": reference("text"),
+                "password": reference("text"),
+                "admin_groups": {"type": "array", "items": reference("text")},
+                "mobile_accounts": {"type": "boolean"},
+                "confirm_mobile_account": {"type": "boolean"},
+            })),
+        ),
+        ("set_hostname", all_optional(json!({"name": reference("text")}))),
+        ("install_package", object(install(), &["package", "program"])),
+        ("install_application", object(application, &["package", "program", "detect"])),
+        (
+            "apply_profile",
+            object(
+                json!({"profile": {"type": "string", "description": "XML of a .mobileconfig, or base64 of a signed one."}}),
+                &["profile"],
+            ),
+        ),
+        (
+            "enroll",
+            object(
+                json!({"server": reference("text"), "enrollment_profile": reference("text"), "package": reference("text")}),
+                &["server"],
+            ),
+        ),
+    ]
 }
 
 fn test() -> Value {

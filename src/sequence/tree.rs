@@ -110,6 +110,9 @@ impl Sequence {
     pub fn picks(&self, name: &str) -> impl Iterator<Item = Pick> {
         self.enabled().filter_map(move |(_, step)| match &step.kind {
             Kind::ApplyImage(apply) if apply.image.may_be(name) => Some(apply.pick),
+            Kind::VerifyImage(verify) if verify.image.as_ref().is_some_and(|image| image.may_be(name)) => {
+                Some(verify.pick)
+            }
             _ => None,
         })
     }

@@ -3,8 +3,10 @@
 //! What a script does with variables is told by its text: `$Name` and `--get Name` read, `--set Name=` sets. A script that
 //! builds names at run time says nothing here.
 
+use super::macos::JoinDomain;
 use super::model::{Destination, Kind};
 use super::name::VariableName;
+use super::notify::Notify;
 use super::template::Template;
 
 /// Every text of a step that may use variables, with what it is called.
@@ -24,9 +26,60 @@ pub fn texts(kind: &Kind) -> Vec<(String, &Template)> {
             set.iter().map(|one| (format!("the value of {}", one.name), &one.value)).collect()
         }
         Kind::WaitForTechnician(wait) => vec![("the message".to_owned(), &wait.message)],
-        Kind::ExecuteScript(_) | Kind::Restart | Kind::RunSequence(_) => Vec::new(),
+        Kind::VerifyImage(verify) => {
+            verify.image.iter().map(|image| ("the image's name".to_owned(), image)).collect()
+        }
+        Kind::CopyFiles(copy) => {
+            vec![("what is copied".to_owned(), &copy.from), ("the folder".to_owned(), &copy.to)]
+        }
+        Kind::Notify(notify) => of_notify(notify),
+        Kind::JoinDomain(join) => of_join(join),
+        Kind::SetHostname(set) => vec![("the name".to_owned(), &set.name)],
+        Kind::InstallPackage(install) => vec![("the package".to_owned(), &install.package)],
+        Kind::InstallApplication(install) => vec![("the package".to_owned(), &install.package)],
+        Kind::Enroll(enroll) => {
+            let named = |name: &str, text| (name.to_owned(), text);
+            let profile = enroll.enrollment_profile.iter().map(|text| named("the enrollment profile", text));
+            let package = enroll.package.iter().map(|text| named("the package", text));
+            std::iter::once(named("the server", &enroll.server)).chain(profile).chain(package).collect()
+        }
+        Kind::ExecuteScript(_)
+        | Kind::Restart
+        | Kind::RunSequence(_)
+        | Kind::SetStartupDisk(_)
+        | Kind::ApplyProfile(_) => Vec::new(),
     }
 }
+
+fn of_notify(notify: &Notify) -> Vec<(String, &Template)> {
+    let named = |name: &str, text| (name.to_owned(), text);
+    let webhook = notify.webhook.iter().map(|text| named("the webhook", text));
+    let secret = notify.secret.iter().map(|text| named(SECRET_OF_WEBHOOK, text));
+    let mail = notify.mail.iter().map(|text| named("the receiver", text));
+    let subject = notify.subject.iter().map(|text| named("the subject", text));
+    let message = std::iter::once(named("the message", &notify.message));
+    webhook.chain(secret).chain(mail).chain(subject).chain(message).collect()
+}
+
+fn of_join(join: &JoinDomain) -> Vec<(String, &Template)> {
+    let named = |name: &str, text| (name.to_owned(), text);
+    let ou = join.ou.iter().map(|text| named("the organisational unit", text));
+    let groups = join.admin_groups.iter().map(|text| named("the group", text));
+    let first = [
+        named("the domain", &join.domain),
+        named("the account", &join.account),
+        named(PASSWORD_OF_DOMAIN, &join.password),
+    ];
+    first.into_iter().chain(ou).chain(groups).collect()
+}
+
+/// Texts of a step that are secret by what they are for.
+pub fn is_secret_field(field: &str) -> bool {
+    field == SECRET_OF_WEBHOOK || field == PASSWORD_OF_DOMAIN
+}
+
+const SECRET_OF_WEBHOOK: &str = "the webhook's secret";
+const PASSWORD_OF_DOMAIN: &str = "the password";
 
 /// Whether the step needs a value of `name`.
 pub fn reads(kind: &Kind, name: &VariableName) -> bool {
@@ -34,9 +87,16 @@ pub fn reads(kind: &Kind, name: &VariableName) -> bool {
     in_texts
         || match kind {
             Kind::ApplyImage(apply) => apply.destination == Destination::Variable(name.clone()),
+            Kind::VerifyImage(verify) => is_in(&verify.volume, name),
+            Kind::CopyFiles(copy) => is_in(&copy.volume, name),
+            Kind::SetStartupDisk(set) => is_in(&set.volume, name),
             Kind::ExecuteScript(script) => script_reads(&script.script, name),
             _ => false,
         }
+}
+
+fn is_in(volume: &Option<Destination>, name: &VariableName) -> bool {
+    matches!(volume, Some(Destination::Variable(held)) if held == name)
 }
 
 /// Variables that the step gives values to when it ends well; not those that it sets to nothing.

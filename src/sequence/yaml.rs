@@ -12,6 +12,16 @@
 //! | `restart` | Restart |
 //! | `wait_for_technician` | Wait for technician |
 //! | `run_sequence` | Run Sequence |
+//! | `verify_image` | Verify Image |
+//! | `copy_files` | Copy Files |
+//! | `set_startup_disk` | Set Startup Disk |
+//! | `notify` | Notify |
+//! | `join_domain` | Join Domain |
+//! | `set_hostname` | Set Hostname |
+//! | `install_package` | Install Package |
+//! | `install_application` | Install Application |
+//! | `apply_profile` | Apply Configuration Profile |
+//! | `enroll` | Install Management Client |
 //!
 //! A group has `group`, the list of its steps, in the place of a step type, and may have `catch` and `finally` beside it.
 //! Steps and groups may have a condition, `if` (see [`super::condition`]).
@@ -94,7 +104,7 @@ pub const COMMON: [&str; 5] = ["name", "description", "disabled", "continue_on_e
 pub const OF_STEPS: [&str; 2] = ["timeout", "retry"];
 
 /// Keys of a step that are its type.
-pub const TYPES: [&str; 8] = [
+pub const TYPES: [&str; 18] = [
     "format_disk",
     "apply_image",
     "capture_image",
@@ -103,6 +113,16 @@ pub const TYPES: [&str; 8] = [
     "restart",
     "wait_for_technician",
     "run_sequence",
+    "verify_image",
+    "copy_files",
+    "set_startup_disk",
+    "notify",
+    "join_domain",
+    "set_hostname",
+    "install_package",
+    "install_application",
+    "apply_profile",
+    "enroll",
 ];
 
 /// Keys of the parts of a group.
@@ -176,6 +196,16 @@ impl Serialize for Step {
             Kind::Restart => map.serialize_entry("restart", &Nothing {})?,
             Kind::WaitForTechnician(wait) => map.serialize_entry("wait_for_technician", wait)?,
             Kind::RunSequence(run) => map.serialize_entry("run_sequence", run)?,
+            Kind::VerifyImage(verify) => map.serialize_entry("verify_image", verify)?,
+            Kind::CopyFiles(copy) => map.serialize_entry("copy_files", copy)?,
+            Kind::SetStartupDisk(set) => map.serialize_entry("set_startup_disk", set)?,
+            Kind::Notify(notify) => map.serialize_entry("notify", notify)?,
+            Kind::JoinDomain(join) => map.serialize_entry("join_domain", join)?,
+            Kind::SetHostname(set) => map.serialize_entry("set_hostname", set)?,
+            Kind::InstallPackage(install) => map.serialize_entry("install_package", install)?,
+            Kind::InstallApplication(install) => map.serialize_entry("install_application", install)?,
+            Kind::ApplyProfile(apply) => map.serialize_entry("apply_profile", apply)?,
+            Kind::Enroll(enroll) => map.serialize_entry("enroll", enroll)?,
         }
         map.end()
     }
@@ -254,6 +284,17 @@ fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     Ok(())
 }
 
+/// The value of a step all of whose properties may be left out: nothing is a mapping without keys.
+fn or_empty<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<T, A::Error> {
+    match map.next_value::<Option<T>>()? {
+        Some(value) => Ok(value),
+        None => {
+            let nothing = std::iter::empty::<(&str, &str)>();
+            T::deserialize(serde::de::value::MapDeserializer::<_, A::Error>::new(nothing))
+        }
+    }
+}
+
 impl Reading {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
@@ -283,6 +324,16 @@ impl Reading {
             "restart" => map.next_value::<Option<Nothing>>().map(|_| Kind::Restart)?,
             "wait_for_technician" => Kind::WaitForTechnician(map.next_value()?),
             "run_sequence" => Kind::RunSequence(map.next_value()?),
+            "verify_image" => Kind::VerifyImage(or_empty(map)?),
+            "copy_files" => Kind::CopyFiles(map.next_value()?),
+            "set_startup_disk" => Kind::SetStartupDisk(or_empty(map)?),
+            "notify" => Kind::Notify(map.next_value()?),
+            "join_domain" => Kind::JoinDomain(or_empty(map)?),
+            "set_hostname" => Kind::SetHostname(or_empty(map)?),
+            "install_package" => Kind::InstallPackage(map.next_value()?),
+            "install_application" => Kind::InstallApplication(map.next_value()?),
+            "apply_profile" => Kind::ApplyProfile(map.next_value()?),
+            "enroll" => Kind::Enroll(map.next_value()?),
             other => {
                 map.next_value::<IgnoredAny>()?;
                 return Err(A::Error::unknown_field(other, &TYPES));
@@ -353,6 +404,7 @@ name: Lab Macs
 description: Puts the lab image on the first disk.
 category: Labs
 maximum_run_time: 2 h
+download_size: 20 GB
 steps:
   - name: Wipe
     format_disk:
@@ -401,6 +453,21 @@ steps:
       - {if: {none: [{variable: LastActionExitCode, equals: 3}]}, restart: {}}
     finally:
       - wait_for_technician: {message: bye}
+  - verify_image:
+  - verify_image: {image: lab, ring: test, volume: {disk: 0, partition: 2}}
+  - copy_files: {from: labs/%Model%, to: /Users/Shared, volume: {variable: SystemDisk}}
+  - set_startup_disk:
+  - set_startup_disk: {volume: {disk: 0, partition: 2}, required: true}
+  - notify: {webhook: 'https://hooks.example/x', secret: '%Token%', mail: [lab@example.org], subject: Done, message: '%SerialNumber%'}
+  - join_domain:
+  - join_domain: {domain: ad.example, ou: 'OU=Labs', account: join, password: '%Token%', admin_groups: [labs], mobile_accounts: true, confirm_mobile_account: true}
+  - set_hostname:
+  - set_hostname: {name: 'mac-%SerialNumber%'}
+  - install_package: {package: office.pkg, program: ':office.pkg::', disk_space: 4 GB, after: restart}
+  - install_application: {package: ff.zip, program: ':ff.dmg/Firefox.app:/Applications:', detect: {bundle: org.mozilla.firefox, version_is: greater_or_equal, version: '8.0'}}
+  - apply_profile: {profile: '<plist/>'}
+  - enroll: {server: 'https://mdm.example', enrollment_profile: labs, package: client.pkg}
+  - execute_script: {phase: macos, script: '#!/bin/sh'}
   - restart:
 "#;
 
@@ -419,7 +486,7 @@ steps:
             places[7..11],
             ["steps[7]", "steps[7].group[0]", "steps[7].group[1]", "steps[7].group[1].group[0]"]
         );
-        assert_eq!(places[11..], ["steps[7].catch[0]", "steps[7].finally[0]", "steps[8]"]);
+        assert_eq!(places[11..14], ["steps[7].catch[0]", "steps[7].finally[0]", "steps[8]"]);
         let text = sequence.to_yaml().unwrap();
         assert_eq!(Sequence::from_yaml(&text).unwrap(), sequence, "{text}");
     }
@@ -458,6 +525,14 @@ steps:
             ("name: x\nsteps:\n  - apply_image: {image: a, ring: prod}\n", "line 3", "prod"),
             ("name: x\nsteps:\n  - apply_image: {image: a, free: trim}\n", "line 3", "trim"),
             ("name: x\nsteps:\n  - apply_image: {image: a, version: 1, ring: test}\n", "line 3", "not both"),
+            ("name: x\nsteps:\n  - verify_image: {image: a}\n", "line 3", "`volume`"),
+            ("name: x\nsteps:\n  - verify_image: {version: 3}\n", "line 3", "belong to an `image`"),
+            ("name: x\nsteps:\n  - set_hostname: {nmae: a}\n", "line 3", "nmae"),
+            (
+                "name: x\nsteps:\n  - install_package: {package: a, program: b, after: sleep}\n",
+                "line 3",
+                "sleep",
+            ),
             (
                 "name: x\nsteps:\n  - apply_image: {image: a, destination: {disk: 0}}\n",
                 "line 3",
@@ -599,6 +674,8 @@ steps:
                 category: String::new(),
                 disabled: false,
                 maximum_run_time: None,
+                download_size: None,
+                prompts: Vec::new(),
                 steps,
             };
             let text = sequence.to_yaml().unwrap();

@@ -16,6 +16,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::screens::Screens;
 use super::secrets::SecretKey;
 use super::targets::Members;
 use super::timeline::Timeline;
@@ -53,6 +54,8 @@ pub struct Appliance {
     pub runs: Runs,
     /// Members of collections.
     pub members: Members,
+    /// What Macs show their technicians.
+    pub screens: Screens,
     /// Captures that are held.
     pub captures: Captures,
     /// Imports and other long work.
@@ -77,6 +80,13 @@ pub struct Appliance {
     pub started_ms: i64,
     /// Held by a sweep of manifests without a row: one at a time.
     pub settling: Mutex<()>,
+}
+
+impl Appliance {
+    /// The folder of files for Copy Files steps.
+    pub fn files(&self) -> PathBuf {
+        self.data.join("files")
+    }
 }
 
 /// Whether a request came over the network or through the socket.

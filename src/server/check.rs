@@ -44,7 +44,7 @@ type Names = BTreeMap<Digest, Vec<(String, u32)>>;
 
 /// Checks, repairs when asked, and keeps the report. Fails when something is damaged at the end.
 pub async fn check(app: &App, job: i64, repair: bool, work: &Work) -> Result<Made, Problem> {
-    let names = names(app).await.map_err(|error| Refusal::from(error).problem().clone())?;
+    let names = names_of(app).await?;
     let wanted: Vec<Digest> = names.keys().copied().collect();
     let progress = Arc::new(CheckProgress::default());
     work.phase("reading", 0);
@@ -62,6 +62,13 @@ pub async fn check(app: &App, job: i64, repair: bool, work: &Work) -> Result<Mad
     if checked.stopped {
         return Err(Problem { error: "the check was stopped".to_owned(), next_step: String::new() });
     }
+    // A version that was added meanwhile needs a manifest that was no version's when the check began.
+    let now = names_of(app).await?;
+    let mut checked = checked;
+    checked.flaws.retain(|flaw| match flaw {
+        Flaw::ManifestUnused { manifest } => !now.contains_key(manifest),
+        _ => true,
+    });
     let mut report = told(&checked, &names, job, repair);
     if repair {
         work.phase("repairing", 0);
@@ -92,6 +99,10 @@ pub async fn check(app: &App, job: i64, repair: bool, work: &Work) -> Result<Mad
         }
     };
     Err(Problem { error: message, next_step: next_step.to_owned() })
+}
+
+async fn names_of(app: &App) -> Result<Names, Problem> {
+    names(app).await.map_err(|error| Refusal::from(error).problem().clone())
 }
 
 async fn names(app: &App) -> Result<Names, DbError> {

@@ -6,6 +6,7 @@
 //! | `keys/` | CA, admin token, manifest key, key of secrets |
 //! | `store/` | packs, manifests, what is being imported |
 //! | `uploads/` | files on their way in |
+//! | `files/` | what Copy Files steps take; an administrator puts it there |
 //! | `boot/` | what Macs are given to boot |
 //! | `boot.incoming/` | boot sets on their way in or out, swept at each start |
 //! | `rootstock.sock` | admin's socket, unless the settings name another |
@@ -59,7 +60,7 @@ impl DataFolder {
         }
         let path = fs::canonicalize(path).map_err(failed(path))?;
         let lock = take_lock(&path)?;
-        for name in ["keys", "store", "boot"] {
+        for name in ["keys", "store", "boot", "files"] {
             let folder = path.join(name);
             if !folder.exists() {
                 DirBuilder::new().mode(0o700).create(&folder).map_err(failed(&folder))?;

@@ -27,7 +27,7 @@ use crate::image::ingest::Progress;
 use crate::image::manifest::{Manifest, Region};
 use crate::image::source::SourceError;
 use crate::input::OpenError;
-use crate::store::StoreError;
+use crate::store::{Collected, StoreError};
 use crate::value::{ByteSize, Digest};
 
 /// Where the file of an import came from.
@@ -150,7 +150,7 @@ pub async fn image(app: &App, name: &str) -> Result<Option<Image>, DbError> {
     Ok(image)
 }
 
-/// Deletes a version that nothing needs. Its manifest goes with the next sweep.
+/// Deletes a version that nothing needs, on a full disk too. Its manifest goes with the next sweep.
 pub async fn remove(app: &App, name: &str, version: u32, by: &str, why: &str) -> Result<Removal, DbError> {
     let _going = match app.holds.go(name, version) {
         Ok(going) => going,
@@ -161,7 +161,19 @@ pub async fn remove(app: &App, name: &str, version: u32, by: &str, why: &str) ->
     {
         return Ok(Removal::InUse(vec!["a restore or an export on this machine, which reads it".to_owned()]));
     }
-    app.db.remove_version(name, version, by, why, now_ms()).await
+    match app.db.remove_version(name, version, by, why, now_ms()).await {
+        Err(error) if error.is_full() && release_reserve(app).await => {
+            app.db.remove_version(name, version, by, why, now_ms()).await
+        }
+        done => done,
+    }
+}
+
+/// Gives a full disk a little room, for what makes more.
+async fn release_reserve(app: &App) -> bool {
+    let library = app.library.clone();
+    let released = spawn_blocking(move || library.store().release_reserve()).await;
+    matches!(released, Ok(Ok(true)))
 }
 
 /// Reads every chunk of a version.
@@ -214,7 +226,6 @@ pub async fn collect(app: &App) -> Result<Made, Problem> {
     let collected = collected.map_err(|error| {
         let next_step = match &error {
             StoreError::Busy(_) => "wait for its end",
-            StoreError::Full { .. } => "free some room: moving chunks together needs a little",
             _ => "find the damage: rootstock store check",
         };
         Problem {
@@ -222,12 +233,29 @@ pub async fn collect(app: &App) -> Result<Made, Problem> {
             next_step: next_step.to_owned(),
         }
     })?;
-    let mut message = format!("{} given back, {} packs removed", ByteSize(collected.bytes), collected.packs);
-    if collected.damaged > 0 {
+    told(collected)
+}
+
+/// What a collection did, in words; it failed where it found garbage and no room to move what lives beside it.
+fn told(collected: Collected) -> Result<Made, Problem> {
+    let Collected { packs, bytes, damaged, no_room } = collected;
+    if packs == 0 && no_room > 0 {
+        return Err(Problem {
+            error: format!(
+                "the disk has no room to move what is needed out of {no_room} packs that are mostly garbage"
+            ),
+            next_step: "free a little room, or delete another image; then collect again".to_owned(),
+        });
+    }
+    let mut message = format!("{} given back, {packs} packs removed", ByteSize(bytes));
+    if no_room > 0 {
         message += &format!(
-            "; {} packs are damaged and stay: find the damage with rootstock store check",
-            collected.damaged
+            "; {no_room} packs that are mostly garbage wait for more room: collect again when there is some"
         );
+    }
+    if damaged > 0 {
+        message +=
+            &format!("; {damaged} packs are damaged and stay: find the damage with rootstock store check");
     }
     Ok(Made { message, version: None })
 }

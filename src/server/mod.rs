@@ -9,9 +9,10 @@
 //! * `accounts`, `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
-//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
+//! * `notify`: who is told by Notify steps; `files`: what Copy Files steps take
 //! * `announce`: DNS-SD
-//! * `jobs`, `timeline`: long work, records of clients
+//! * `jobs`, `timeline`: long work, records of clients; `problem`, `recent`: what goes to whoever helps
 //! * `http`: API and runner protocol; `netboot`: BSDP, PXE, TFTP, boot files
 //!
 //! Must not know: SQL (`db`), how packs are laid out (`store`), what decides (`netboot`, `sequence`).
@@ -28,6 +29,7 @@ pub mod config;
 pub mod data;
 mod diagnosis;
 pub mod dropped;
+pub mod files;
 pub mod folders;
 pub mod gate;
 pub mod holds;
@@ -41,12 +43,16 @@ pub mod naming;
 pub mod nbi;
 pub mod nested;
 pub mod netboot;
+pub mod notify;
 pub mod offer;
+pub mod problem;
 pub mod receipt;
+pub mod recent;
 pub mod retention;
 pub mod rings;
 mod roster;
 pub mod runs;
+pub mod screens;
 pub mod secrets;
 pub mod targets;
 pub mod timeline;
@@ -207,8 +213,14 @@ impl Server {
         let secrets_of_accounts = secrets.clone();
         let app = Arc::new(Appliance {
             data: data.path().to_owned(),
-            runs: Runs::new(db.clone(), timeline.clone(), secrets.clone()),
+            runs: Runs::new(
+                db.clone(),
+                timeline.clone(),
+                secrets.clone(),
+                notify::Notifier::new(config.notify.clone(), config.name.clone()),
+            ),
             members: targets::Members::new(db.clone()),
+            screens: Default::default(),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
@@ -283,6 +295,7 @@ impl Server {
         let writer = tokio::spawn(timeline::write(app.db.clone(), events, records.clone()));
         let result = join(&mut services, &stop).await;
         app.jobs.close().await;
+        app.runs.close().await;
         app.captures.close().await;
         records.cancel();
         if writer.await.is_err() {

@@ -1,21 +1,15 @@
 //! Receipts: believed only with the signature of the runner that said hello, for the run and action that they name.
 
-use ring::signature::{ED25519, UnparsedPublicKey};
-
 use crate::api::runner::{Receipt, SignedReceipt};
+use crate::api::trust::{NotVouched, runners_receipt};
+use crate::image::manifest::ManifestKey;
 
 /// Why a receipt is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadReceipt {
-    /// Key or signature is no hexadecimal text of the right length.
-    #[error("its {0} is not hexadecimal of the right length")]
-    Spelling(&'static str),
-    /// Signed by another key, or changed afterwards.
-    #[error("its signature is not that of the runner that said hello")]
-    Signature,
-    /// Signed, but no receipt.
-    #[error("its text is no receipt")]
-    Text,
+    /// Not signed by the runner that said hello, changed, or no receipt.
+    #[error(transparent)]
+    Runner(#[from] NotVouched),
     /// Of another run or action.
     #[error("it is for action {number} of run {run}")]
     Other {
@@ -28,12 +22,7 @@ pub enum BadReceipt {
 
 /// Checks everything that can be checked without the Mac.
 pub fn check(signed: &SignedReceipt, key: &str, run: i64, number: u32) -> Result<Receipt, BadReceipt> {
-    let key: [u8; 32] = bytes(key).ok_or(BadReceipt::Spelling("key"))?;
-    let signature: [u8; 64] = bytes(&signed.signature).ok_or(BadReceipt::Spelling("signature"))?;
-    UnparsedPublicKey::new(&ED25519, key)
-        .verify(signed.receipt.as_bytes(), &signature)
-        .map_err(|_| BadReceipt::Signature)?;
-    let receipt: Receipt = serde_json::from_str(&signed.receipt).map_err(|_| BadReceipt::Text)?;
+    let receipt = runners_receipt(&signed.receipt, &signed.signature, key)?;
     if (receipt.run, receipt.number) != (run, number) {
         return Err(BadReceipt::Other { run: receipt.run, number: receipt.number });
     }
@@ -42,18 +31,7 @@ pub fn check(signed: &SignedReceipt, key: &str, run: i64, number: u32) -> Result
 
 /// Whether a text can be a receipt key.
 pub fn is_key(text: &str) -> bool {
-    bytes::<32>(text).is_some()
-}
-
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(bytes)
+    text.parse::<ManifestKey>().is_ok()
 }
 
 #[cfg(test)]
@@ -99,13 +77,13 @@ mod tests {
         let (key, other) = (hex(pair.public_key().as_ref()), hex(stranger.public_key().as_ref()));
         let receipt = signed(&pair);
         assert_eq!(check(&receipt, &key, 7, 2).unwrap().manifest, Digest::of(b"m"));
-        assert_eq!(check(&receipt, &other, 7, 2), Err(BadReceipt::Signature));
+        assert_eq!(check(&receipt, &other, 7, 2), Err(NotVouched::Runner.into()));
         assert_eq!(check(&receipt, &key, 8, 2), Err(BadReceipt::Other { run: 7, number: 2 }));
         let mut changed = receipt.clone();
         changed.receipt = changed.receipt.replace("\"rewritten\":0", "\"rewritten\":9");
-        assert_eq!(check(&changed, &key, 7, 2), Err(BadReceipt::Signature));
+        assert_eq!(check(&changed, &key, 7, 2), Err(NotVouched::Runner.into()));
         let short = SignedReceipt { signature: "ab".into(), ..receipt };
-        assert_eq!(check(&short, &key, 7, 2), Err(BadReceipt::Spelling("signature")));
-        assert_eq!(check(&short, "é", 7, 2), Err(BadReceipt::Spelling("key")));
+        assert_eq!(check(&short, &key, 7, 2), Err(NotVouched::Spelling("signature").into()));
+        assert_eq!(check(&short, "é", 7, 2), Err(NotVouched::Spelling("public key").into()));
     }
 }

@@ -4,25 +4,34 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+mod error;
+mod heard;
 mod people;
+mod tell;
+
+pub use error::RunError;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::clock::now_ms;
+use super::notify::Notifier;
 use super::receipt;
-use super::secrets::{CannotUnseal, SecretKey, is_sealed};
+use super::secrets::{SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged};
+use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
+use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
 use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{BadRecord, Decision, OutOfOrder, Outcome, Run};
+use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
@@ -46,6 +55,10 @@ pub struct Runs {
     db: Db,
     timeline: Timeline,
     secrets: Arc<SecretKey>,
+    notifier: Arc<Notifier>,
+    /// Notifications on their way.
+    telling: TaskTracker,
+    stopping: CancellationToken,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -66,6 +79,8 @@ struct Machine {
     receipt_key: String,
     logged: Logged,
     saved_ms: i64,
+    /// Number of the notification that is on its way.
+    telling: u32,
     /// Set when the rows went on without us: everything here is stale.
     lost: bool,
 }
@@ -79,71 +94,15 @@ pub struct Seen {
     pub progress: Option<Progress>,
     /// Whether nothing more will happen.
     pub ended: bool,
-}
-
-/// Why a run did not move.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// No such run.
-    #[error("there is no run {0}")]
-    Absent(i64),
-    /// The event does not follow from where the run is.
-    #[error(transparent)]
-    OutOfOrder(#[from] OutOfOrder),
-    /// The rows make no run.
-    #[error("the record of run {run} is damaged")]
-    Damaged {
-        /// Which run.
-        run: i64,
-        /// Why.
-        #[source]
-        source: BadRecord,
-    },
-    /// A row is no event of any version.
-    #[error("event {number} of run {run} is unreadable")]
-    Unreadable {
-        /// Which run.
-        run: i64,
-        /// Which event.
-        number: i64,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The engine did not come to an answer.
-    #[error("run {0} decides without end")]
-    Endless(i64),
-    /// A row is sealed, and the key does not open it.
-    #[error("event {number} of run {run} cannot be opened")]
-    Sealed {
-        /// Which run.
-        run: i64,
-        /// Which event.
-        number: i64,
-        /// Why.
-        #[source]
-        source: CannotUnseal,
-    },
-    /// The Mac is at another run.
-    #[error("run {run} cannot go on: its Mac is at run {other}, which has not ended")]
-    Busy {
-        /// Which run.
-        run: i64,
-        /// The other.
-        other: i64,
-    },
-    /// Another process moved the run at the same time.
-    #[error("run {0} was moved by another process at the same time")]
-    Moved(i64),
-    /// The database did not answer.
-    #[error(transparent)]
-    Db(#[from] DbError),
+    /// When something was recorded last: since then it asks what it asks.
+    pub since_ms: i64,
 }
 
 impl Runs {
     /// No run is read before it is asked for.
-    pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>) -> Runs {
-        Runs { db, timeline, secrets, held: Arc::default() }
+    pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
+        let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -153,6 +112,9 @@ impl Runs {
         }
         let row = self.db.run(id).await?.ok_or(RunError::Absent(id))?;
         let (events, last) = self.db.state_events(id).await?;
+        if events.is_empty() && self.db.forgotten(id).await?.is_some() {
+            return Err(RunError::Forgotten(id));
+        }
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let EventBody::State(body) = &event.body else { continue };
@@ -162,10 +124,19 @@ impl Runs {
             Some(Event::Started(start)) => start.facts.mac,
             _ => None,
         };
+        let since_ms = recorded.last().map_or(0, |last| last.at_ms);
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
-        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
-        let machine =
-            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, saved_ms: 0, lost: false };
+        let ended = run.outcome().is_some();
+        let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
+        let machine = Machine {
+            run,
+            last,
+            receipt_key: row.receipt_key,
+            logged: row.logged,
+            saved_ms: 0,
+            telling: 0,
+            lost: false,
+        };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
@@ -180,6 +151,31 @@ impl Runs {
         Ok(held.entry(id).or_insert(fresh).clone())
     }
 
+    /// Values of the run's secret variables: to be looked for, never to be shown.
+    pub async fn secrets(&self, id: i64) -> Result<Vec<String>, RunError> {
+        self.watch(id, 0, Duration::ZERO, |run, _| {
+            let all = run.variables().all();
+            all.into_values().filter(|value| value.secret).map(|value| value.text).collect()
+        })
+        .await
+    }
+
+    /// Removes the details of runs that ended before a moment. How many.
+    pub async fn forget(&self, before_ms: i64) -> Result<u32, RunError> {
+        let mut count = 0;
+        loop {
+            let old = self.db.old_runs(before_ms, 100).await?;
+            if old.is_empty() {
+                return Ok(count);
+            }
+            for run in old {
+                self.db.forget_run(run, now_ms()).await?;
+                self.lock().remove(&run);
+                count += 1;
+            }
+        }
+    }
+
     /// What the runner does now.
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
         let held = self.open(id).await?;
@@ -187,15 +183,19 @@ impl Runs {
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
+                    self.tell(&held, &mut machine, &assignment);
+                    let why = format!("`{}` is on its way", assignment.name);
+                    return Ok(Next::Wait { seconds: 1, why, question: None });
+                }
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
-                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
+                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why, question: None }),
                 Decision::Ask(question) => {
-                    let why = machine.run.masked(&question.line());
-                    return Ok(Next::Wait { seconds: ASK_AGAIN, why });
+                    let since_ms = held.seen.borrow().since_ms;
+                    return Ok(wire::waits(ASK_AGAIN, question, &machine.run, since_ms));
                 }
                 Decision::Finished { outcome, message } => {
-                    let message = machine.run.masked(&message);
-                    return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
+                    return Ok(wire::finished(&machine.run, outcome, &message));
                 }
             }
         }
@@ -207,6 +207,7 @@ impl Runs {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
         let number = report.number;
+        let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
         match report.event {
             ReportEvent::Progress(progress) => self.progress(&held, &mut machine, number, progress).await?,
             ReportEvent::Log { first, lines } => {
@@ -227,7 +228,9 @@ impl Runs {
                 tracing::debug!(run = id, "run {id}: a report of a kind that this version does not know");
             }
         }
-        Ok(machine.run.outcome().is_some())
+        // A run that was stopped works at its *finally* parts: what was at work before must end.
+        let at_work = machine.run.assignment().is_some_and(|assignment| assignment.number == number);
+        Ok(machine.run.outcome().is_some() || !ends && !at_work)
     }
 
     /// The Mac of this run said hello. A runner that was started anew has another receipt key and remembers nothing; the same
@@ -242,6 +245,17 @@ impl Runs {
         self.record(&held, &mut machine, event, None).await?;
         machine.receipt_key = receipt_key.to_owned();
         Ok(())
+    }
+
+    /// What action `number` copies, when it is a Copy Files and at work.
+    pub async fn copied(&self, id: i64, number: u32) -> Result<Option<String>, RunError> {
+        let held = self.open(id).await?;
+        let machine = held.machine.lock().await;
+        let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
+        Ok(assignment.and_then(|assignment| match &assignment.act {
+            Act::CopyFiles { from, .. } => Some(from.clone()),
+            _ => None,
+        }))
     }
 
     /// Image and note, when action `number` is a capture and at work.
@@ -272,7 +286,8 @@ impl Runs {
         Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
     }
 
-    /// Ends runs whose maximum run time is over; called by a clock.
+    /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
+    /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
         for id in self.db.active_runs().await? {
             let held = self.open(id).await?;
@@ -283,6 +298,7 @@ impl Runs {
             {
                 self.record(&held, &mut machine, event, None).await?;
             }
+            self.drive(&held, &mut machine).await?;
         }
         Ok(())
     }
@@ -327,70 +343,6 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
-    async fn progress(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        number: u32,
-        progress: Progress,
-    ) -> Result<(), RunError> {
-        match machine.run.assignment() {
-            Some(assignment) if assignment.number == number => {}
-            // Late, after the report that ended the action.
-            _ if machine.run.is_repeated(&Event::Done { number, result: Default::default() }) => {
-                return Ok(());
-            }
-            _ if machine.run.outcome().is_some() => return Ok(()),
-            other => {
-                let last = other.map_or(0, |assignment| assignment.number);
-                return Err(OutOfOrder::NotAssigned { number, last }.into());
-            }
-        }
-        let now = now_ms();
-        if now - machine.saved_ms >= PROGRESS_AGE_MS {
-            self.db.save_progress(held.id, &progress).await?;
-            machine.saved_ms = now;
-        }
-        held.seen.send_modify(|seen| {
-            seen.change += 1;
-            seen.progress = Some(progress);
-        });
-        Ok(())
-    }
-
-    async fn log(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        (action, first): (u32, Option<u64>),
-        mut lines: Vec<String>,
-    ) -> Result<(), RunError> {
-        let mut logged = unheard(machine.logged, action, first, &mut lines);
-        let full = machine.last >= MOST_ROWS || logged.bytes >= MOST_LOG;
-        if lines.is_empty() || machine.run.outcome().is_some() || full {
-            return Ok(());
-        }
-        logged.bytes += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-        if logged.bytes >= MOST_LOG || machine.last + 1 >= MOST_ROWS {
-            logged.bytes = MOST_LOG;
-            lines = vec!["(the log of this run is full; later lines are not kept)".to_owned()];
-        }
-        let progress = held.seen.borrow().progress.clone();
-        let append = Append {
-            events: vec![EventBody::Log(lines.join("\n"))],
-            first: machine.last + 1,
-            step: machine.run.step_number(),
-            progress,
-            logged: Some(logged),
-            ..Append::default()
-        };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
-        machine.logged = logged;
-        held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));
-        Ok(())
-    }
-
     /// Applies an event, commits it, and only then lets it take effect.
     async fn record(
         &self,
@@ -427,6 +379,7 @@ impl Runs {
             logged,
             receipt,
             reopens,
+            steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
         };
         self.append(held, machine, &append).await?;
         machine.last += 1;
@@ -436,6 +389,7 @@ impl Runs {
             seen.change = change_of(machine.last).max(seen.change + 1);
             seen.progress = None;
             seen.ended = machine.run.outcome().is_some();
+            seen.since_ms = now;
         });
         let step = machine.run.step_number();
         tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
@@ -474,21 +428,18 @@ impl Runs {
     }
 }
 
-/// Takes away the lines that came before: their answer got lost. A runner of an older version does not number them.
-fn unheard(logged: Logged, action: u32, first: Option<u64>, lines: &mut Vec<String>) -> Logged {
-    let Some(first) = first else { return logged };
-    let next = match action.cmp(&logged.action) {
-        std::cmp::Ordering::Less => u64::MAX,
-        std::cmp::Ordering::Equal => logged.next,
-        std::cmp::Ordering::Greater => 0,
+/// The steps of a run as they are kept for comparing.
+fn step_rows(run: &Run) -> Vec<StepRow> {
+    let row = |(step, record): (&Step, &StepRecord)| StepRow {
+        name: step.name.clone(),
+        kind: step.kind.title().to_owned(),
+        state: wire::step_state(record.state),
+        started_ms: record.started_ms,
+        ended_ms: record.ended_ms,
+        tries: record.tries,
+        exit_code: record.exit_code,
     };
-    let known = next.saturating_sub(first).min(lines.len() as u64);
-    lines.drain(..known as usize);
-    let end = first.saturating_add(known).saturating_add(lines.len() as u64);
-    match lines.is_empty() {
-        true => logged,
-        false => Logged { action, next: end.min(i64::MAX as u64), ..logged },
-    }
+    run.steps().map(row).collect()
 }
 
 /// Change numbers go on after a restart: the row number above, progress between two rows below.

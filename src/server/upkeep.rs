@@ -1,4 +1,4 @@
-//! What the library does by itself: old versions go, garbage is collected.
+//! What the appliance does by itself: old versions and details of old runs go, garbage is collected.
 //!
 //! Owns: when. Must not know: which versions go (`retention`), how garbage is found (`store`).
 
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServerError;
 use super::app::App;
+use super::clock::now_ms;
 use super::http::error::chain;
 use super::{images, retention};
 use crate::api::admin::{Job, JobKind, JobState};
@@ -49,10 +50,24 @@ pub async fn run(app: App, stop: CancellationToken) {
         pause = HOUR;
         if hours.is_multiple_of(24) {
             retention::all(&app).await;
+            forget_runs(&app).await;
             note_audit(&app).await;
         }
         hours = hours.wrapping_add(1);
         collect_if_worth(&app).await;
+    }
+}
+
+/// Removes the details of old runs.
+async fn forget_runs(app: &App) {
+    let Some(before) = app.config.history.before_ms(now_ms()) else { return };
+    match app.runs.forget(before).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(
+            "removed the details of {count} runs that are older than {} days",
+            app.config.history.keep_days
+        ),
+        Err(error) => tracing::error!("the details of old runs were not removed: {}", chain(&error)),
     }
 }
 

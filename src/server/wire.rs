@@ -3,12 +3,14 @@
 use crate::api::admin;
 use crate::api::runner::{
     Action, Assignment, BootMethod, Destination, DeviceFacts, Done, Failure, Next, Outcome, PartitionRequest,
-    PartitionSize,
+    PartitionSize, VerifyRequest,
 };
 use crate::sequence::check::Finding;
+use crate::sequence::name::VariableName;
+use crate::sequence::prompt::PromptKind;
 use crate::sequence::quantity;
 use crate::sequence::run;
-use crate::sequence::run::act::{Act, NewPartition, Target};
+use crate::sequence::run::act::{Act, Applied, NewPartition, Target};
 use crate::sequence::run::event::{ActionResult, Failure as RunFailure};
 use crate::sequence::variable::{self, Facts};
 use crate::value::Digest;
@@ -52,21 +54,57 @@ pub fn step_state(state: run::StepState) -> admin::StepState {
     }
 }
 
-pub fn question(question: run::Question, run: &run::Run) -> admin::RunQuestion {
+/// What a run asks, as people are shown it.
+pub fn question(question: run::Question, run: &run::Run, since_ms: i64) -> admin::RunQuestion {
     match question {
         run::Question::Values(names) => admin::RunQuestion {
-            variables: names
-                .into_iter()
-                .map(|(name, secret)| admin::AskedVariable { name: name.into(), secret })
-                .collect(),
+            variables: names.into_iter().map(|(name, secret)| asked(name, secret, run)).collect(),
             message: None,
             button: None,
+            since_ms,
         },
         run::Question::Confirm { message, button, .. } => admin::RunQuestion {
             variables: Vec::new(),
             message: Some(run.masked(&message)),
             button: Some(button),
+            since_ms,
         },
+    }
+}
+
+fn asked(name: VariableName, secret: bool, run: &run::Run) -> admin::AskedVariable {
+    let Some((prompt, default)) = run.prompt(&name) else {
+        return admin::AskedVariable { name: name.into(), secret, ..admin::AskedVariable::default() };
+    };
+    admin::AskedVariable {
+        name: name.into(),
+        secret,
+        label: prompt.label.clone(),
+        help: prompt.help.clone(),
+        kind: match prompt.kind {
+            PromptKind::Text => admin::AskedKind::Text,
+            PromptKind::Choice => admin::AskedKind::Choice,
+            PromptKind::YesNo => admin::AskedKind::YesNo,
+        },
+        choices: prompt.choices(),
+        default,
+        required: !prompt.optional,
+    }
+}
+
+/// A person must say something; the Mac asks again after `seconds`.
+pub fn waits(seconds: u32, asked: run::Question, run: &run::Run, since_ms: i64) -> Next {
+    let why = run.masked(&asked.line());
+    Next::Wait { seconds, why, question: Some(Box::new(question(asked, run, since_ms))) }
+}
+
+/// The run has ended.
+pub fn finished(run: &run::Run, ended: run::Outcome, message: &str) -> Next {
+    Next::Finished {
+        outcome: outcome(ended),
+        message: run.masked(message),
+        failure: run.failure().map(|failure| Box::new(masked(run, failure_out(failure)))),
+        can_resume: run.can_resume(),
     }
 }
 
@@ -108,7 +146,8 @@ pub fn failure_in(failure: Failure) -> RunFailure {
 
 /// `receipt` is the manifest of a receipt whose signature was checked, `captured` what the library recorded.
 pub fn result(done: Done, receipt: Option<Digest>, captured: Option<String>) -> ActionResult {
-    ActionResult { exit_code: done.exit_code, nodes: done.nodes, receipt, captured }
+    let Done { exit_code, nodes, verified, warning, receipt: _ } = done;
+    ActionResult { exit_code, nodes, receipt, captured, verified, warning }
 }
 
 pub fn act(assignment: &run::act::Assignment) -> Next {
@@ -135,7 +174,24 @@ fn action(act: &Act) -> Action {
             Action::ExecuteScript { script, environment, success_codes, secrets }
         }
         Act::Restart => Action::Restart,
+        Act::VerifyImage(applied) => {
+            Action::VerifyImage { images: applied.into_iter().map(verify_request).collect() }
+        }
+        Act::CopyFiles { from, to, target } => {
+            Action::CopyFiles { from, to, destination: destination(target) }
+        }
+        Act::SetStartupDisk { target, required } => {
+            Action::SetStartupDisk { destination: destination(target), required }
+        }
+        Act::OnMacos(act) => Action::OnMacos { act: *act },
+        // The appliance's own; a runner that is given it says that it cannot.
+        Act::Notify(_) => Action::Unknown,
     }
+}
+
+fn verify_request(applied: Applied) -> VerifyRequest {
+    let Applied { manifest, image, source_partition, target } = applied;
+    VerifyRequest { manifest, image, source_partition, destination: destination(target) }
 }
 
 fn partition(partition: NewPartition) -> PartitionRequest {

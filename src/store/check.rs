@@ -22,7 +22,8 @@ use crate::store::{ManifestError, Store, StoreError, files};
 use crate::value::Digest;
 
 /// Entries of the store's folder that belong there. `use.lock` was made by earlier versions.
-const KNOWN: [&str; 6] = ["packs", "manifests", "incoming", "quarantine", "owner.lock", "use.lock"];
+const KNOWN: [&str; 8] =
+    ["packs", "manifests", "incoming", "quarantine", "superseded", "owner.lock", "use.lock", "reserve"];
 
 /// What a check goes by.
 #[derive(Clone, Copy, Debug)]

@@ -1,22 +1,24 @@
 //! Garbage: chunks that no manifest names and no import counts on.
 //!
 //! Owns: finding them (a plan, as data), dropping packs without living chunks, moving the living ones out of packs that are
-//! mostly garbage. A frame of which a chunk lives stays whole until its pack is rewritten. Must not know: which manifests are
+//! mostly garbage, on a full disk too. A frame of which a chunk lives stays whole until its pack is rewritten. Must not know: which manifests are
 //! wanted; all that are in the store are.
 //!
 //! Runs beside everything: what lives is marked from the manifests and the claims (`claims`), and both are looked at again, under
 //! the lock of the index, in the moment in which a pack is taken out. A chunk that moves is durable in its new pack before
 //! that. A reader that comes too late finds no file and asks the index again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::sync::PoisonError;
 
 use crate::image::chunk::{Frame, Opener, Packed, Packer, Slot, Verified, chunk_count, chunk_length};
 use crate::image::manifest::Untrusted;
 use crate::store::claims::Standing;
 use crate::store::index::Index;
 use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
-use crate::store::{GetError, ManifestError, Store, StoreError, files};
+use crate::store::{GetError, ManifestError, Store, StoreError, files, reserve};
 use crate::value::Digest;
 
 /// A collection; there is one at a time.
@@ -30,7 +32,8 @@ pub struct Collection<'s> {
 pub struct CollectionPlan {
     /// Packs without a living chunk: removed.
     pub remove: Vec<Digest>,
-    /// Packs of which more than half is garbage: their living chunks are moved to new packs.
+    /// Packs of which more than half is garbage: their living chunks are moved to new packs. Those with the least to move
+    /// first: they need the least room, and give some for the next.
     pub rewrite: Vec<Digest>,
     /// Bytes of garbage in all packs, about.
     pub garbage: u64,
@@ -47,11 +50,30 @@ pub struct Collected {
     pub bytes: u64,
     /// Packs that are mostly garbage and stay, because a chunk in them is damaged and cannot be moved.
     pub damaged: u64,
+    /// Packs that are mostly garbage and stay, because the disk has no room for what lives in the smallest of them.
+    pub no_room: u64,
+}
+
+/// What one round of moving did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// Packs that were looked at.
+    packs: usize,
+    /// Those among them that stay, because a chunk is damaged.
+    damaged: u64,
 }
 
 /// Chunks that manifests name: one bit a chunk, by frame.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Marks(Vec<u16>);
+
+/// Marks that were set before, of which manifests, and as long as slots meant what they mean in this epoch of the index.
+#[derive(Debug, Default)]
+pub(super) struct Marked {
+    epoch: u64,
+    manifests: BTreeSet<Digest>,
+    marks: Marks,
+}
 
 impl Marks {
     fn add(&mut self, slot: Slot) {
@@ -78,7 +100,7 @@ impl<'s> Collection<'s> {
     /// # Errors
     /// [`StoreError::Roots`] when a manifest cannot be read: then nothing can be called garbage.
     pub fn plan(&self) -> Result<CollectionPlan, StoreError> {
-        self.store.garbage()
+        Ok(self.store.plan(&self.store.marks()?))
     }
 
     /// Does what [`Collection::plan`] finds.
@@ -89,14 +111,15 @@ impl<'s> Collection<'s> {
         let marks = self.store.marks()?;
         let plan = self.store.plan(&marks);
         let mut collected = Collected::default();
-        // First what gives room without needing any.
+        // First what gives room without needing any; once that is durable the file system hands the room out again.
         for pack in &plan.remove {
             self.remove(*pack, &marks, &mut collected)?;
         }
-        self.rewrite(&plan.rewrite, &marks, &mut collected)?;
         files::sync_folder(&self.store.folder.join("packs"))?;
+        let rewritten = self.rewrite(&plan.rewrite, &marks, &mut collected);
         self.store.index_mut().compact();
-        Ok(collected)
+        reserve::keep(&self.store.folder);
+        rewritten.map(|()| collected)
     }
 
     /// Removes those of `packs` that have no living chunk: what an import left that came to nothing.
@@ -130,40 +153,64 @@ impl<'s> Collection<'s> {
     }
 
     /// Moves the living chunks of packs, each checked on its way, then removes them; a few at a time, so that little room is
-    /// needed beside them. A frame whose chunks all live is moved as it is, the living chunks of others are packed anew.
+    /// needed beside them, and where there is no room for that one by one.
     fn rewrite(&self, packs: &[Digest], marks: &Marks, collected: &mut Collected) -> Result<(), StoreError> {
-        let mut left = packs.iter();
-        while !left.as_slice().is_empty() {
-            let (mut moving, mut moved) = (Moving::new(self.store)?, Vec::new());
-            while moving.closed.is_empty()
-                && let Some(pack) = left.next()
-            {
-                match self.store.move_chunks(&self.living_in(pack, marks), &mut moving) {
-                    Ok(()) => moved.push(*pack),
-                    Err(StoreError::Move(error)) => {
-                        tracing::warn!(
-                            "pack {pack} is not rewritten: {error}; find the damage: rootstock store check"
-                        );
-                        collected.damaged += 1;
-                    }
-                    Err(error) => return Err(error),
+        let (mut left, mut one_by_one) = (packs, false);
+        while !left.is_empty() {
+            let together = if one_by_one { 1 } else { left.len() };
+            match self.round(&left[..together], marks, collected) {
+                Ok(round) => {
+                    collected.damaged += round.damaged;
+                    left = &left[round.packs..];
                 }
+                Err(StoreError::Full { .. }) if !one_by_one => one_by_one = true,
+                Err(StoreError::Full { .. }) if self.store.release_reserve()? => {}
+                // The others have more to move.
+                Err(StoreError::Full { .. }) => {
+                    collected.no_room = left.len() as u64;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            let closed = moving.finish()?;
-            let new: u64 = closed.iter().map(|pack| pack.length).sum();
-            {
-                let mut index = self.store.index_mut();
-                closed.into_iter().for_each(|pack| index.move_to(pack));
-            }
-            let before = collected.bytes;
-            for pack in moved {
-                // All that is marked was moved. What was claimed since then was not; with it the pack stays, and is garbage all the
-                // more.
-                self.remove(pack, &Marks::default(), collected)?;
-            }
-            collected.bytes = before + (collected.bytes - before).saturating_sub(new);
         }
         Ok(())
+    }
+
+    /// Moves what lives in the first of `packs` until a new pack is full, and removes those. A frame whose chunks all live is
+    /// moved as it is, the living chunks of others are packed anew.
+    fn round(&self, packs: &[Digest], marks: &Marks, collected: &mut Collected) -> Result<Round, StoreError> {
+        let (mut moving, mut moved, mut round) = (Moving::new(self.store)?, Vec::new(), Round::default());
+        for pack in packs {
+            if moving.has_closed() {
+                break;
+            }
+            round.packs += 1;
+            match self.store.move_chunks(&self.living_in(pack, marks), &mut moving) {
+                Ok(()) => moved.push(*pack),
+                Err(StoreError::Move(error)) => {
+                    tracing::warn!(
+                        "pack {pack} is not rewritten: {error}; find the damage: rootstock store check"
+                    );
+                    round.damaged += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let closed = moving.finish()?;
+        let new: u64 = closed.iter().map(|pack| pack.length).sum();
+        {
+            let mut index = self.store.index_mut();
+            closed.into_iter().for_each(|pack| index.move_to(pack));
+        }
+        let before = collected.bytes;
+        for pack in moved {
+            // All that is marked was moved. What was claimed since then was not; with it the pack stays, and is garbage all the
+            // more.
+            self.remove(pack, &Marks::default(), collected)?;
+        }
+        collected.bytes = before + (collected.bytes - before).saturating_sub(new);
+        files::sync_folder(&self.store.folder.join("packs"))?;
+        Ok(round)
     }
 
     fn living_in(&self, pack: &Digest, marks: &Marks) -> Vec<(Digest, Slot)> {
@@ -181,7 +228,7 @@ impl Drop for Collection<'_> {
     }
 }
 
-/// Packs that living chunks are moved to.
+/// Packs that living chunks are moved to. Dropped before [`Moving::finish`], it takes back what it wrote.
 pub(super) struct Moving<'s> {
     store: &'s Store,
     packer: Packer,
@@ -191,12 +238,17 @@ pub(super) struct Moving<'s> {
 
 impl<'s> Moving<'s> {
     pub fn new(store: &'s Store) -> Result<Moving<'s>, StoreError> {
-        let packer = Packer::new().map_err(StoreError::at("compressing for", &store.folder))?;
+        let packer = Packer::new().map_err(StoreError::packing(&store.folder))?;
         Ok(Moving { store, packer, writer: None, closed: Vec::new() })
     }
 
+    /// Whether a pack has become full.
+    fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     pub fn add(&mut self, chunk: &Verified<'_>) -> Result<(), StoreError> {
-        let packed = self.packer.add(chunk).map_err(StoreError::at("compressing for", &self.store.folder))?;
+        let packed = self.packer.add(chunk).map_err(StoreError::packing(&self.store.folder))?;
         packed.map_or(Ok(()), |packed| self.append(&packed))
     }
 
@@ -213,52 +265,81 @@ impl<'s> Moving<'s> {
     }
 
     pub fn finish(mut self) -> Result<Vec<ClosedPack>, StoreError> {
-        let rest = self.packer.finish().map_err(StoreError::at("compressing for", &self.store.folder))?;
+        let rest = self.packer.finish().map_err(StoreError::packing(&self.store.folder))?;
         if let Some(packed) = rest {
             self.append(&packed)?;
         }
         if let Some(last) = self.writer.take() {
             self.closed.push(last.close(&self.store.folder.join("packs"))?);
         }
-        Ok(self.closed)
+        Ok(std::mem::take(&mut self.closed))
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        // No index knows them. One that has the very bytes of a pack that is in use has its name, and is that file.
+        for pack in std::mem::take(&mut self.closed) {
+            let known = self.store.index().number(&pack.digest).is_some();
+            if !known && let Err(error) = self.store.remove_pack_file(&pack.digest) {
+                tracing::warn!("a new pack remains as garbage: {error}");
+            }
+        }
     }
 }
 
 impl Store {
-    /// What a collection would do now.
+    /// What a collection would do now, about: manifests that were read for an earlier answer are not read again.
     ///
     /// # Errors
     /// [`StoreError::Roots`] when a manifest cannot be read.
     pub fn garbage(&self) -> Result<CollectionPlan, StoreError> {
-        Ok(self.plan(&self.marks()?))
+        let names: BTreeSet<Digest> = self.manifests()?.into_iter().collect();
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.index().epoch();
+        if marked.epoch != epoch || !marked.manifests.is_subset(&names) {
+            *marked = Marked { epoch, ..Marked::default() };
+        }
+        for digest in &names {
+            if !marked.manifests.contains(digest) && self.mark(*digest, &mut marked.marks)? {
+                marked.manifests.insert(*digest);
+            }
+        }
+        Ok(self.plan(&marked.marks))
     }
 
-    /// Marks the chunks that manifests name. A manifest that goes meanwhile counts or not, as it comes.
+    /// Marks the chunks that manifests name, all of them looked up now. A manifest that goes meanwhile counts or not, as it comes.
     fn marks(&self) -> Result<Marks, StoreError> {
         let mut marks = Marks::default();
         for digest in self.manifests()? {
-            let signed = match self.manifest(digest) {
-                Err(ManifestError::Missing(_)) => continue,
-                read => read.map_err(StoreError::Roots)?,
-            };
-            let unreadable = |source: Untrusted| ManifestError::Damaged { digest, source };
-            let manifest = signed.contents().map_err(unreadable).map_err(StoreError::Roots)?;
-            let index = self.index();
-            manifest.digests().filter_map(|digest| index.find(digest)).for_each(|at| marks.add(at.slot));
+            self.mark(digest, &mut marks)?;
         }
         Ok(marks)
+    }
+
+    /// Marks the chunks that one manifest names. False when it is not there.
+    fn mark(&self, digest: Digest, marks: &mut Marks) -> Result<bool, StoreError> {
+        let signed = match self.manifest(digest) {
+            Err(ManifestError::Missing(_)) => return Ok(false),
+            read => read.map_err(StoreError::Roots)?,
+        };
+        let unreadable = |source: Untrusted| ManifestError::Damaged { digest, source };
+        let manifest = signed.contents().map_err(unreadable).map_err(StoreError::Roots)?;
+        let index = self.index();
+        manifest.digests().filter_map(|digest| index.find(digest)).for_each(|at| marks.add(at.slot));
+        Ok(true)
     }
 
     fn plan(&self, marks: &Marks) -> CollectionPlan {
         let index = self.index();
         let claims = self.claims.standing();
-        let mut plan = CollectionPlan::default();
+        let (mut plan, mut rewrite) = (CollectionPlan::default(), Vec::new());
         for (number, pack) in (0..).zip(&index.packs).filter(|(_, pack)| !pack.gone) {
             let alive = alive_in(&index, number, marks, &claims);
             let dead = pack.length.saturating_sub(alive);
             match alive {
                 0 => plan.remove.push(pack.digest),
-                _ if dead > pack.length / 2 => plan.rewrite.push(pack.digest),
+                _ if dead > pack.length / 2 => rewrite.push((alive, pack.digest)),
                 _ => {
                     // Headers and the table are no garbage.
                     plan.garbage += dead.saturating_sub(pack.overhead);
@@ -268,6 +349,8 @@ impl Store {
             plan.garbage += dead;
             plan.reclaimable += dead;
         }
+        rewrite.sort_unstable();
+        plan.rewrite = rewrite.into_iter().map(|(_, pack)| pack).collect();
         plan
     }
 

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::store::StoreError;
@@ -22,10 +23,20 @@ impl Lock {
         Lock::held(file.try_lock().map(|()| file), path)
     }
 
-    /// The lock in the file `path` together with others who share it. None when somebody holds it alone.
-    pub fn shared(path: &Path) -> Result<Option<Lock>, StoreError> {
-        let file = File::open(path).map_err(StoreError::at("opening", path))?;
-        Lock::held(file.try_lock_shared().map(|()| file), path)
+    /// The lock in the file `path` together with others who share it; waits for whoever holds it alone.
+    pub fn shared(path: &Path) -> io::Result<Lock> {
+        let file = File::open(path)?;
+        file.lock_shared()?;
+        Ok(Lock(file))
+    }
+
+    /// Whether it is a lock of the file that is at `path` now.
+    pub fn is_on(&self, path: &Path) -> bool {
+        let number = |facts: fs::Metadata| (facts.dev(), facts.ino());
+        match (self.0.metadata(), fs::metadata(path)) {
+            (Ok(own), Ok(there)) => number(own) == number(there),
+            _ => false,
+        }
     }
 
     /// The lock in the file `path`. None when there is no file, `Some(None)` when somebody else holds its lock.

@@ -85,12 +85,13 @@ impl<'s> Import<'s> {
     }
 
     fn close(&self, open: &mut Open) -> Result<(), StoreError> {
+        // Whatever comes of it: the chunks are in the index from now on, or lost with the pack.
+        open.pending.clear();
         if let Some(pack) = open.pack.take() {
             let closed = pack.close(&self.store.folder.join("packs"))?;
             open.closed.push(closed.digest);
             self.store.index_mut().add(closed);
         }
-        open.pending.clear();
         Ok(())
     }
 }
@@ -116,8 +117,13 @@ impl Keeper for Import<'_> {
             Some(pack) => pack,
             none => none.insert(PackWriter::create(self.store.incoming())?),
         };
-        pack.append(packed)?;
+        let appended = pack.append(packed);
         let full = pack.length() >= PACK_SIZE;
+        if appended.is_err() {
+            // It may end in half a frame: the pack is given up, and no chunk in it counts as kept.
+            (open.pack, open.pending) = (None, HashSet::new());
+            return appended;
+        }
         open.pending.extend(&packed.chunks);
         if full { self.close(&mut open) } else { Ok(()) }
     }

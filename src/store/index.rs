@@ -30,6 +30,8 @@ pub(super) struct Index {
     slots: HashTable<Slot>,
     /// Bytes of the chunks in `slots`.
     raw: u64,
+    /// Another number means that slots which were given before may mean other chunks, or none.
+    epoch: u64,
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
@@ -137,6 +139,7 @@ impl Index {
 
     /// Adds a closed pack that chunks were moved to: from now on they are there.
     pub fn move_to(&mut self, closed: ClosedPack) {
+        self.epoch += 1;
         self.take_in(closed, true);
     }
 
@@ -181,6 +184,16 @@ impl Index {
         }
     }
 
+    /// Takes over what another look at the folder found.
+    pub fn replace(&mut self, found: Index) {
+        *self = Index { epoch: self.epoch + 1, ..found };
+    }
+
+    /// Slots that were given out hold as long as this stays the same.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Number of a pack.
     pub fn number(&self, pack: &Digest) -> Option<u32> {
         self.packs.iter().position(|known| known.digest == *pack && !known.gone).map(|number| number as u32)
@@ -201,6 +214,7 @@ impl Index {
 
     /// Takes a pack out of the index, with the chunks that are found in it. Its file is for the caller to remove.
     pub fn remove(&mut self, pack: u32) {
+        self.epoch += 1;
         let found: Vec<Digest> = self.found_in(pack).map(|(digest, _)| digest).collect();
         found.iter().for_each(|digest| self.forget(digest));
         if let Some(pack) = self.packs.get_mut(pack as usize) {
@@ -213,6 +227,7 @@ impl Index {
         if self.packs.iter().filter(|pack| pack.gone).count() <= 16 + self.packs.len() / 2 {
             return;
         }
+        self.epoch += 1;
         let (mut packs, mut frames) = (Vec::new(), Vec::new());
         let mut moved: Vec<u32> = vec![0; self.frames.len()];
         for pack in std::mem::take(&mut self.packs).into_iter().filter(|pack| !pack.gone) {
@@ -231,6 +246,7 @@ impl Index {
 
     /// Forgets a chunk, so that the next import stores it again.
     pub fn forget(&mut self, digest: &Digest) {
+        self.epoch += 1;
         let Index { packs, frames, slots, raw, .. } = self;
         let known = slots.find_entry(hash(digest), |slot| name(packs, frames, *slot) == Some(*digest));
         if let Ok(entry) = known {
@@ -262,11 +278,6 @@ impl Index {
         let FrameInfo { offset, pack, length, raw, .. } = *self.frames.get(slot.frame() as usize)?;
         let place = Location { pack, offset, length, raw };
         Some(Found { pack: self.packs.get(pack as usize)?.digest, place, slot })
-    }
-
-    /// All chunks with their places.
-    pub fn chunks(&self) -> impl Iterator<Item = (Digest, Found)> {
-        self.slots.iter().filter_map(|slot| Some((name(&self.packs, &self.frames, *slot)?, self.at(*slot)?)))
     }
 
     /// The table for a manifest.

@@ -8,7 +8,9 @@
 //! | `manifests/DIGEST` | signed manifests, named by the digest of the manifest |
 //! | `incoming/` | files being written; whatever is there at start is left over from a crash and removed |
 //! | `quarantine/` | what a repair took out of the way; never read, never removed by this program |
+//! | `superseded/` | manifests that were signed again while somebody held them (`hold`) |
 //! | `owner.lock` | held by the one process that writes |
+//! | `reserve` | room that is given back when the disk is full (`reserve`) |
 //!
 //! A file is written in `incoming/`, flushed, renamed to its place, and the folder flushed: at no point of time is half a
 //! file in its place. A manifest is written after the pack with its last chunk, so whatever a manifest names is there.
@@ -25,19 +27,21 @@ mod collect;
 mod error;
 mod files;
 mod flaw;
+mod hold;
 mod import;
 mod index;
 mod pack;
 mod reader;
 mod repair;
+mod reserve;
 mod verify;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, RwLock};
 
 use crate::image::chunk::{Frame, Verified};
 use crate::image::manifest::{Location, Locations, MAX_SIGNED, Manifest, SignedManifest};
@@ -48,6 +52,7 @@ pub use check::{CheckProgress, Checked, Checking};
 pub use collect::{Collected, Collection, CollectionPlan};
 pub use error::{GetError, ManifestError, StoreError};
 pub use flaw::Flaw;
+pub use hold::Hold;
 pub use import::Import;
 pub use index::Usage;
 pub use reader::StoredImage;
@@ -55,6 +60,7 @@ pub use repair::Repaired;
 pub use verify::{Damage, Verification};
 
 use claims::{Claims, Fresh, Register};
+use collect::Marked;
 use files::Lock;
 use index::{Found, Index};
 
@@ -69,12 +75,8 @@ pub struct Store {
     owner: Option<Lock>,
     claims: Register,
     fresh: Fresh,
-}
-
-/// Keeps a manifest in the store, and with it all that it names. Also against another process, also past a crash of either.
-#[derive(Debug)]
-pub struct Hold {
-    _lock: Lock,
+    /// What manifests named when garbage was asked about last.
+    marked: Mutex<Marked>,
 }
 
 /// How often a folder is read for a chunk that is not found.
@@ -98,6 +100,8 @@ impl Store {
         if removed > 0 {
             tracing::info!(removed, "removed {removed} unfinished files from {}", folder.display());
         }
+        hold::sweep(folder)?;
+        reserve::keep(folder);
         let index = Index::load(&folder.join("packs"))?;
         Ok(Store {
             folder: folder.to_owned(),
@@ -106,6 +110,7 @@ impl Store {
             owner: Some(owner),
             claims: Register::default(),
             fresh: Fresh::default(),
+            marked: Mutex::default(),
         })
     }
 
@@ -122,6 +127,7 @@ impl Store {
             owner: None,
             claims: Register::default(),
             fresh: Fresh::default(),
+            marked: Mutex::default(),
         })
     }
 
@@ -143,26 +149,14 @@ impl Store {
         Collection::begin(self).ok_or(StoreError::Busy("a collection of garbage"))
     }
 
-    /// Keeps a manifest and its chunks in the store until the value is dropped: for whoever reads longer than a moment.
+    /// Gives a little room back to a full disk, for what makes more. It is kept again at the next start, and after a collection.
+    /// False when there is none.
     ///
     /// # Errors
-    /// [`ManifestError::Missing`] when it is not there or being removed.
-    pub fn hold(&self, manifest: Digest) -> Result<Hold, ManifestError> {
-        let lock = Lock::shared(&self.manifest_path(&manifest));
-        let lock = lock.map_err(|error| match error {
-            StoreError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => {
-                ManifestError::Read { digest: manifest, source }
-            }
-            _ => ManifestError::Missing(manifest),
-        })?;
-        // Removed between the opening and the lock: what is locked is no file of the store any more.
-        let there = self.manifest_path(&manifest).exists();
-        lock.filter(|_| there).map(|lock| Hold { _lock: lock }).ok_or(ManifestError::Missing(manifest))
-    }
-
-    /// Whether somebody, also in another process, holds a manifest.
-    pub fn is_held(&self, manifest: &Digest) -> bool {
-        matches!(Lock::alone_if_there(&self.manifest_path(manifest)), Ok(Some(None)))
+    /// [`StoreError::ReadOnly`], [`StoreError::Io`].
+    pub fn release_reserve(&self) -> Result<bool, StoreError> {
+        self.must_own()?;
+        reserve::release(&self.folder)
     }
 
     fn must_own(&self) -> Result<(), StoreError> {
@@ -241,7 +235,7 @@ impl Store {
     pub fn catch_up(&self) -> Result<(), StoreError> {
         if self.owner.is_none() {
             let index = Index::load(&self.folder.join("packs"))?;
-            *self.index_mut() = index;
+            self.index_mut().replace(index);
         }
         Ok(())
     }
@@ -318,15 +312,9 @@ impl Store {
     }
 
     fn remove_manifest_file(&self, digest: Digest) -> Result<bool, StoreError> {
-        let path = self.manifest_path(&digest);
-        let _alone = match Lock::alone_if_there(&path)? {
-            None => return Ok(false),
-            Some(lock) => lock.ok_or(StoreError::Held(digest))?,
-        };
-        match fs::remove_file(&path) {
-            Ok(()) => files::sync_folder(&self.folder.join("manifests")).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::at("removing", &path)(error)),
+        match self.unheld(digest)? {
+            None => Ok(false),
+            Some(unheld) => unheld.remove().map(|()| true),
         }
     }
 
@@ -350,15 +338,6 @@ impl Store {
     /// The use of a manifest that an import made is written down, or given up.
     pub fn recorded(&self, digest: &Digest) {
         self.fresh.recorded(digest);
-    }
-
-    /// Puts the same manifest with another signature in the place of the one that is there.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; the one that was there stays then.
-    pub fn replace_manifest(&self, signed: &SignedManifest) -> Result<(), StoreError> {
-        self.must_own()?;
-        files::write_whole(&self.incoming(), &self.manifest_path(&signed.digest()), signed.as_bytes())
     }
 
     /// How much is stored.

@@ -39,20 +39,10 @@ impl Store {
         let mut chunks: Vec<Digest> = manifest.digests().copied().collect();
         chunks.sort_unstable();
         chunks.dedup();
-        self.verify_chunks(&chunks, workers, done)
-    }
-
-    /// Reads every chunk of the store.
-    pub fn verify_all(&self, workers: usize, done: &AtomicU64) -> Verification {
-        let chunks: Vec<Digest> = self.index().chunks().map(|(digest, _)| digest).collect();
-        self.verify_chunks(&chunks, workers, done)
-    }
-
-    fn verify_chunks(&self, chunks: &[Digest], workers: usize, done: &AtomicU64) -> Verification {
         let (mut found, mut damage) = (Vec::with_capacity(chunks.len()), Vec::new());
         let mut unknown = Vec::new();
         let index = self.index();
-        for &chunk in chunks {
+        for &chunk in &chunks {
             match index.find(&chunk) {
                 Some(at) => found.push((chunk, at)),
                 None => unknown.push(chunk),

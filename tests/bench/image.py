@@ -207,7 +207,7 @@ class Library:
         done = subprocess.run([str(word) for word in self.command(*words, "--json")], capture_output=True, check=False)
         if done.returncode:
             sys.exit(f"error: rootstock {' '.join(map(str, words))}: {done.stderr.decode(errors='replace')[-800:]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(done.stdout)
 
     def pid(self):
         return self.process.pid
@@ -393,6 +393,8 @@ def restore(lab):
         wipe(out)
         limit = [lab.example("imagelimit"), "unpack", library.place / "appliance/store", out]
         against_limit(rows, "to a file", limit, fresh, compare, ways["rootstock"], lab.rounds, 1.25)
+        proved = [limit[0], "proved", *limit[2:]]
+        against_limit(rows, "to a file, read back", proved, fresh, compare, ways["rootstock"], lab.rounds, 1.25)
         wipe(out)
         null = {
             "rootstock": Contestant(library.command("image", "verify", "bench"), pid=library.pid),
@@ -485,6 +487,11 @@ def reimage(lab):
             contestants = {}
             for who, (command, count) in ways.items():
                 prepare = lambda: (stale(), wire.reset())  # noqa: E731
+                prepare()
+                done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+                if done.returncode and who != "rootstock":
+                    rows.note(f"{who}: not measured, it ended with {done.returncode}: {(done.stderr.strip().splitlines() or ['-'])[-1][:120]}")
+                    continue
                 contestants[who] = Contestant(command, prepare, stored=count, check=lambda: lab.bench.run(["cmp", raw, target]))
             moved = compete_moved(rows, name, lab, contestants, share)
             del moved
@@ -511,7 +518,7 @@ class Wire:
 
     def of_ours(self):
         """Frames fetched, and what a runner is sent before them: the manifest and where its chunks lie."""
-        said = json.loads(self.output.read_text().splitlines()[-1])
+        said = json.loads(self.output.read_text())
         manifest = self.library.json("image", "show", f"version-{self.version}")["versions"][0]["manifest"]
         words = [self.lab.example("imagelimit"), "tables", self.library.place / "appliance/store", manifest]
         tables = int(subprocess.run(words, capture_output=True, check=True).stdout)

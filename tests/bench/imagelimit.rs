@@ -1,10 +1,10 @@
 //! What is possible at best on these processors, for `./dev bench image`: the same bytes, the same calls, none of the order.
 //!
 //! Owns: reading frames forward, opening each once, comparing every chunk with its digest, copying it to its place; reading a
-//! file with the digest of every cell. No plan, no survey, no flush, no reading back: what a restore does beside this is what it
-//! costs.
+//! file with the digest of every cell. No plan, no survey, no flush: what a restore does beside this is what it costs.
 //!
-//! `imagelimit unpack STORE [OUT]`: the one image of a store, to a file or to nowhere. `imagelimit read FILE`.
+//! `imagelimit unpack STORE [OUT]`: the one image of a store, to a file or to nowhere. `imagelimit proved STORE OUT`: the same, then
+//! every chunk and every zero read from the file once more. `imagelimit read FILE`.
 //! `imagelimit tables STORE MANIFEST` prints the bytes that a Mac is sent before the first chunk: manifest and locations.
 
 use std::fs::File;
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, ensure};
-use rootstock::image::chunk::{CHUNK, Frame, Opener, PIECE};
+use rootstock::image::chunk::{CHUNK, Frame, Opener, PIECE, is_zero};
 use rootstock::image::manifest::{Locations, Manifest, Run};
 use rootstock::store::Store;
 use rootstock::value::Digest;
 
 /// Frames that one thread takes at a time.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 4;
 
 /// A cell, and which chunk of its frame it is.
 #[derive(Clone, Copy)]
@@ -104,6 +104,46 @@ fn unpack(store: &Path, out: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
+/// Reads what `unpack` wrote: every chunk by its digest, every zero.
+fn prove(store: &Path, out: &Path) -> anyhow::Result<()> {
+    let store = Store::open_to_read(store)?;
+    let names = store.manifests()?;
+    ensure!(names.len() == 1, "the store must have one image, it has {}", names.len());
+    let manifest = store.manifest(names[0])?.contents()?;
+    let out = File::open(out)?;
+    // Pieces of neighbouring cells, as a restore reads them.
+    let mut pieces: Vec<(u64, u64, Option<&[Digest]>)> = Vec::new();
+    for (span, run) in manifest.regions().iter().flat_map(|region| region.placed_runs()) {
+        let most = (PIECE / CHUNK) as usize;
+        for number in 0..span.length.div_ceil(PIECE) {
+            let digests = match run {
+                Run::Data(digests) => Some(
+                    &digests[number as usize * most..][..most.min(digests.len() - number as usize * most)],
+                ),
+                Run::Zero(_) => None,
+                Run::Unallocated(_) => continue,
+            };
+            let from = number * PIECE;
+            pieces.push((span.offset + from, PIECE.min(span.length - from), digests));
+        }
+    }
+    in_parallel(pieces.len(), |next| {
+        let mut bytes = vec![0; PIECE as usize];
+        loop {
+            let Some((offset, length, digests)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                return Ok(());
+            };
+            let bytes = &mut bytes[..*length as usize];
+            out.read_exact_at(bytes, *offset)?;
+            let holds = match digests {
+                Some(digests) => bytes.chunks(CHUNK as usize).map(Digest::of).eq(digests.iter().copied()),
+                None => is_zero(bytes),
+            };
+            ensure!(holds, "the file holds other bytes at {offset}");
+        }
+    })
+}
+
 fn read(file: &Path) -> anyhow::Result<()> {
     let file = File::open(file)?;
     let size = file.metadata()?.len();
@@ -137,9 +177,13 @@ fn main() -> anyhow::Result<ExitCode> {
     match words[..] {
         ["unpack", store] => unpack(Path::new(store), None),
         ["unpack", store, out] => unpack(Path::new(store), Some(Path::new(out))),
+        ["proved", store, out] => unpack(Path::new(store), Some(Path::new(out)))
+            .and_then(|()| prove(Path::new(store), Path::new(out))),
         ["read", file] => read(Path::new(file)),
         ["tables", store, manifest] => tables(Path::new(store), manifest),
-        _ => anyhow::bail!("usage: imagelimit unpack STORE [OUT] | read FILE | tables STORE MANIFEST"),
+        _ => anyhow::bail!(
+            "usage: imagelimit unpack STORE [OUT] | proved STORE OUT | read FILE | tables STORE MANIFEST"
+        ),
     }
     .with_context(|| words.join(" "))?;
     Ok(ExitCode::SUCCESS)

@@ -130,6 +130,9 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             place: "steps[0]".into(),
             groups: vec![],
             why: None,
+            exit_code: None,
+            tries: 1,
+            kind: "Format and Partition Disk".into(),
         }],
         message: outcome.map(|_| "how it went".into()),
         failure: failed.then(|| Failure {
@@ -139,6 +142,7 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             exit_code: None,
         }),
         question: None,
+        waits: None,
         can_resume: failed,
         images: vec!["lab-mac 3".into()],
         receipts: vec![],

@@ -36,7 +36,7 @@ fn info(size: usize) -> String {
 }
 
 /// A bundle of what is stored: bands without anything are left out, the rest loses its zeros at the end.
-fn bundle(folder: &Path, stored: &[u8], token: &[u8]) -> PathBuf {
+pub fn bundle(folder: &Path, stored: &[u8], token: &[u8]) -> PathBuf {
     let path = folder.join("lab.sparsebundle");
     fs::create_dir_all(path.join("bands")).unwrap();
     fs::write(path.join("Info.plist"), info(stored.len())).unwrap();

@@ -11,6 +11,7 @@ use assert_cmd::cargo::cargo_bin;
 use proptest::prelude::*;
 use ring::{hmac, pbkdf2};
 use rootstock::image::source::{Format, Source, SourceError};
+use rootstock::input;
 use rootstock::value::Secret;
 use serde_json::Value;
 
@@ -260,5 +261,92 @@ fn encrypted_images_that_macs_made_open_and_their_checksums_hold() {
         assert!(decoded.size == size && decoded.checksums.present, "{name}: {decoded:?}");
         let wrong = Source::open_with(image(), Some(&Secret::new("testpasS"))).err().unwrap();
         assert!(matches!(wrong, SourceError::WrongPassword), "{name}: {wrong}");
+    }
+}
+
+/// Encrypts with another program: tests/it/seal.py, which has the format from its description and does the work with openssl.
+fn seal(words: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seal.py");
+    let done = std::process::Command::new("python3").arg(script).args(words).output();
+    let done = done.unwrap_or_else(|error| panic!("this test needs python3: {error}"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn what_another_program_encrypted_opens_as_image_sparse_image_and_sparse_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    // A disk with much that was never written; bands of it begin in the middle of the blocks of an image.
+    let mut disk: Vec<u8> = (0..320 << 10).map(|at| (at / 7 % 251) as u8).collect();
+    disk[70 << 10..200 << 10].fill(0);
+    fs::write(path("disk"), &disk).unwrap();
+    fs::write(path("lab.dmg"), fixture("disk-udzo.dmg")).unwrap();
+    for bits in ["128", "256"] {
+        seal(&["image", &path("lab.dmg"), &path(&format!("{bits}.dmg")), "open sesame", bits]);
+        seal(&["sparse", &path("disk"), &path(&format!("{bits}.sparseimage")), "open sesame", bits]);
+        let bundle = format!("{bits}.sparsebundle");
+        seal(&["bundle", &path("disk"), &path(&bundle), "open sesame", bits, "65536"]);
+        for (name, format, digest) in [
+            (format!("{bits}.dmg"), Format::Udif, fixture_digest()),
+            (format!("{bits}.sparseimage"), Format::SparseImage, sha256(&disk)),
+            (bundle, Format::SparseBundle, sha256(&disk)),
+        ] {
+            let file = path(&name);
+            let open = |password: &str| input::open(file.as_ref(), Some(&Secret::new(password)), None);
+            let mut source = open("open sesame").unwrap_or_else(|error| panic!("{name}: {error}")).source;
+            assert!(source.is_encrypted() && source.format() == format, "{name}");
+            assert_eq!(gather(&mut source, 2).unwrap().digest, digest, "{name}");
+            let wrong = open("open barley").err().unwrap().to_string();
+            assert!(wrong.contains("the password is wrong"), "{name}: {wrong}");
+        }
+    }
+}
+
+/// A command at a terminal, which `keys` are typed into when it asks. Everything that the terminal showed, and whether the command
+/// succeeded.
+fn at_a_terminal(command: &str, keys: &[u8]) -> (bool, String) {
+    let mut child = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", command, "/dev/null"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("this test needs script: {error}"));
+    let (mut shown, mut piece) = (Vec::new(), [0; 512]);
+    let mut out = child.stdout.take().unwrap();
+    let mut typed = child.stdin.take();
+    while let Ok(count @ 1..) = out.read(&mut piece) {
+        shown.extend_from_slice(&piece[..count]);
+        if String::from_utf8_lossy(&shown).contains("Password of ")
+            && let Some(mut terminal) = typed.take()
+        {
+            std::io::Write::write_all(&mut terminal, keys).unwrap();
+            // Open until the end: a terminal whose other side is gone is a hang-up.
+            std::mem::forget(terminal);
+        }
+    }
+    (child.wait().unwrap().success(), String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_for_the_password_and_nobody_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.dmg"), Sealed::new(&fixture("disk-udzo.dmg")).bytes()).unwrap();
+    let program = cargo_bin!("rootstock").display().to_string();
+    for (asked, keys, right) in [
+        ("", "open sesame\n", true),
+        ("--ask-password", "opem\u{7f}n sesame\r", true),
+        ("--ask-password", "open barley\n", false),
+        ("--ask-password", "open\u{3}", false),
+    ] {
+        let command = format!("{program} image decode {} {} {asked}", path("a.dmg"), path("out"));
+        let (good, shown) = at_a_terminal(&command, keys.as_bytes());
+        assert_eq!(good, right, "{shown}");
+        assert!(shown.contains(&format!("Password of {}: ", path("a.dmg"))), "{shown}");
+        assert!(!shown.contains("sesame") && !shown.contains("barley"), "what is typed is shown: {shown}");
+        if right {
+            assert_eq!(sha256(&fs::read(path("out")).unwrap()), fixture_digest());
+            fs::remove_file(path("out")).unwrap();
+        }
     }
 }

@@ -10,7 +10,7 @@ use rootstock::input::{self, OpenError, Opened};
 use crate::image_source_build::*;
 
 /// Splits bytes as `split` does.
-fn split(folder: &Path, bytes: &[u8], size: usize, arguments: &[&str], prefix: &str) -> Vec<PathBuf> {
+pub fn split(folder: &Path, bytes: &[u8], size: usize, arguments: &[&str], prefix: &str) -> Vec<PathBuf> {
     let whole = folder.join("whole");
     fs::write(&whole, bytes).unwrap();
     let prefix = folder.join(prefix);
@@ -137,4 +137,16 @@ fn a_raw_disk_in_parts_is_joined() {
     let raw = gather_raw();
     let parts = split(folder.path(), &raw, 512 << 10, &["-d", "-a2"], "lab.dd.");
     assert_eq!(digest(&parts[0]), (Format::Raw, fixture_digest(), 4));
+}
+
+#[test]
+fn a_link_beside_a_part_is_no_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fixture("disk.raw.gz");
+    let parts = split(folder.path(), &bytes, bytes.len() / 3 + 1, &[], "lab.");
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(&parts[1], elsewhere.path().join("secret")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("secret"), &parts[1]).unwrap();
+    let error = open(&parts[0]).err().unwrap();
+    assert!(matches!(&error, OpenError::MissingPart { missing, .. } if *missing == parts[1]), "{error}");
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::CommandCargoExt;
-use rootstock::api::admin::{Job, JobState, SigningKey};
+use rootstock::api::admin::{Image, Job, JobState, SigningKey};
 use rootstock::api::runner::{Done, ManifestKeys};
 use rootstock::api::trust::KeptReceipt;
 use rootstock::image::manifest::{ManifestKey, SignedManifest, Untrusted};
 use tempfile::tempdir;
 
-use crate::api::appliance::{Appliance, Mac, Work, refused};
+use crate::api::appliance::{Appliance, Mac, Work, image_file, refused};
 
 fn keys(appliance: &Appliance) -> Vec<SigningKey> {
     appliance.admin().get("/api/v1/keys").unwrap()
@@ -71,6 +71,44 @@ fn what_an_old_key_signed_is_believed_until_that_key_is_retired_and_names_stay()
     assert!(again.verify(again.digest(), &believed(&told)).is_ok());
     let refused = signed.verify(signed.digest(), &believed(&told)).unwrap_err();
     assert!(matches!(refused, Untrusted::Stranger { .. }), "{refused}");
+}
+
+#[test]
+fn a_download_in_ranges_never_mixes_a_manifest_with_the_same_one_signed_again() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let job = appliance.import("lab", &image_file(&folder, 1 << 20));
+    assert!(job.state.has_ended());
+    let image: Image = appliance.admin().get("/api/v1/images/lab").unwrap();
+    let path = format!("/api/v1/library/manifests/{}", image.versions[0].manifest);
+    let ask = |headers: &[(&str, &str)]| ask_bytes(&appliance.data, &path, headers);
+    let (status, tag, first) = ask(&[("Range", "bytes=0-99")]);
+    assert_eq!((status, first.len()), (206, 100));
+    let (status, same, rest) = ask(&[("Range", "bytes=100-"), ("If-Range", &tag)]);
+    assert_eq!((status, &same), (206, &tag));
+    let whole = [first, rest].concat();
+    assert!(SignedManifest::from_bytes(whole.clone()).unwrap().digest() == image.versions[0].manifest);
+    let old: ManifestKey = keys(&appliance)[0].key.parse().unwrap();
+    rotate(&appliance);
+    appliance.ended(appliance.admin().post(&format!("/api/v1/keys/{old}/retire"), &()).unwrap());
+    // Who goes on now is given all of the new one.
+    let (status, other, all) = ask(&[("Range", "bytes=100-"), ("If-Range", &tag)]);
+    assert!(status == 200 && other != tag && all.len() == whole.len() && all != whole);
+    assert_ne!(SignedManifest::from_bytes(all).unwrap().signed_by(), old);
+}
+
+/// Status, tag and body of a question on the admin's socket.
+fn ask_bytes(data: &Path, path: &str, headers: &[(&str, &str)]) -> (u16, String, Vec<u8>) {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--include", "--unix-socket"]).arg(data.join("rootstock.sock"));
+    for (name, value) in headers {
+        command.args(["--header", &format!("{name}: {value}")]);
+    }
+    let output = command.arg(format!("http://x{path}")).output().unwrap();
+    let end = output.stdout.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&output.stdout[..end]).into_owned();
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), tag, output.stdout[end + 4..].to_vec())
 }
 
 fn rootstock(data: &Path, arguments: &[&str]) -> (bool, String) {

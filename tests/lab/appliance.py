@@ -8,6 +8,9 @@ from pathlib import Path
 
 from process import LabError, Process, run
 
+# The lab may run where less is free than an appliance must keep; its images are small.
+SETTINGS = "[library]\nkeep-free = '64 MB'\n"
+
 
 class Appliance:
     def __init__(self, programs: Path, data: Path, network, log: Path):
@@ -17,10 +20,10 @@ class Appliance:
         self.peak = 0
 
     def start(self, settings: str = ""):
-        """Starts the daemon with its embedded defaults, or these settings, and waits until it answers."""
+        """Starts the daemon with the lab's settings and these, and waits until it answers."""
         self.socket.unlink(missing_ok=True)
         file = self.data.with_name("rootstockd.toml")
-        file.write_text(settings)
+        file.write_text(SETTINGS + settings)
         words = self.network.command("box", self.programs / "rootstockd", "--config", file, "--data", self.data)
         self.daemon = Process(words, self.log)
         deadline = time.monotonic() + 60

@@ -108,3 +108,9 @@ pub fn writes(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("syscw: "))?.parse().ok()
 }
+
+/// Bytes that a process has read so far; none when it is gone.
+pub fn bytes_read(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse().ok()
+}

@@ -11,6 +11,7 @@ mod cut;
 mod disk;
 mod full;
 mod kill;
+mod mounted;
 mod mounts;
 mod random;
 mod work;

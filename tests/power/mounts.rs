@@ -40,8 +40,18 @@ pub struct Mounted(TempDir);
 impl Mounted {
     /// Mounts the file system in a file, through a loop device that goes when it is unmounted.
     pub fn image(file: &Path) -> Mounted {
+        Mounted::with(&["-o", "loop"], file)
+    }
+
+    /// Mounts the file system on a device.
+    pub fn device(device: &Path) -> Mounted {
+        Mounted::with(&[], device)
+    }
+
+    fn with(options: &[&str], what: &Path) -> Mounted {
         let at = tempfile::tempdir().unwrap();
-        must("mount", &["-t", "ext4", "-o", "loop", file.to_str().unwrap(), at.path().to_str().unwrap()]);
+        let places = [what.to_str().unwrap(), at.path().to_str().unwrap()];
+        must("mount", &[&["-t", "ext4"], options, &places].concat());
         Mounted(at)
     }
 

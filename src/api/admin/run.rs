@@ -55,6 +55,9 @@ pub struct Run {
     /// Whether it failed at a step and can go on with that step.
     #[serde(default)]
     pub can_resume: bool,
+    /// Why nothing happens now, when nothing does.
+    #[serde(default)]
+    pub waits: Option<RunWait>,
     /// Images that it applies, pinned at its start: `lab-mac 3`.
     pub images: Vec<String>,
     /// Signed proofs of what was applied.
@@ -79,9 +82,38 @@ pub struct RunStep {
     /// Names of the groups around it, outermost first.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Why it was left out, or why its last try failed.
+    /// Why it was left out, why its last try failed, or what it warns of.
     #[serde(default)]
     pub why: Option<String>,
+    /// Exit code of its script's last try.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// Tries so far.
+    #[serde(default)]
+    pub tries: u32,
+    /// Its type: `Apply Image`.
+    #[serde(default)]
+    pub kind: String,
+}
+
+/// Why a run does nothing now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct RunWait {
+    /// One line.
+    pub why: String,
+    /// Whether it waits for the Mac's agent on macOS: `POST /api/v1/runs/{run}/close` ends that.
+    pub for_macos: bool,
+}
+
+/// End a run that waits for macOS.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CloseRun {
+    /// What is left was done, or is not needed: the run has succeeded. Else it has failed, and can be resumed.
+    #[serde(default)]
+    pub done: bool,
 }
 
 /// What a run asks a person: values of variables, or to go on.
@@ -94,16 +126,54 @@ pub struct RunQuestion {
     pub message: Option<String>,
     /// What stands on the button.
     pub button: Option<String>,
+    /// Since when it is asked, milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub since_ms: i64,
 }
 
 /// A variable whose value is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct AskedVariable {
     /// Which.
     pub name: String,
     /// Whether what is typed is not shown.
     pub secret: bool,
+    /// What people are shown in the place of its name; empty: the name.
+    #[serde(default)]
+    pub label: String,
+    /// A line that helps to answer.
+    #[serde(default)]
+    pub help: String,
+    /// How it is answered.
+    #[serde(default, rename = "type")]
+    pub kind: AskedKind,
+    /// What may be chosen.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// What is proposed.
+    #[serde(default)]
+    pub default: String,
+    /// Whether an empty answer is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// How a variable is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AskedKind {
+    /// A text is typed.
+    #[default]
+    Text,
+    /// One of several is chosen.
+    Choice,
+    /// `yes` or `no`.
+    YesNo,
+    /// A way that this version does not know: a text is typed.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Values of empty variables.

@@ -35,6 +35,35 @@ pub struct Finding {
     pub message: String,
 }
 
+/// What is wrong with a saved sequence now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct SequenceFindings {
+    /// Name.
+    pub name: String,
+    /// Its newest revision.
+    pub revision: u32,
+    /// Collections that it is deployed to.
+    pub deployed_to: Vec<String>,
+    /// Everything that is wrong; empty: nothing is.
+    pub findings: Vec<Finding>,
+}
+
+/// Save a sequence under another name, too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CopySequence {
+    /// The other name; a sequence of this name gets a new revision only with `replace`.
+    pub to: String,
+    /// Revision that is copied; the newest when left out.
+    #[serde(default)]
+    pub revision: Option<u32>,
+    /// A sequence that has the name already gets the copy as its newest revision.
+    #[serde(default)]
+    pub replace: bool,
+}
+
 /// One sequence in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
@@ -49,6 +78,9 @@ pub struct SequenceSummary {
     pub disabled: bool,
     /// Number of steps.
     pub steps: u32,
+    /// Bytes that a run fetches, as its author says.
+    #[serde(default)]
+    pub download_size: Option<u64>,
     /// When the newest revision was saved, milliseconds since 1970 UTC.
     pub saved_ms: i64,
 }

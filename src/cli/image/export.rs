@@ -13,14 +13,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::file::{Output, Partial, progress, write_sparse};
+use super::file::{Partial, progress, write_sparse};
+use super::received;
 use super::restore::Stored;
 use super::version::ImageName;
 use crate::api::admin::ImageVersion;
 use crate::cli::connection::Appliance;
-use crate::cli::output::{say, say_json, segment};
+use crate::cli::output::{say, say_json};
 use crate::image::export::{self, Exported, Format, Out, Shape};
-use crate::image::source::{DecodeError, Source};
 use crate::store::StoredImage;
 use crate::value::ByteSize;
 
@@ -30,13 +30,13 @@ pub struct Export {
     /// Name of the image, name@version or name@ring [default: what production points to, else the newest version]
     image: ImageName,
     /// File to write; it appears when it is complete
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// raw, raw.zst (with OUT.bmap beside it), udzo or ulfo (.dmg), partclone (of one volume)
     #[arg(long, value_name = "FORMAT")]
-    format: Format,
+    pub(super) format: Format,
     /// Only this partition [default: the whole image, partition table included]
     #[arg(long, value_name = "NUMBER")]
-    partition: Option<u32>,
+    pub(super) partition: Option<u32>,
     /// Replace a file OUT that is there
     #[arg(long)]
     force: bool,
@@ -51,15 +51,24 @@ pub fn run(verb: Export, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let (name, version) = verb.image.find(appliance)?;
-    let partial = Partial::create(&verb.out)?;
+    let resumes = !appliance.local && verb.format == Format::RawZst;
+    let partial = if resumes { Partial::go_on(&verb.out)? } else { Partial::create(&verb.out)? };
     let bar = progress(version.size);
     let made = if appliance.local {
         local(&verb, &name, &version, appliance, &partial.file, &bar)
     } else {
-        remote(&verb, &name, &version, appliance, &partial.file, &bar)
+        received::remote(&verb, &name, &version, appliance, &partial.file, &bar)
     };
     bar.finish_and_clear();
-    let exported = made.with_context(to_out)?;
+    let exported = match made {
+        Err(error) if resumes && partial.file.metadata().is_ok_and(|file| file.len() > 0) => {
+            let kept =
+                format!("{}; run it again to go on from what is in {}", to_out(), partial.path.display());
+            partial.keep();
+            return Err(error.context(kept));
+        }
+        made => made.with_context(to_out)?,
+    };
     partial.file.sync_all().with_context(to_out)?;
     if let Some(bmap) = exported.as_ref().and_then(|exported| exported.bmap.as_ref()) {
         publish_bmap(&verb, bmap)?;
@@ -91,42 +100,6 @@ fn local(
     let exported = export::export(&shape, &mut image, verb.format, workers, &mut out, &mut go_on)?;
     file.set_len(out.at).context("writing the export")?;
     Ok(Some(exported))
-}
-
-/// Has the appliance make it. Raw comes packed, so that zeros are not sent.
-fn remote(
-    verb: &Export,
-    name: &str,
-    version: &ImageVersion,
-    appliance: &Appliance,
-    file: &File,
-    bar: &ProgressBar,
-) -> anyhow::Result<Option<Exported>> {
-    let format = if verb.format == Format::Raw { Format::RawZst } else { verb.format };
-    let partition = verb.partition.map(|number| format!("&partition={number}")).unwrap_or_default();
-    let (name, number) = (segment(name), version.version);
-    let path = format!("/api/v1/images/{name}/versions/{number}/export?format={format}{partition}");
-    let mut packed = if verb.format == Format::Raw { Some(super::file::nameless()?) } else { None };
-    let mut received = 0;
-    bar.set_length(0);
-    appliance.client.stream(&path, &mut |bytes| {
-        received += bytes.len() as u64;
-        bar.set_position(received);
-        match &mut packed {
-            Some(packed) => packed.write_all(bytes),
-            None => (&mut &*file).write_all(bytes),
-        }
-    })??;
-    let Some(packed) = packed else { return Ok(None) };
-    let mut output = Output::Sparse(file.try_clone()?);
-    let workers = thread::available_parallelism().map_or(2, NonZero::get);
-    let decoded = Source::open(packed)?.decode(workers, &mut |piece| output.put(piece));
-    let decoded = decoded.map_err(|error| match error {
-        DecodeError::Source(error) => anyhow::Error::from(error),
-        DecodeError::Sink(error) => error.into(),
-    })?;
-    output.finish(decoded.size)?;
-    Ok(None)
 }
 
 /// The block map goes first: an image without it is taken for one that has none.
@@ -195,7 +168,8 @@ impl Out for SparseFile<'_> {
 
 /// Words for the exit code, in the verb's help.
 pub const AFTER_HELP: &str = "\
-Checked on the way: every chunk against the signed manifest. raw and raw.zst hold the bytes of the disk, udzo and ulfo are \
+Checked on the way: every chunk against the signed manifest, here as well when raw or raw.zst come over the network. raw and raw.zst hold the bytes of the disk, udzo and ulfo are \
 disk images for macOS with all checksums, partclone is for partclone.restore. `bmaptool copy OUT DEVICE` writes a raw.zst. \
-With --server the appliance makes the file and sends it; then there is no bmap.\n\
+With --server the appliance makes the file and sends it; raw and raw.zst go on where a connection broke off, raw.zst also where the \
+command was killed (OUT.partial).\n\
 Exit code: 0 the file is there and complete · 1 there is no file, or the one that was there.";

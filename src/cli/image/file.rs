@@ -177,20 +177,34 @@ pub(super) fn nameless() -> anyhow::Result<File> {
     })
 }
 
-/// `OUT.partial`: removed unless it is published.
+/// `OUT.partial`: removed unless it is published, or kept for the next try.
 pub(super) struct Partial {
     pub path: PathBuf,
     pub file: File,
-    published: bool,
+    stays: bool,
 }
 
 impl Partial {
     pub fn create(out: &Path) -> anyhow::Result<Partial> {
+        Partial::open(out, File::options().write(true).create(true).truncate(true))
+    }
+
+    /// With what an earlier try left in it.
+    pub fn go_on(out: &Path) -> anyhow::Result<Partial> {
+        Partial::open(out, File::options().read(true).write(true).create(true).truncate(false))
+    }
+
+    fn open(out: &Path, options: &fs::OpenOptions) -> anyhow::Result<Partial> {
         let mut name = OsString::from(out);
         name.push(".partial");
         let path = PathBuf::from(name);
-        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Partial { path, file, published: false })
+        let file = options.open(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Partial { path, file, stays: false })
+    }
+
+    /// Leaves it for the next try.
+    pub fn keep(mut self) {
+        self.stays = true;
     }
 
     /// Gives the durable file its name, durably; in the place of another one only where that is wanted.
@@ -198,7 +212,7 @@ impl Partial {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
         let here = nix::fcntl::AT_FDCWD;
         renameat2(here, &self.path, here, out, flags).with_context(|| format!("naming {}", out.display()))?;
-        self.published = true;
+        self.stays = true;
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)
             .and_then(|folder| folder.sync_all())
@@ -208,7 +222,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.stays {
             // The error that led here is the one to report.
             drop(fs::remove_file(&self.path));
         }

@@ -12,6 +12,7 @@ mod import;
 mod inspect;
 mod list;
 pub mod password;
+mod received;
 mod restore;
 mod retention;
 mod ring;

@@ -93,7 +93,7 @@ pub fn run(verb: Restore, appliance: &Appliance) -> anyhow::Result<ExitCode> {
 }
 
 /// The keys whose manifests the appliance believes.
-fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
+pub(super) fn believed(library: &Library) -> anyhow::Result<Vec<ManifestKey>> {
     let keys = std::iter::once(&library.manifest_key).chain(&library.manifest_keys);
     keys.map(|key| key.parse().context("the appliance's manifest key")).collect()
 }

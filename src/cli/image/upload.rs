@@ -1,11 +1,10 @@
-//! `rootstock image upload`: a file of this machine goes to an appliance and becomes a version there.
+//! `rootstock image upload`: an image of this machine goes to an appliance and becomes a version there: a file, all parts of one that
+//! was split, or the folder of a sparse bundle.
 //!
 //! One thread reads and digests, the other sends. What breaks off is sent on from the byte that the appliance has safe; the
 //! file is told again by its fingerprint, so that nothing need be remembered here.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,6 +22,7 @@ use crate::cli::connection::Appliance;
 use crate::cli::output::{say, say_json};
 use crate::cli::progress::Meter;
 use crate::client::{Client, ClientError};
+use crate::input::Whole;
 use crate::value::{Digest, Secret};
 
 /// Bytes of one request: at its end both sides wait for the disk once.
@@ -42,7 +42,7 @@ const RATE: Duration = Duration::from_millis(500);
 /// `rootstock image upload`
 #[derive(Args, Debug)]
 pub struct Upload {
-    /// Image file on this machine
+    /// Image on this machine: a file, any part of one that was split (.aa, .000, .001), or a .sparsebundle folder
     file: PathBuf,
     /// Name of the image; one that exists gets a new version
     #[arg(long, value_name = "NAME")]
@@ -171,12 +171,11 @@ pub fn follow(path: &str, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The file and how far it is digested.
+/// What is sent and how far it is digested.
 struct Sending {
-    file: File,
+    whole: Whole,
     label: String,
     size: u64,
-    changed: (i64, i64),
     fingerprint: String,
     hashing: Hashing,
 }
@@ -200,23 +199,17 @@ impl Hashing {
 
 impl Sending {
     fn open(path: &Path) -> anyhow::Result<Sending> {
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let facts = file.metadata().with_context(|| format!("reading {}", path.display()))?;
-        if facts.is_dir() {
-            let path = path.display();
-            bail!("{path} is a folder: pack it first, `tar -cf IMAGE.tar {path}`, and upload the tar file");
+        let facts = std::fs::metadata(path).with_context(|| format!("opening {}", path.display()))?;
+        if !facts.is_file() && !facts.is_dir() {
+            bail!("{} is no file: only files and sparse bundles can be uploaded", path.display());
         }
-        if !facts.is_file() {
-            bail!("{} is no file: only files can be uploaded", path.display());
-        }
-        let label = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut head = Vec::new();
-        (&file).take(HEAD).read_to_end(&mut head).with_context(|| format!("reading {}", path.display()))?;
-        let changed = (facts.mtime(), facts.mtime_nsec());
-        let head = Digest::of(&head);
-        let told = format!("{label}\n{}\n{} {}\n{head}", facts.size(), changed.0, changed.1);
+        let whole = Whole::at(path).with_context(|| path.display().to_string())?;
+        let (label, size) = (whole.name().to_owned(), whole.length());
+        let mut head = vec![0; usize::try_from(HEAD.min(size))?];
+        whole.read_exact_at(&mut head, 0).with_context(|| format!("reading {}", path.display()))?;
+        let told = format!("{}\n{}", whole.sign(), Digest::of(&head));
         let fingerprint = Digest::of(told.as_bytes()).to_string();
-        Ok(Sending { file, label, size: facts.size(), changed, fingerprint, hashing: Hashing::default() })
+        Ok(Sending { whole, label, size, fingerprint, hashing: Hashing::default() })
     }
 
     /// Sends until the appliance has all.
@@ -238,8 +231,7 @@ impl Sending {
                 }
             }
         }
-        let facts = self.file.metadata()?;
-        if (facts.mtime(), facts.mtime_nsec(), facts.size()) != (self.changed.0, self.changed.1, self.size) {
+        if !self.whole.is_unchanged() {
             meter.meter.note(&format!("{} was changed while it was sent: what the appliance has may be a mixture of both; send it again", self.label));
         }
         Ok(())
@@ -269,7 +261,7 @@ impl Sending {
         let mut piece = vec![0; PIECE];
         while self.hashing.at < offset {
             let most = piece.len().min(usize::try_from(offset - self.hashing.at).unwrap_or(usize::MAX));
-            self.file
+            self.whole
                 .read_exact_at(&mut piece[..most], self.hashing.at)
                 .context("reading what was sent before")?;
             self.hashing.update(self.hashing.at, &piece[..most]);
@@ -288,7 +280,7 @@ impl Sending {
         let left = self.size - offset;
         if left <= LAST {
             let mut last = vec![0; usize::try_from(left)?];
-            self.file.read_exact_at(&mut last, offset).context("the file became shorter")?;
+            self.whole.read_exact_at(&mut last, offset).context("reading the end")?;
             self.hashing.update(offset, &last);
             let whole = Digest::from(self.hashing.hasher.finalize());
             let taken = client.send_upload(path, offset, left, Some(whole), &mut last.as_slice())?;
@@ -296,10 +288,10 @@ impl Sending {
             return Ok(taken.offset);
         }
         let length = REQUEST.min(left - LAST);
-        let (file, hashing) = (&self.file, &mut self.hashing);
+        let (whole, hashing) = (&self.whole, &mut self.hashing);
         let (sent, read) = thread::scope(|scope| {
             let (queue, pieces) = sync_channel(AHEAD);
-            let reading = scope.spawn(move || read_ahead(file, offset, length, hashing, &queue));
+            let reading = scope.spawn(move || read_ahead(whole, offset, length, hashing, &queue));
             let mut body = Pieces { pieces, piece: Vec::new(), at: 0, meter };
             let sent = client.send_upload(path, offset, length, None, &mut body);
             drop(body);
@@ -320,7 +312,7 @@ fn may_go_on(error: &ClientError) -> bool {
 
 /// Reads ahead of what is sent; nobody who takes the pieces any more is no error.
 fn read_ahead(
-    file: &File,
+    whole: &Whole,
     begin: u64,
     length: u64,
     hashing: &mut Hashing,
@@ -329,7 +321,7 @@ fn read_ahead(
     let mut at = begin;
     while at < begin + length {
         let mut piece = vec![0; PIECE.min(usize::try_from(begin + length - at).unwrap_or(PIECE))];
-        file.read_exact_at(&mut piece, at)?;
+        whole.read_exact_at(&mut piece, at)?;
         hashing.update(at, &piece);
         at += piece.len() as u64;
         if queue.send(piece).is_err() {
@@ -452,6 +444,6 @@ mod tests {
         std::fs::write(&path, b"two").unwrap();
         assert_ne!(first, fingerprint());
         let error = Sending::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("tar -cf"), "{error}");
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
     }
 }

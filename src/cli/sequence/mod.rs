@@ -1,5 +1,6 @@
 //! `rootstock sequence …`: task sequences, as files and on the appliance.
 
+mod copy;
 mod diff;
 mod rehearse;
 
@@ -33,6 +34,11 @@ Whether images exist is known to the appliance only: `rootstock sequence apply` 
 when something is wrong.\n\
 Exit code: 0 nothing is wrong · 1 something is.")]
     Check(CheckFiles),
+    /// Check every sequence of the appliance as things are now: images, variables and sequences that were there when it was saved
+    #[command(after_help = "Exit code: 0 nothing is wrong · 1 something is.")]
+    CheckAll(Online<copy::CheckAll>),
+    /// Save a sequence of the appliance under another name, too: `rootstock sequence copy "Lab Mac@3" "Lab Mac 2"`
+    Copy(Online<copy::Copy>),
     /// What a run would do on a certain Mac: steps, questions, what is erased, bytes, time
     #[command(after_help = "\
 With a file and --facts no appliance is needed; images are not known then.\n\
@@ -106,6 +112,8 @@ impl Command {
         match self {
             Command::Apply(verb) => verb.run(before, apply),
             Command::Check(verb) => check_files(&verb),
+            Command::CheckAll(verb) => verb.run(before, copy::check_all),
+            Command::Copy(verb) => verb.run(before, copy::copy),
             Command::Plan(verb) => verb.run(before, rehearse::plan_run),
             Command::Simulate(verb) => verb.run(before, rehearse::simulate),
             Command::Diff(verb) => verb.run(before, diff::diff),
@@ -134,7 +142,7 @@ fn apply(verb: Apply, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let yaml = read(&verb.file)?;
     Sequence::from_yaml(&yaml).with_context(|| file.clone())?;
     let text = admin::SequenceText { yaml };
-    let findings: Vec<admin::Finding> = appliance.client.post("/api/v1/sequences/check", &text)?;
+    let findings: Vec<admin::Finding> = appliance.client.post("/api/v1/sequence-checks", &text)?;
     if !findings.is_empty() {
         for finding in &findings {
             eprintln!("{}", line(&file, &finding.path, &finding.code, &finding.message));

@@ -18,7 +18,7 @@ pub use verified::{BadFrame, Contents, Frame, Opener, Packed, Packer, Verified, 
 /// Bytes of a cell and of its chunk. The last cell of a region may be shorter.
 pub const CHUNK: u64 = 64 << 10;
 /// Most chunks of a frame. At most 16: [`Slot`] has four bits for them.
-pub const FRAME_CHUNKS: u64 = 4;
+pub const FRAME_CHUNKS: u64 = 16;
 /// Most bytes of a frame before compression.
 pub const FRAME: u32 = (CHUNK * FRAME_CHUNKS) as u32;
 /// Longest frame: zstd adds a few bytes a block to what it cannot compress.

@@ -7,13 +7,15 @@
 //! | `udzo`, `ulfo` | runs of type 0 | runs of type 2, "ignore" | CRC-32 of each partition, of the stored bytes, of all |
 //! | `partclone` (0002) | stored | left out | CRC-32 of header, bitmap, each strip |
 //!
-//! Reading order: `shape` (what is where) · `line` (several threads, in order) · `packed` · `bmap` · `udif` · `partclone`.
+//! Reading order: `shape` (what is where) · `line` (several threads, in order) · `packed` · `bmap` · `received` (`raw.zst` at the other
+//! end of a network) · `udif` · `partclone`.
 //! Owns: these formats as they are written. Must not know: where the bytes of an image come from, what the output is.
 
 mod bmap;
 mod line;
 mod packed;
 mod partclone;
+mod received;
 mod shape;
 mod udif;
 
@@ -21,6 +23,7 @@ use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::str::FromStr;
 
+pub use self::received::{Frame, Odd, Received};
 pub use self::shape::{Area, Kind, Shape, Stretch, Unfit};
 
 /// Longest piece that is read, packed and written at a time: a run of hdiutil.
@@ -108,7 +111,7 @@ pub struct Exported {
     pub written: u64,
     /// Bytes of the disk or volume that are unallocated: they read as zeros.
     pub unallocated: u64,
-    /// For `raw.zst`: the bmap that belongs to it.
+    /// For the whole of `raw.zst`: the bmap that belongs to it.
     pub bmap: Option<String>,
 }
 
@@ -151,13 +154,31 @@ pub fn export(
     out: &mut dyn Out,
     go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Exported, ExportError> {
+    export_from(0, shape, image, format, workers, out, go_on)
+}
+
+/// As [`export`], from byte `from` of the image on: for whoever has the frames before it. What another format than `raw.zst` has
+/// there cannot be told from a position in the image, so it must be 0 for those.
+///
+/// # Errors
+/// As there; [`Unfit::From`].
+pub fn export_from(
+    from: u64,
+    shape: &Shape,
+    image: &mut dyn Image,
+    format: Format,
+    workers: usize,
+    out: &mut dyn Out,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Exported, ExportError> {
     shape.fits(format)?;
+    shape.may_begin(from, format)?;
     let mut feed = Feed { image, base: shape.start, go_on };
     let mut out = Counted { out, written: 0 };
     let mut bmap = None;
     match format {
         Format::Raw => raw(shape, &mut feed, &mut out)?,
-        Format::RawZst => bmap = Some(packed::write(shape, &mut feed, workers, &mut out)?),
+        Format::RawZst => bmap = packed::write(from, shape, &mut feed, workers, &mut out)?,
         Format::Udzo => udif::write(shape, &mut feed, udif::Codec::Zlib, workers, &mut out)?,
         Format::Ulfo => udif::write(shape, &mut feed, udif::Codec::Lzfse, workers, &mut out)?,
         Format::Partclone => partclone::write(shape, &mut feed, &mut out)?,

@@ -8,24 +8,25 @@ use super::{Counted, ExportError, Feed, PIECE};
 const LEVEL: i32 = 3;
 
 /// A frame of zeros stands for this many.
-const ZEROS: u64 = 16 << 20;
+pub(super) const ZEROS: u64 = 16 << 20;
 
 enum Job {
     Data(Stretch, Vec<u8>),
     Zeros(Stretch),
 }
 
-/// Writes it, and says its bmap.
+/// Writes it from byte `from` of the image on, and of the whole says its bmap.
 pub(super) fn write(
+    from: u64,
     shape: &Shape,
     feed: &mut Feed<'_>,
     workers: usize,
     out: &mut Counted<'_>,
-) -> Result<String, ExportError> {
+) -> Result<Option<String>, ExportError> {
     let failed = |source| ExportError::Pack { codec: "zstd", source };
     let many = frame(&vec![0; ZEROS as usize]).map_err(failed)?;
     let mut bmap = Bmap::new(shape);
-    let mut pieces = shape.pieces();
+    let mut pieces = shape.pieces_from(from);
     let mut next = || {
         let Some(stretch) = pieces.next() else { return Ok(None) };
         feed.reached(stretch.offset)?;
@@ -56,7 +57,7 @@ pub(super) fn write(
         }
     };
     in_order(workers, &mut next, &|| (), &work, &mut take)?;
-    Ok(bmap.finish())
+    Ok((from == 0).then(|| bmap.finish()))
 }
 
 fn frame(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

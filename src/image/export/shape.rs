@@ -84,6 +84,18 @@ pub enum Unfit {
         /// Those that are there.
         present: String,
     },
+    /// Only raw.zst is made of parts that stand for themselves.
+    #[error(
+        "an export as {format} cannot begin at byte {from} of an image of {size}: only raw.zst begins anywhere in it"
+    )]
+    From {
+        /// Where it should begin.
+        from: u64,
+        /// Bytes of the image.
+        size: u64,
+        /// The format.
+        format: Format,
+    },
     /// A size that the format has no unit for.
     #[error("{size} bytes are no whole number of sectors, as {format} has them; export it raw")]
     Sectors {
@@ -129,6 +141,18 @@ impl Shape {
         }
     }
 
+    /// Whether an export can begin there.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn may_begin(&self, from: u64, format: Format) -> Result<(), Unfit> {
+        match from {
+            0 => Ok(()),
+            _ if format == Format::RawZst && from < self.size => Ok(()),
+            _ => Err(Unfit::From { from, size: self.size, format }),
+        }
+    }
+
     /// Numbers of its partitions, for people.
     pub fn present(&self) -> String {
         numbers(self.areas.iter().filter_map(|area| area.partition.as_ref()))
@@ -143,6 +167,14 @@ impl Shape {
     /// Everything in order: data in pieces, the rest of any length.
     pub fn pieces(&self) -> impl Iterator<Item = Stretch> + '_ {
         self.areas.iter().flat_map(|area| area.stretches.iter().copied()).flat_map(pieces)
+    }
+
+    /// The same from a byte on.
+    pub fn pieces_from(&self, from: u64) -> impl Iterator<Item = Stretch> + '_ {
+        self.pieces().filter(move |stretch| stretch.end() > from).map(move |stretch| {
+            let skip = from.saturating_sub(stretch.offset);
+            Stretch { offset: stretch.offset + skip, length: stretch.length - skip, ..stretch }
+        })
     }
 }
 

@@ -136,6 +136,9 @@ pub enum Untrusted {
 }
 
 impl SignedManifest {
+    /// Bytes in front of the manifest: what differs when it is signed again.
+    pub const HEAD: usize = HEAD;
+
     /// Takes over the bytes of a file or an answer.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::image::chunk::{PIECE, Span};
+use crate::image::chunk::{PIECE, Span, is_zero};
 use crate::image::plan::Plan;
 use crate::image::restore::decide::{Decision, Sample, decide, worth_searching};
 use crate::image::restore::relocate::{Move, Source};
@@ -122,6 +122,10 @@ impl<T: Target + ?Sized> Search<'_, '_, T> {
             cells.fetch_add(digests.len() as u64, Ordering::Relaxed);
             bytes.fetch_add(span.length, Ordering::Relaxed);
             read_cells(self.target, span, scratch, |at, _, bytes| {
+                // No chunk is only zeros, and an empty disk is nothing else: its sample need not be hashed.
+                if is_zero(bytes) {
+                    return;
+                }
                 let got = Digest::of(bytes);
                 if digests.get(at) == Some(&got) || self.wanted.cells(got).next().is_some() {
                     there.fetch_add(1, Ordering::Relaxed);
@@ -171,6 +175,9 @@ impl<T: Target + ?Sized> Search<'_, '_, T> {
         let look = |scratch: &mut Scratch, span: Span| {
             read_cells(self.target, span, scratch, |_, cell, bytes| {
                 cells.fetch_add(1, Ordering::Relaxed);
+                if is_zero(bytes) {
+                    return;
+                }
                 let digest = Digest::of(bytes);
                 let wanted = self.wanted.cells(digest).find(|cell| !self.seen.holds(*cell));
                 if wanted.is_some() {

@@ -14,4 +14,4 @@ mod volume;
 
 pub use plan::{Kind, Plan, PlanError, Slot, plan};
 pub use table::{TableError, erase_and_write, set_partition_type};
-pub use volume::{VolumeError, make_volume};
+pub use volume::{VolumeDevice, VolumeError, make_volume};

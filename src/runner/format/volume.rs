@@ -118,7 +118,7 @@ fn make_hfs(place: &Place, format: VolumeFormat, label: &str, now: u64) -> Resul
     let failed = |source| VolumeError::Disk { path: place.path.clone(), source };
     let refused =
         |error: fstool::Error| VolumeError::Hfs { path: place.path.clone(), why: error.to_string() };
-    let mut device = HfsDevice(Stretch::open(place).map_err(failed)?);
+    let mut device = VolumeDevice(Stretch::open(place).map_err(failed)?);
     let mut options = FormatOpts::default();
     options.volume_name = label.to_owned();
     options.create_date = u32::try_from(now.saturating_add(HFS_EPOCH)).unwrap_or(u32::MAX);
@@ -130,15 +130,15 @@ fn make_hfs(place: &Place, format: VolumeFormat, label: &str, now: u64) -> Resul
 }
 
 /// fstool's view of a place.
-struct HfsDevice(Stretch);
+pub struct VolumeDevice(pub Stretch);
 
-impl Read for HfsDevice {
+impl Read for VolumeDevice {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for HfsDevice {
+impl Write for VolumeDevice {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -148,13 +148,13 @@ impl Write for HfsDevice {
     }
 }
 
-impl Seek for HfsDevice {
+impl Seek for VolumeDevice {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
 }
 
-impl BlockDevice for HfsDevice {
+impl BlockDevice for VolumeDevice {
     fn block_size(&self) -> u32 {
         512
     }

@@ -6,6 +6,7 @@ use super::{Checking, Code};
 use crate::sequence::capture::{CaptureImage, CaptureSource};
 use crate::sequence::model::{ApplyImage, Destination, FormatDisk, Partition, VolumeFormat};
 use crate::sequence::quantity::PartitionSize;
+use crate::sequence::template::Template;
 use crate::value::{IMAGE_NAME_RULE, Pick, is_image_name};
 
 impl Checking<'_> {
@@ -92,7 +93,12 @@ impl Checking<'_> {
     }
 
     pub(super) fn image(&mut self, path: &str, apply: &ApplyImage) {
-        let Some(name) = apply.image.literal() else { return };
+        self.known_image(path, &apply.image, apply.pick);
+    }
+
+    /// Finds an image that the library does not hold.
+    pub(super) fn known_image(&mut self, path: &str, image: &Template, pick: Pick) {
+        let Some(name) = image.literal() else { return };
         if name.trim().is_empty() {
             self.add(
                 path,
@@ -102,7 +108,7 @@ impl Checking<'_> {
             return;
         }
         let Some(images) = &self.around.images else { return };
-        let message = match (images.get(name), apply.pick) {
+        let message = match (images.get(name), pick) {
             (None, _) => format!("the library has no image `{name}`: import it, or correct the name"),
             (Some(image), Pick::Version(version)) if !image.versions.contains(&version) => {
                 let has: Vec<String> = image.versions.iter().map(u32::to_string).collect();

@@ -2,8 +2,11 @@
 //! may be deployed. What exists around it (images, variables, other sequences) comes in as a value.
 //!
 //! This file: the findings and the walk through the tree. `disk`: formatting and images. `text`: variables, conditions, scripts.
+//! `further`: what comes back to a volume, tells somebody, or is done on macOS. `secret`: secrets in scripts.
 
 mod disk;
+mod further;
+mod secret;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +14,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Group, Kind, Node, RunSequence, Section, Sequence, Step};
+use super::model::{Group, Kind, Node, Phase, RunSequence, Section, Sequence, Step};
 use super::name::VariableName;
 use super::program::{MOST_STEPS, Others};
+use super::quantity::PartitionSize;
 use super::tree::Place;
 use super::uses;
 use crate::value::Rings;
@@ -72,6 +76,11 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// Every rule.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
         }
 
         impl fmt::Display for Code {
@@ -143,6 +152,28 @@ codes! {
     SequenceCircle = "sequence-circle",
     /// More steps than a run can have.
     TooManySteps = "too-many-steps",
+    /// A path that leads out of where it belongs.
+    BadPath = "bad-path",
+    /// A volume that the run applied no image to.
+    NothingApplied = "nothing-applied",
+    /// A notification without a receiver that can be told.
+    BadReceiver = "bad-receiver",
+    /// A package's command line that means nothing.
+    BadProgram = "bad-program",
+    /// An application that nothing can detect.
+    BadDetection = "bad-detection",
+    /// A text that is no configuration profile.
+    BadProfile = "bad-profile",
+    /// A secret in the text of a script.
+    SecretInScript = "secret-in-script",
+    /// Work of the boot environment behind a step of macOS.
+    RunnerStepAfterMacos = "runner-step-after-macos",
+    /// A step that a sequence without an operating system may not hold.
+    StepNotInNonOs = "step-not-in-non-os",
+    /// A value that means nothing here.
+    BadValue = "bad-value",
+    /// A prompt that cannot be answered, or twice one for a variable.
+    BadPrompt = "bad-prompt",
 }
 
 /// Finds everything that is wrong with `sequence`, in the order of its steps.
@@ -152,7 +183,12 @@ pub fn check(sequence: &Sequence, around: &Surroundings) -> Vec<Finding> {
     if sequence.enabled().next().is_none() {
         checking.add("", Code::NoSteps, "the sequence has no step that is not disabled: add one".to_owned());
     }
+    if matches!(sequence.download_size, Some(PartitionSize::Percent(_))) {
+        checking.add("", Code::BadValue, "the download size is a size: write 20 GB".to_owned());
+    }
+    checking.prompts(sequence);
     checking.nodes(&sequence.steps, Place::root, Way::default());
+    checking.phases();
     checking.findings
 }
 
@@ -183,6 +219,12 @@ struct Checking<'a> {
     other: Option<String>,
     /// Name of the first step that applied an image.
     applied: Option<String>,
+    /// Name of the first step that macOS does.
+    macos: Option<String>,
+    /// Whether a step brings an operating system.
+    brings_os: bool,
+    /// Places and names of the steps that need the boot environment.
+    in_boot_environment: Vec<(String, &'static str)>,
     /// Names of the sequences that the walk is in, outermost first.
     chain: Vec<&'a str>,
     steps: usize,
@@ -191,23 +233,48 @@ struct Checking<'a> {
 impl<'a> Checking<'a> {
     fn new(sequence: &'a Sequence, around: &'a Surroundings) -> Checking<'a> {
         let mut anywhere = BTreeSet::new();
+        let (mut known, mut secret) = (around.variables.clone(), around.secrets.clone());
         let others = around.others.iter().flat_map(BTreeMap::values);
         for one in std::iter::once(sequence).chain(others) {
             anywhere.extend(one.enabled().flat_map(|(_, step)| uses::sets(&step.kind)));
         }
+        for prompt in &sequence.prompts {
+            known.insert(prompt.variable.clone());
+            secret.extend(prompt.secret.then(|| prompt.variable.clone()));
+        }
         Checking {
             around,
             findings: Vec::new(),
-            known: around.variables.clone(),
-            secret: around.secrets.clone(),
+            known,
+            secret,
             anywhere,
             opaque: false,
             formatted: BTreeMap::new(),
             unused: 0,
             other: None,
             applied: None,
+            macos: None,
+            brings_os: false,
+            in_boot_environment: Vec::new(),
             chain: vec![&sequence.name],
             steps: 0,
+        }
+    }
+
+    fn prompts(&mut self, sequence: &Sequence) {
+        let mut asked = BTreeSet::new();
+        for (index, prompt) in sequence.prompts.iter().enumerate() {
+            let path = format!("prompts[{index}]");
+            for flaw in prompt.flaws() {
+                self.add(&path, Code::BadPrompt, flaw);
+            }
+            if !asked.insert(&prompt.variable) {
+                let message = format!("{} has a prompt already: remove one of the two", prompt.variable);
+                self.add(&path, Code::BadPrompt, message);
+            }
+            if let Some(default) = &prompt.default {
+                self.text(&path, "the default", default);
+            }
         }
     }
 
@@ -289,12 +356,51 @@ impl<'a> Checking<'a> {
             Kind::ExecuteScript(script) => self.script(path, script),
             Kind::RunSequence(run) => self.run_sequence(place, step, run, way),
             Kind::Restart | Kind::WaitForTechnician(_) => {}
+            Kind::VerifyImage(_) | Kind::CopyFiles(_) | Kind::SetStartupDisk(_) | Kind::Notify(_) => {
+                self.further(path, &step.kind, way.left_out);
+            }
+            _ => self.on_macos(path, &step.kind),
         }
         if !way.left_out {
+            self.phase_of(path, step);
             self.known.extend(uses::sets(&step.kind));
             if !matches!(step.kind, Kind::FormatDisk(_) | Kind::RunSequence(_)) {
                 self.other.get_or_insert_with(|| step.name.clone());
             }
+        }
+    }
+
+    /// Where a step is done, and whether the Mac is still there when it is reached.
+    fn phase_of(&mut self, path: &str, step: &Step) {
+        self.brings_os |= step.kind.is_of_os_deployment();
+        if step.kind.needs_macos() {
+            self.macos.get_or_insert_with(|| step.name.clone());
+            return;
+        }
+        let runner_script =
+            matches!(&step.kind, Kind::ExecuteScript(script) if script.phase == Phase::Runner);
+        if step.kind.needs_boot_environment() {
+            self.in_boot_environment.push((path.to_owned(), step.kind.title()));
+        }
+        let bound = step.kind.needs_boot_environment() || runner_script && self.brings_os;
+        if let Some(macos) = self.macos.clone().filter(|_| bound) {
+            let message = format!(
+                "is done in the boot environment, and `{macos}` before it on macOS: the Mac has left the boot environment then; move this step before it{}",
+                if runner_script { ", or give it `phase: macos`" } else { "" }
+            );
+            self.add(path, Code::RunnerStepAfterMacos, message);
+        }
+    }
+
+    /// What can only be told of the whole: a sequence that brings no operating system begins on a live macOS where it has steps
+    /// for macOS.
+    fn phases(&mut self) {
+        let Some(macos) = self.macos.clone().filter(|_| !self.brings_os) else { return };
+        for (path, title) in std::mem::take(&mut self.in_boot_environment) {
+            let message = format!(
+                "{title} needs the boot environment; this sequence brings no operating system, and `{macos}` is done on a live macOS: put one of them into a sequence of its own"
+            );
+            self.add(&path, Code::StepNotInNonOs, message);
         }
     }
 
@@ -356,6 +462,20 @@ mod tests {
 
     const FORMAT: &str =
         "  - format_disk: {partitions: [{name: HD, format: apfs, size: 100%, variable: HD}]}\n";
+
+    /// Programs go by them: a code may come, none may go or change.
+    #[test]
+    fn codes_are_stable() {
+        let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
+        codes.sort();
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-receiver bad-value disabled-sequence \
+                     disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
+                     no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
+                     partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \
+                     secret-in-plain-field secret-in-script sequence-circle step-not-in-non-os too-many-steps undefined-destination \
+                     unknown-image unknown-sequence unknown-variable variable-set-twice variable-used-before-set";
+        assert_eq!(codes, known.split_whitespace().collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_sequence_that_formats_applies_and_restarts_has_no_finding() {
@@ -478,6 +598,22 @@ mod tests {
             let want: &[_] = if found { &[("unknown-image".to_owned(), "steps[1]".to_owned())] } else { &[] };
             assert_eq!(codes_in(&steps, &around), want, "{image}");
         }
+    }
+
+    #[test]
+    fn section_3_a_prompt_defines_its_variable_and_is_itself_checked() {
+        let steps = "  - wait_for_technician: {message: 'Go to %Room%'}\n";
+        let findings = |prompts: &str| {
+            let yaml = format!("name: x\nprompts: {prompts}\nsteps:\n{steps}");
+            let sequence = Sequence::from_yaml(&yaml).unwrap();
+            check(&sequence, &Surroundings::default()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(findings("[{variable: Room, default: '%Model%'}]"), [""; 0]);
+        let wrong = findings("[{variable: room}, {variable: Room, type: choice, default: '%Nobody%'}]");
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(wrong.iter().all(|finding| finding.starts_with("prompts[1]: ")), "{wrong:?}");
+        let shown = findings("[{variable: Room, secret: true}]");
+        assert!(shown[0].contains("secret-in-plain-field"), "{shown:?}");
     }
 
     #[test]

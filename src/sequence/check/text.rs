@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Checking, Code};
+use super::{Checking, Code, secret};
 use crate::sequence::condition::{If, Operator, compare};
 use crate::sequence::model::{ExecuteScript, Kind, SetVariable};
 use crate::sequence::name::VariableName;
-use crate::sequence::template::Template;
+use crate::sequence::template::{Piece, Template};
 use crate::sequence::uses;
 
 /// Bytes of the longest script (task-sequences section 2: 16 KB).
@@ -15,7 +15,7 @@ pub const LONGEST_SCRIPT: usize = 16_384;
 /// Parts of names that secrets have.
 const SECRET_NAMES: [&str; 6] = ["password", "passwd", "passphrase", "secret", "token", "privatekey"];
 
-fn is_called_like_a_secret(name: &str) -> bool {
+pub(super) fn is_called_like_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "");
     SECRET_NAMES.iter().any(|part| name.contains(part))
 }
@@ -30,16 +30,27 @@ impl Checking<'_> {
                 Kind::SetVariables(set) => {
                     self.known.insert(set[index].name.clone());
                 }
+                _ if uses::is_secret_field(&field) => self.must_be_variable(path, &field, text),
                 _ => self.no_secret(path, &field, text),
             }
         }
         self.known = before;
     }
 
-    fn text(&mut self, path: &str, field: &str, text: &Template) {
+    pub(super) fn text(&mut self, path: &str, field: &str, text: &Template) {
         let names: BTreeSet<&VariableName> = text.variables().collect();
         for name in names {
             self.defined(path, field, name);
+        }
+    }
+
+    /// A secret is given by a variable, never written out.
+    fn must_be_variable(&mut self, path: &str, field: &str, text: &Template) {
+        if text.pieces().iter().any(|piece| matches!(piece, Piece::Text(text) if !text.trim().is_empty())) {
+            let message = format!(
+                "{field} can be read by whoever reads the sequence: put it into a secret variable and name that here, %Name%"
+            );
+            self.add(path, Code::SecretInPlainField, message);
         }
     }
 
@@ -154,6 +165,12 @@ impl Checking<'_> {
         if script.script.len() > LONGEST_SCRIPT {
             let message = format!("the script has {} bytes: at most {LONGEST_SCRIPT}", script.script.len());
             self.add(path, Code::ScriptTooLong, message);
+        }
+        for (line, what) in secret::in_script(&script.script) {
+            let message = format!(
+                "line {line} of the script holds {what}, which can be read by whoever reads the sequence: put it into a secret variable, and use that"
+            );
+            self.add(path, Code::SecretInScript, message);
         }
         if script.success_codes.is_empty() {
             self.add(

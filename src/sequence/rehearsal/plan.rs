@@ -7,15 +7,16 @@ use serde::Serialize;
 
 use super::{CannotRehearse, Mishaps, rehearse, seconds_for};
 use crate::sequence::check::{self, Surroundings};
+use crate::sequence::macos::CommandLine;
 use crate::sequence::model::{Kind, Sequence, Step};
 use crate::sequence::name::VariableName;
 use crate::sequence::program::{Others, Program};
 use crate::sequence::quantity::PartitionSize;
-use crate::sequence::run::act::{Act, Target};
+use crate::sequence::run::act::{Act, MacosAct, Target};
 use crate::sequence::run::event::{Event, PinnedImage, Start};
 use crate::sequence::run::{Outcome, Run, StepState, images_wanted};
 use crate::sequence::uses;
-use crate::sequence::variable::{BootMethod, Facts, Scope};
+use crate::sequence::variable::{BootMethod, Facts, MASK, Scope};
 use crate::value::{Digest, Pick, Rings};
 
 /// What is planned, for whom.
@@ -79,6 +80,8 @@ pub struct PlannedStep {
     pub groups: Vec<String>,
     /// Its type.
     pub kind: &'static str,
+    /// Where: `runner`, `macos`, or `appliance`.
+    pub phase: &'static str,
     /// Whether it is done: `run`, `skip`, `fails` (it cannot begin) or `not-reached`.
     pub does: &'static str,
     /// Why not.
@@ -152,6 +155,10 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
     };
     let bytes = |act: &Act| match act {
         Act::ApplyImage { image, .. } => sizes.get(image).copied().unwrap_or(0),
+        // Read, not written; counted for the time.
+        Act::VerifyImage(applied) => {
+            applied.iter().map(|one| sizes.get(&one.image).copied().unwrap_or(0)).sum()
+        }
         _ => 0,
     };
     let mut resolved: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
@@ -184,14 +191,17 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
             name: step.name.clone(),
             groups: program.groups_around(index).into_iter().map(str::to_owned).collect(),
             kind: step.kind.title(),
+            phase: phase(&step.kind),
             does,
             why: done.run.masked(&why),
             properties,
-            bytes: moved,
+            bytes: if matches!(act, Some(Act::VerifyImage(_))) { 0 } else { moved },
             seconds: act.map_or(0, |act| seconds_for(act, moved)),
         });
     }
-    if done.outcome() == Some(Outcome::Failed) {
+    // On a live macOS it fails for the reason that was found before.
+    let elsewhere = findings.iter().any(|finding| finding.code == ON_LIVE_MACOS);
+    if done.outcome() == Some(Outcome::Failed) && !elsewhere {
         let message = done.run.masked(done.run.message().unwrap_or_default());
         findings.push(red("cannot-run", "", message));
     }
@@ -207,6 +217,20 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         steps,
         ..empty(findings)
     })
+}
+
+/// What stands against a run that is started on a live macOS.
+const ON_LIVE_MACOS: &str = "os-deployment-on-live-macos";
+
+/// Where a step is done.
+fn phase(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Notify(_) | Kind::SetVariables(_) | Kind::WaitForTechnician(_) | Kind::RunSequence(_) => {
+            "appliance"
+        }
+        kind if kind.needs_macos() => "macos",
+        _ => "runner",
+    }
 }
 
 fn red(code: &str, place: &str, message: String) -> PlanFinding {
@@ -254,10 +278,14 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
     for index in 0..program.len() {
         let (item, step) = (program.step_item(index), program.step(index));
         let place = item.place.as_ref().map(ToString::to_string).unwrap_or_default();
-        if input.facts.boot == BootMethod::Macos && step.kind.is_of_os_deployment() {
-            let message =
-                format!("`{}` brings an operating system: it never starts on a live macOS", step.name);
-            findings.push(red("os-deployment-on-live-macos", &place, message));
+        let bound = step.kind.is_of_os_deployment() || step.kind.needs_boot_environment();
+        if input.facts.boot == BootMethod::Macos && bound {
+            let why = match step.kind.is_of_os_deployment() {
+                true => "brings an operating system: it never starts on a live macOS",
+                false => "needs the boot environment: it cannot be done on a live macOS",
+            };
+            let message = format!("`{}` {why}", step.name);
+            findings.push(red(ON_LIVE_MACOS, &place, message));
         }
         let Kind::FormatDisk(format) = &step.kind else { continue };
         let fixed = format.partitions.iter().map(|partition| match partition.size {
@@ -355,7 +383,11 @@ fn properties(run: &Run, step: &Step) -> Vec<(String, String)> {
             variables.set(set[index].name.clone(), value);
             continue;
         }
-        all.push((field, value.map_or_else(|error| error.to_string(), |value| value.shown().to_owned())));
+        let shown = match uses::is_secret_field(&field) {
+            true => MASK.to_owned(),
+            false => value.map_or_else(|error| error.to_string(), |value| value.shown().to_owned()),
+        };
+        all.push((field, shown));
     }
     if let Kind::ExecuteScript(script) = &step.kind {
         let interpreter = script.script.lines().next().unwrap_or_default();
@@ -367,12 +399,34 @@ fn properties(run: &Run, step: &Step) -> Vec<(String, String)> {
 fn of_act(act: &Act) -> Vec<(String, String)> {
     match act {
         Act::ApplyImage { image, target, .. } => {
-            let target = match target {
-                Target::Node(node) => node.clone(),
-                Target::Partition { disk, partition } => format!("partition {partition} of disk {disk}"),
-            };
-            vec![("version".to_owned(), image.clone()), ("destination".to_owned(), target)]
+            vec![("version".to_owned(), image.clone()), ("destination".to_owned(), place(target))]
         }
+        Act::VerifyImage(applied) => {
+            applied.iter().map(|one| (one.image.clone(), place(&one.target))).collect()
+        }
+        Act::CopyFiles { target, .. } | Act::SetStartupDisk { target, .. } => {
+            vec![("volume".to_owned(), place(target))]
+        }
+        Act::OnMacos(act) => match &**act {
+            MacosAct::Install { program, .. } => vec![("how".to_owned(), of_program(program))],
+            MacosAct::JoinDomain { ou, .. } if !ou.is_empty() => vec![("ou".to_owned(), ou.clone())],
+            _ => Vec::new(),
+        },
         _ => Vec::new(),
+    }
+}
+
+fn place(target: &Target) -> String {
+    match target {
+        Target::Node(node) => node.clone(),
+        Target::Partition { disk, partition } => format!("partition {partition} of disk {disk}"),
+    }
+}
+
+fn of_program(program: &CommandLine) -> String {
+    match program {
+        CommandLine::Command { line } => format!("runs {line}"),
+        CommandLine::Copy { source, destination } => format!("copies {source} to {destination}"),
+        CommandLine::Installer { package } => format!("installs {package}"),
     }
 }

@@ -8,9 +8,10 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Value, Variables};
-use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Secret, is_image_name};
+use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
 
 use super::event::{Failure, PinnedImage};
+pub use super::fill::{Applied, MacosAct, Message};
 
 /// One action of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,43 @@ pub enum Act {
     },
     /// Restart the machine.
     Restart,
+    /// Read images back from the disk and compare them with their manifests.
+    VerifyImage(Vec<Applied>),
+    /// Copy a file or folder of the appliance to a volume.
+    CopyFiles {
+        /// Path below the appliance's folder of files.
+        from: String,
+        /// Folder on the volume.
+        to: String,
+        /// The volume.
+        target: Target,
+    },
+    /// Have the firmware start a volume from now on.
+    SetStartupDisk {
+        /// The volume.
+        target: Target,
+        /// A firmware that does not take it is a failure.
+        required: bool,
+    },
+    /// Tell somebody. The appliance's own work.
+    Notify(Box<Message>),
+    /// What only macOS can do.
+    OnMacos(Box<MacosAct>),
+}
+
+impl Act {
+    /// Whether only the boot environment can do it.
+    pub fn needs_boot_environment(&self) -> bool {
+        match self {
+            Act::FormatDisk { .. }
+            | Act::ApplyImage { .. }
+            | Act::CaptureImage { .. }
+            | Act::VerifyImage(_)
+            | Act::CopyFiles { .. }
+            | Act::SetStartupDisk { .. } => true,
+            Act::ExecuteScript { .. } | Act::Restart | Act::Notify(_) | Act::OnMacos(_) => false,
+        }
+    }
 }
 
 /// One partition to make.
@@ -149,6 +187,27 @@ pub enum CannotBegin {
         "the image's name uses %{0}%, which gets its value during the run: which image is needed must be known before"
     )]
     OpenImage(VariableName),
+    /// There is no volume that the run applied an image to.
+    #[error("this run has applied no image there")]
+    NothingApplied,
+    /// A path that leads out of where it belongs.
+    #[error("`{path}` is no path that can be used here: it must not lead out of its folder")]
+    Path {
+        /// As filled in.
+        path: String,
+    },
+    /// Nobody can be told there.
+    #[error("`{receiver}` is neither the address of a webhook nor of mail")]
+    Receiver {
+        /// As filled in, shortened.
+        receiver: String,
+    },
+    /// A command line that means nothing.
+    #[error("the package's command line: {0}")]
+    Program(crate::sequence::macos::BadCommandLine),
+    /// The run was started on macOS.
+    #[error("`{0}` needs the boot environment, and this run was started on a live macOS")]
+    OnLiveMacos(&'static str),
 }
 
 impl CannotBegin {
@@ -168,6 +227,13 @@ impl CannotBegin {
             CannotBegin::OpenImage(_) => {
                 "give the variable its value on the device, on its collection, or in a Set Variables step before"
             }
+            CannotBegin::NothingApplied => {
+                "name the volume in the step, or move it behind an Apply Image step that is done"
+            }
+            CannotBegin::Path { .. } | CannotBegin::Receiver { .. } | CannotBegin::Program(_) => {
+                "correct it in the step, or the variable that it comes from, then start again"
+            }
+            CannotBegin::OnLiveMacos(_) => "start the Mac from the network and run the sequence there",
         };
         Failure {
             cause: self.to_string(),
@@ -183,6 +249,7 @@ pub(super) struct Filling<'a> {
     pub variables: &'a Variables,
     pub images: &'a [PinnedImage],
     pub formatted: &'a [Formatted],
+    pub applied: &'a [Applied],
 }
 
 impl Filling<'_> {
@@ -195,6 +262,7 @@ impl Filling<'_> {
             Kind::ExecuteScript(script) => Ok(Some(self.script(script))),
             Kind::Restart => Ok(Some(Act::Restart)),
             Kind::SetVariables(_) | Kind::WaitForTechnician(_) | Kind::RunSequence(_) => Ok(None),
+            further => self.further(further),
         }
     }
 
@@ -214,13 +282,26 @@ impl Filling<'_> {
     }
 
     fn apply(&self, apply: &ApplyImage) -> Result<Act, CannotBegin> {
-        let name = self.text("the image's name", &apply.image)?;
-        let pinned = self.images.iter().find(|image| image.is_for(&name, apply.pick));
-        let Some(pinned) = pinned else {
-            let image = format!("{name} {}", apply.pick).trim_end().to_owned();
-            return Err(CannotBegin::Image { image });
-        };
-        let target = match &apply.destination {
+        let pinned = self.pinned(&apply.image, apply.pick)?;
+        Ok(Act::ApplyImage {
+            manifest: pinned.manifest,
+            image: format!("{} {}", pinned.name, pinned.version),
+            source_partition: apply.source_partition,
+            target: self.target(&apply.destination)?,
+            free: apply.free,
+        })
+    }
+
+    /// The image that a step asks for, as it was when the run started.
+    pub(super) fn pinned(&self, image: &Template, pick: Pick) -> Result<&PinnedImage, CannotBegin> {
+        let name = self.text("the image's name", image)?;
+        let pinned = self.images.iter().find(|image| image.is_for(&name, pick));
+        pinned.ok_or_else(|| CannotBegin::Image { image: format!("{name} {pick}").trim_end().to_owned() })
+    }
+
+    /// The partition that a step names.
+    pub(super) fn target(&self, destination: &Destination) -> Result<Target, CannotBegin> {
+        Ok(match destination {
             Destination::Partition { disk, partition } => {
                 Target::Partition { disk: *disk, partition: *partition }
             }
@@ -232,13 +313,6 @@ impl Filling<'_> {
                 Some(value) if !value.text.is_empty() => Target::Node(value.text.clone()),
                 _ => return Err(CannotBegin::EmptyDestination(name.clone())),
             },
-        };
-        Ok(Act::ApplyImage {
-            manifest: pinned.manifest,
-            image: format!("{} {}", pinned.name, pinned.version),
-            source_partition: apply.source_partition,
-            target,
-            free: apply.free,
         })
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Pending {
     pub failure: Failure,
     /// Where the run was.
     pub at: Vec<Frame>,
+    /// Set when the run was stopped: nothing mends that, and this is how it ends.
+    pub stops: Option<Outcome>,
 }
 
 impl Run {
@@ -156,7 +158,7 @@ impl Run {
     pub(super) fn fail(mut self, pending: Arc<Pending>, at_ms: i64) -> Run {
         let Some(frame) = self.frames.last() else { return self };
         let (group, section, after) = (frame.group, frame.section, frame.index + 1);
-        let catches = !self.program.children(group, Section::Catch).is_empty();
+        let catches = pending.stops.is_none() && !self.program.children(group, Section::Catch).is_empty();
         if group != 0 {
             self.leave_out_section(group, section, after, NOT_REACHED);
         }
@@ -171,7 +173,8 @@ impl Run {
                 (frame.section, frame.pending) = (Section::Finally, Some(pending));
             }
             Section::Finally => {
-                let first = frame.pending.take().unwrap_or(pending);
+                let before = frame.pending.take().filter(|_| pending.stops.is_none());
+                let first = before.unwrap_or(pending);
                 self.frames.pop();
                 return self.fail_group(group, first, at_ms);
             }
@@ -182,17 +185,23 @@ impl Run {
     /// A group, already left, has failed.
     fn fail_group(mut self, group: usize, pending: Arc<Pending>, at_ms: i64) -> Run {
         if self.frames.is_empty() {
-            let message = pending.message.clone();
-            return self.end(Outcome::Failed, message, Some(pending), at_ms);
+            let (message, outcome) = (pending.message.clone(), pending.stops.unwrap_or(Outcome::Failed));
+            return self.end(outcome, message, Some(pending), at_ms);
         }
-        if self.program.item(group).continue_on_error {
+        if self.program.item(group).continue_on_error && pending.stops.is_none() {
             self.step_over();
             return self.settle(at_ms);
         }
         self.fail(pending, at_ms)
     }
 
-    fn summary(&self) -> String {
+    /// The stop that is on its way out of the groups that the run is in.
+    pub(super) fn stopping(&self) -> Option<Arc<Pending>> {
+        let pending = self.frames.iter().rev().filter_map(|frame| frame.pending.clone());
+        pending.filter(|pending| pending.stops.is_some()).last()
+    }
+
+    pub(super) fn summary(&self) -> String {
         let of = |state| self.steps.iter().enumerate().filter(move |(_, record)| record.state == state);
         let failed: Vec<_> =
             of(StepState::Failed).map(|(step, _)| format!("`{}`", self.step(step).name)).collect();

@@ -180,8 +180,24 @@ pub enum Event {
         /// Who.
         by: String,
     },
-    /// The sequence's maximum run time is over. The engine's own.
+    /// The sequence's maximum run time is over, or the time that a stopped run has for its *finally* parts. The engine's own.
     RanOutOfTime,
+    /// The step is macOS's, and the Mac is not there: it is restarted, unless it was just now, and the run waits for its
+    /// agent. The engine's own.
+    HandedToMacos {
+        /// Which step.
+        step: u32,
+        /// Number of the restart, when there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u32>,
+    },
+    /// A person ends a run that waits for macOS.
+    Closed {
+        /// Who.
+        by: String,
+        /// Whether they vouch that what is left was done, or is not needed.
+        done: bool,
+    },
     /// An event that this version does not know.
     #[serde(other)]
     Unknown,
@@ -202,6 +218,12 @@ pub struct ActionResult {
     /// The image version that a capture made, `lab-mac 4`; set only from what the library itself recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured: Option<String>,
+    /// Manifests that a Verify Image step read back whole and found right, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<Digest>,
+    /// What did not go well and does not matter enough to fail the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// Why something failed: each part one sentence for people.
@@ -240,6 +262,8 @@ impl Event {
             Event::Reconnected { .. } => "reconnected",
             Event::Cancelled { .. } => "cancelled",
             Event::RanOutOfTime => "ran-out-of-time",
+            Event::HandedToMacos { .. } => "handed-to-macos",
+            Event::Closed { .. } => "closed",
             Event::Unknown => "unknown",
         }
     }
@@ -253,6 +277,7 @@ impl Event {
             | Event::Skipped { step, .. }
             | Event::Waiting { step }
             | Event::Confirmed { step, .. }
+            | Event::HandedToMacos { step, .. }
             | Event::WaitedTooLong { step } => Some(*step),
             _ => None,
         }
@@ -302,7 +327,19 @@ impl Event {
             Event::Done { number, result } => result.line(*number),
             Event::Reconnected { boot } => format!("the Mac was started anew ({})", boot.as_str()),
             Event::Cancelled { by } => format!("cancelled by {by}"),
-            Event::RanOutOfTime => "the sequence's maximum run time is over".to_owned(),
+            Event::RanOutOfTime => "the time of the run is over".to_owned(),
+            Event::HandedToMacos { number: Some(number), .. } => {
+                format!(
+                    "is done on macOS: the Mac is restarted (action {number}), then its agent is waited for"
+                )
+            }
+            Event::HandedToMacos { number: None, .. } => {
+                "is done on macOS: its agent is waited for".to_owned()
+            }
+            Event::Closed { by, done: true } => {
+                format!("closed by {by}: what is left was done, or is not needed")
+            }
+            Event::Closed { by, done: false } => format!("closed by {by}: macOS did not report"),
             Event::Unknown => "recorded by a newer version of the appliance".to_owned(),
         }
     }
@@ -330,6 +367,12 @@ impl ActionResult {
         }
         if let Some(captured) = &self.captured {
             let _ = write!(line, ", captured as {captured}");
+        }
+        for manifest in &self.verified {
+            let _ = write!(line, ", read back and equal to manifest {manifest}");
+        }
+        if let Some(warning) = &self.warning {
+            let _ = write!(line, "; warning: {warning}");
         }
         line
     }

@@ -98,23 +98,36 @@ impl Looking<'_> {
                     Err(error) => return Err((name.to_owned(), error)),
                 }
             }
-            Kind::ApplyImage(apply) => match expand(&self.variables, "the image's name", &apply.image) {
-                Ok(value) if self.is_known(&apply.image) => self.wanted.push(WantedImage {
-                    step: name.to_owned(),
-                    name: value.text,
-                    pick: apply.pick,
-                    certain,
-                }),
-                Ok(_) if certain => {
-                    let open = apply.image.variables().find(|name| self.is_open(name));
-                    let name_of_image = open.cloned().map(CannotBegin::OpenImage);
-                    return name_of_image.map_or(Ok(()), |error| Err((name.to_owned(), error)));
+            Kind::ApplyImage(apply) => return self.image(name, &apply.image, apply.pick, certain),
+            Kind::VerifyImage(verify) => {
+                if let Some(image) = &verify.image {
+                    return self.image(name, image, verify.pick, certain);
                 }
-                Err(error) if certain => return Err((name.to_owned(), error)),
-                Ok(_) | Err(_) => {}
-            },
+            }
             // Also a step that is done for certain: the values of its variables come from the Mac.
             other => self.open.extend(uses::sets(other)),
+        }
+        Ok(())
+    }
+
+    fn image(
+        &mut self,
+        step: &str,
+        image: &Template,
+        pick: Pick,
+        certain: bool,
+    ) -> Result<(), (String, CannotBegin)> {
+        match expand(&self.variables, "the image's name", image) {
+            Ok(value) if self.is_known(image) => {
+                self.wanted.push(WantedImage { step: step.to_owned(), name: value.text, pick, certain });
+            }
+            Ok(_) if certain => {
+                let open = image.variables().find(|name| self.is_open(name));
+                let name_of_image = open.cloned().map(CannotBegin::OpenImage);
+                return name_of_image.map_or(Ok(()), |error| Err((step.to_owned(), error)));
+            }
+            Err(error) if certain => return Err((step.to_owned(), error)),
+            Ok(_) | Err(_) => {}
         }
         Ok(())
     }

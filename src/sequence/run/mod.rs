@@ -4,8 +4,9 @@
 //! [record](Decision::Record) is applied like what comes from outside. Time comes in as milliseconds.
 //!
 //! * [`event`]: what is recorded
-//! * [`act`]: a step with everything filled in; [`images_wanted`]: images that must be there before
+//! * [`act`], `fill`: a step with everything filled in; [`images_wanted`]: images that must be there before
 //! * this file: the machine; `course`: its way through groups and failures; `question`: what a person is asked
+//! * `ending`: cancelled, out of time, closed: what is still done then
 //! * `step`: how one step begins and ends; `verdict`: whether a result is believed; `view`: what others may know of a run
 //!
 //! ```text
@@ -16,12 +17,17 @@
 //!                    │  └──┘ GroupSkipped, Answered               (a script fails, a restart is done)
 //!                    │  Waiting ─▶ Waiting(step) ─ Confirmed ─▶ Ready(next entry)
 //!                    └─ Refused, Failed, WaitedTooLong ─▶ Ready(catch or finally of a group around), else Ended(failed)
-//! any but Ended ── Cancelled ─▶ Ended(cancelled), ── RanOutOfTime ─▶ Ended(failed) ── Resumed ─▶ Ready(the failed step)
+//! any but Ended ── Cancelled ─▶ Ready(finally of a group around), then Ended(cancelled); ── RanOutOfTime ─▶ the same, then
+//! Ended(failed) ── Resumed ─▶ Ready(the failed step)
+//! Ready ── HandedToMacos ─▶ Handed(step): restart, then wait ── Reconnected from macOS ─▶ Ready(the same), ── Closed ─▶ Ended
 //! ```
 
 pub mod act;
 mod course;
+mod ending;
+mod error;
 pub mod event;
+mod fill;
 mod images;
 mod question;
 mod step;
@@ -35,10 +41,11 @@ use super::model::{Kind, Step};
 use super::name::VariableName;
 use super::program::{Body, CannotNest, Item, Program};
 use super::variable::Variables;
-use act::{Assignment, CannotBegin, Filling, Formatted, values_of};
+use act::{Applied, Assignment, CannotBegin, Filling, Formatted, values_of};
 use course::{Frame, Pending};
 use event::{Event, Failure, Recorded, Start};
 
+pub use error::{BadRecord, OutOfOrder};
 pub use images::{WantedImage, images_wanted};
 pub use question::Question;
 
@@ -84,8 +91,10 @@ pub struct StepRecord {
     pub tries: u32,
     /// Why the last try failed.
     pub failure: Option<Failure>,
-    /// Why it was left out, when it was.
+    /// Why it was left out, when it was; when it ended well, what it warns of.
     pub why: Option<String>,
+    /// Exit code of the last try, when a script ended.
+    pub exit_code: Option<i32>,
 }
 
 /// What the appliance does now.
@@ -113,70 +122,6 @@ pub enum Decision {
     },
 }
 
-/// An event that the run cannot take in as it stands. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OutOfOrder {
-    /// A report on an action that was not handed out.
-    #[error("action {number} was never handed out; the last one was {last}")]
-    NotAssigned {
-        /// Reported.
-        number: u32,
-        /// Handed out last.
-        last: u32,
-    },
-    /// The run is over.
-    #[error("the run has ended: {message}")]
-    Ended {
-        /// How.
-        message: String,
-    },
-    /// An event of the engine that does not follow from where the run is.
-    #[error("`{event}` does not follow: the run is at step {step}")]
-    DoesNotFollow {
-        /// Its kind.
-        event: &'static str,
-        /// Where the run is.
-        step: u32,
-    },
-    /// The step was handed out, and cannot be.
-    #[error(transparent)]
-    CannotBegin(#[from] CannotBegin),
-    /// Nobody asked for this variable.
-    #[error("the run does not ask for {0} now: somebody may have answered already")]
-    NotAsked(VariableName),
-    /// It did not fail at a step.
-    #[error("only a run that failed can be resumed: {message}")]
-    CannotResume {
-        /// How it stands.
-        message: String,
-    },
-    /// A script sets without end.
-    #[error("the run would hold more than {MOST_VARIABLES} variables")]
-    TooManyVariables,
-    /// Recorded by a newer version.
-    #[error("an event that this version does not know: update the appliance")]
-    Unknown,
-}
-
-/// Recorded events that make no run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRecord {
-    /// The first event is not `started`.
-    #[error("the record of a run begins with `started`, this one with {0}")]
-    NotStarted(&'static str),
-    /// The sequence cannot be put together with those that it runs.
-    #[error("the sequence of the run is not whole: {0}")]
-    CannotNest(#[from] CannotNest),
-    /// An event that does not follow from those before it.
-    #[error("event {number} of the record: {source}")]
-    OutOfOrder {
-        /// From 1.
-        number: usize,
-        /// Why.
-        source: OutOfOrder,
-    },
-}
-
 /// A run as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -190,6 +135,11 @@ pub struct Run {
     /// Empty variables that a person left empty.
     answered: BTreeSet<VariableName>,
     formatted: Vec<Formatted>,
+    images_applied: Vec<Applied>,
+    /// The last action was a restart: the next step of macOS needs none of its own.
+    restarted: bool,
+    /// Until when a run that was stopped may work at its *finally* parts.
+    stopped_until_ms: Option<i64>,
     steps: Vec<StepRecord>,
     /// Number of the action that was handed out last; 0 before the first.
     last_number: u32,
@@ -206,9 +156,14 @@ enum State {
     Acting { step: usize, assignment: Box<Assignment> },
     /// A person must confirm.
     Waiting { step: usize, since_ms: i64 },
+    /// The step is macOS's; `restart` is at work before the wait for its agent.
+    Handed { step: usize, restart: Option<Box<Assignment>> },
     /// Nothing more happens, unless it is resumed.
     Ended { outcome: Outcome, message: String, failed: Option<Arc<Pending>> },
 }
+
+/// Seconds after which a Mac that waits for another start of itself asks again.
+const ASK_AGAIN: u32 = 30;
 
 const READY: State = State::Ready { not_before_ms: None, decided: false };
 
@@ -250,13 +205,14 @@ impl Run {
                 tries: 0,
                 failure: None,
                 why: left_out.then(|| "disabled".to_owned()),
+                exit_code: None,
             }
         };
         let run = Run {
             variables: Variables {
                 facts: start.facts.clone(),
                 last: None,
-                collection: start.collection.clone(),
+                collection: question::with_prompts(&start),
                 device: start.device.clone(),
                 sequence: Default::default(),
             },
@@ -268,6 +224,9 @@ impl Run {
             ended_ms: None,
             answered: BTreeSet::new(),
             formatted: Vec::new(),
+            images_applied: Vec::new(),
+            restarted: false,
+            stopped_until_ms: None,
             last_number: 0,
             frames: vec![Frame::of(0)],
             state: READY,
@@ -293,8 +252,18 @@ impl Run {
                 Some(item) => self.begin_entry(item, *decided),
                 None => Decision::Record(Event::Unknown),
             },
+            State::Acting { assignment, .. }
+                if self.is_on_macos() && assignment.act.needs_boot_environment() =>
+            {
+                self.wait_for_boot_environment()
+            }
             State::Acting { assignment, .. } => Decision::Act(assignment.clone()),
             State::Waiting { step, since_ms } => self.keep_waiting(*step, *since_ms, now_ms),
+            State::Handed { restart: Some(restart), .. } => Decision::Act(restart.clone()),
+            State::Handed { .. } => {
+                let why = format!("waits for the Mac's agent on macOS, which does {}", self.where_it_is());
+                Decision::Wait { seconds: ASK_AGAIN, why }
+            }
         }
     }
 
@@ -310,6 +279,7 @@ impl Run {
             Body::Step(step, _) if left_out => Event::Skipped { step: *step as u32 + 1, why },
             Body::Step(step, _) => match self.question_before(*step) {
                 Some(question) => return Decision::Ask(question),
+                None if self.is_elsewhere(*step) => return self.wait_for_boot_environment(),
                 None => self.begin_step(*step),
             },
         })
@@ -317,7 +287,17 @@ impl Run {
 
     fn begin_step(&self, index: usize) -> Event {
         let (step, place) = (self.step(index), index as u32 + 1);
+        let refused =
+            |error: CannotBegin| Event::Refused { step: place, failure: error.failure(place, &step.name) };
+        if step.kind.needs_macos() && !self.is_on_macos() {
+            // What cannot be filled in is told before the Mac leaves the boot environment.
+            let filled = self.filling().act(&step.kind);
+            return filled.map_or_else(refused, |_| self.hand_to_macos(place));
+        }
         let event = match &step.kind {
+            kind if kind.needs_boot_environment() && self.is_on_macos() => {
+                Err(CannotBegin::OnLiveMacos(kind.title()))
+            }
             Kind::SetVariables(set) => {
                 values_of(set, &self.variables).map(|values| Event::VariablesSet { step: place, values })
             }
@@ -329,8 +309,7 @@ impl Run {
                 .act(kind)
                 .map(|_| Event::Assigned { step: place, number: self.last_number.saturating_add(1) }),
         };
-        event
-            .unwrap_or_else(|error| Event::Refused { step: place, failure: error.failure(place, &step.name) })
+        event.unwrap_or_else(refused)
     }
 
     /// The run after `event`. A report that was taken in before changes nothing, see [`Run::is_repeated`].
@@ -398,6 +377,22 @@ impl Run {
                     false => Ok(run),
                 }
             }
+            (State::Ready { .. }, Event::HandedToMacos { step, number }) if is_at(at, *step) => {
+                run.handed_to_macos(at, *number)
+            }
+            (State::Handed { step, restart: Some(restart) }, Event::Done { number, .. })
+                if *number == restart.number =>
+            {
+                run.state = State::Handed { step, restart: None };
+                Ok(run)
+            }
+            (State::Handed { restart: Some(restart), .. }, Event::Failed { number, failure })
+                if *number == restart.number =>
+            {
+                let index = run.began(at, at_ms);
+                Ok(run.failed(index, failure, at_ms))
+            }
+            (State::Handed { .. }, Event::Closed { by, done }) => Ok(run.closed(by, *done, at_ms)),
             (State::Acting { step, assignment }, Event::Done { number, result })
                 if *number == assignment.number =>
             {
@@ -416,10 +411,7 @@ impl Run {
                 run.variables.facts.boot = *boot;
                 Ok(run.reconnected(at_ms))
             }
-            (_, Event::Cancelled { by }) => {
-                let message = format!("cancelled by {by} at {}", run.where_it_is());
-                Ok(run.end(Outcome::Cancelled, message, None, at_ms))
-            }
+            (_, Event::Cancelled { by }) => Ok(run.cancelled(by, at_ms)),
             (_, Event::RanOutOfTime) => Ok(run.ran_out_of_time(at_ms)),
             (_, Event::Unknown) => Err(OutOfOrder::Unknown),
             (_, event) => Err(OutOfOrder::DoesNotFollow { event: event.kind(), step: run.step_number() }),
@@ -432,7 +424,9 @@ impl Run {
         match event {
             Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. } => {
                 match &self.state {
-                    State::Acting { assignment, .. } => *number != 0 && *number < assignment.number,
+                    State::Acting { assignment, .. } | State::Handed { restart: Some(assignment), .. } => {
+                        *number != 0 && *number < assignment.number
+                    }
                     _ => (1..=self.last_number).contains(number),
                 }
             }
@@ -441,24 +435,17 @@ impl Run {
         }
     }
 
-    fn end(mut self, outcome: Outcome, message: String, failed: Option<Arc<Pending>>, at_ms: i64) -> Run {
-        if let Some(record) = self.step_at().and_then(|index| self.steps.get_mut(index))
-            && record.state == StepState::Running
-        {
-            (record.state, record.ended_ms) = (StepState::Failed, Some(at_ms));
-        }
-        self.ended_ms = Some(at_ms);
-        self.frames.clear();
-        self.state = State::Ended { outcome, message, failed };
-        self
-    }
-
     fn step(&self, index: usize) -> &Step {
         self.program.step(index)
     }
 
     fn filling(&self) -> Filling<'_> {
-        Filling { variables: &self.variables, images: &self.start.images, formatted: &self.formatted }
+        Filling {
+            variables: &self.variables,
+            images: &self.start.images,
+            formatted: &self.formatted,
+            applied: &self.images_applied,
+        }
     }
 
     fn where_it_is(&self) -> String {
@@ -478,5 +465,7 @@ fn is_at(at: Option<usize>, place: u32) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_ends;
 #[cfg(test)]
 mod tests_of_groups;

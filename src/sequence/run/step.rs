@@ -66,21 +66,43 @@ impl Run {
         let (name, pass_over) = (self.step(index).name.clone(), self.step(index).continue_on_error);
         let message = format!("step {} of {} (`{name}`): {}", index + 1, self.steps.len(), failure.cause);
         let exit_code = failure.exit_code.unwrap_or(1);
+        self.steps[index].exit_code = failure.exit_code;
         self.variables.last = Some(LastAction { name, succeeded: false, exit_code });
         if pass_over {
             return self.go_on(at_ms);
         }
-        let pending = Pending { message, failure: failure.clone(), at: self.frames.clone() };
+        let pending = Pending { message, failure: failure.clone(), at: self.frames.clone(), stops: None };
         self.fail(Arc::new(pending), at_ms)
     }
 
     /// The runner remembers nothing. What can be repeated is handed out again; a script is not, nobody knows how far
     /// it came; a restart has happened, for here the Mac is.
-    pub(super) fn reconnected(self, at_ms: i64) -> Run {
-        let State::Acting { step, assignment } = self.state.clone() else { return self };
+    pub(super) fn reconnected(mut self, at_ms: i64) -> Run {
+        let (step, assignment) = match self.state.clone() {
+            State::Acting { step, assignment } => (step, assignment),
+            State::Handed { step, .. } => {
+                self.state = match self.is_on_macos() {
+                    true => State::Ready { not_before_ms: None, decided: true },
+                    // It is not there yet; one more restart would start the same thing again.
+                    false => State::Handed { step, restart: None },
+                };
+                return self;
+            }
+            _ => return self,
+        };
         match assignment.act {
-            Act::FormatDisk { .. } | Act::ApplyImage { .. } | Act::CaptureImage { .. } => self,
-            Act::Restart => self.ended_well(step, 0, at_ms),
+            Act::FormatDisk { .. }
+            | Act::ApplyImage { .. }
+            | Act::CaptureImage { .. }
+            | Act::VerifyImage(_)
+            | Act::CopyFiles { .. }
+            | Act::SetStartupDisk { .. }
+            | Act::Notify(_)
+            | Act::OnMacos(_) => self,
+            Act::Restart => {
+                self.restarted = true;
+                self.ended_well(step, 0, at_ms)
+            }
             Act::ExecuteScript { .. } => {
                 let failure = Failure {
                     cause: format!("the Mac was started anew while the script of `{}` ran", assignment.name),
@@ -91,23 +113,6 @@ impl Run {
                 self.failed_or_retried(step, &failure, at_ms)
             }
         }
-    }
-
-    pub(super) fn ran_out_of_time(mut self, at_ms: i64) -> Run {
-        let limit = self.sequence().maximum_run_time.map(|limit| limit.to_string()).unwrap_or_default();
-        let failure = Failure {
-            cause: format!("the sequence's maximum run time of {limit} is over"),
-            evidence: format!("the run was at {}", self.where_it_is()),
-            next_step: "see what took long, or raise maximum_run_time, then start the sequence again"
-                .to_owned(),
-            exit_code: None,
-        };
-        let message = format!("{}; {}", failure.cause, failure.evidence);
-        if let Some(record) = self.step_at().and_then(|index| self.steps.get_mut(index)) {
-            record.failure = Some(failure.clone());
-        }
-        let pending = Pending { message: message.clone(), failure, at: self.frames.clone() };
-        self.end(Outcome::Failed, message, Some(Arc::new(pending)), at_ms)
     }
 
     /// Goes on with the step that failed, as if it had not begun; what came before it stays as it is.
@@ -122,14 +127,14 @@ impl Run {
             }
         };
         self.frames = failed.at.clone();
-        (self.ended_ms, self.counted_from_ms) = (None, at_ms);
+        (self.ended_ms, self.counted_from_ms, self.stopped_until_ms) = (None, at_ms, None);
         self.state = State::Ready { not_before_ms: None, decided: self.step_at().is_some() };
         let at = self.step_at();
         for (index, record) in self.steps.iter_mut().enumerate() {
             let again = Some(index) == at || record.why.as_deref() == Some(course::NOT_REACHED);
             if again {
                 (record.state, record.ended_ms, record.why) = (StepState::Pending, None, None);
-                (record.tries, record.failure) = (0, None);
+                (record.tries, record.failure, record.exit_code) = (0, None, None);
             }
         }
         Ok(self)

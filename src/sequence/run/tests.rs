@@ -66,7 +66,7 @@ fn finishes(run: Run) -> (Outcome, String) {
 
 fn done(number: u32, nodes: &[&str], exit_code: Option<i32>, receipt: Option<Digest>) -> Event {
     let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
-    Event::Done { number, result: ActionResult { exit_code, nodes, receipt, captured: None } }
+    Event::Done { number, result: ActionResult { exit_code, nodes, receipt, ..ActionResult::default() } }
 }
 
 fn failed(number: u32, exit_code: Option<i32>) -> Event {

@@ -8,11 +8,11 @@ use crate::sequence::model::Sequence;
 use crate::sequence::variable::{BootMethod, Facts, Scope, Value};
 
 /// A script step of this name.
-fn script(name: &str) -> String {
+pub(super) fn script(name: &str) -> String {
     format!("{{name: {name}, execute_script: {{script: '#!/bin/sh'}}}}")
 }
 
-fn begin_with(yaml: &str, device: &[(&str, &str)], others: &[&str]) -> Run {
+pub(super) fn begin_with(yaml: &str, device: &[(&str, &str)], others: &[&str]) -> Run {
     let facts = Facts { model: Some("iMac14,2".parse().unwrap()), memory: 8 << 30, ..Facts::default() };
     let device: Scope =
         device.iter().map(|(name, text)| (name.parse().unwrap(), Value::plain(*text))).collect();
@@ -24,12 +24,12 @@ fn begin_with(yaml: &str, device: &[(&str, &str)], others: &[&str]) -> Run {
     Run::start(start, 0).unwrap().0
 }
 
-fn begin(steps: &str) -> Run {
+pub(super) fn begin(steps: &str) -> Run {
     begin_with(&format!("name: x\nsteps: [{steps}]\n"), &[], &[])
 }
 
 /// Works through a run: steps whose name begins with `!` fail with exit code 3. Gives the names of the actions in order.
-fn work(mut run: Run) -> (Run, Vec<String>) {
+pub(super) fn work(mut run: Run) -> (Run, Vec<String>) {
     let mut acted = Vec::new();
     for at in 1..10_000 {
         let event = match run.next(at * 1000) {
@@ -46,7 +46,7 @@ fn work(mut run: Run) -> (Run, Vec<String>) {
     panic!("no end: {:?}", run.state);
 }
 
-fn ended(assignment: &Assignment) -> Event {
+pub(super) fn ended(assignment: &Assignment) -> Event {
     let number = assignment.number;
     if assignment.name.starts_with('!') {
         let failure = Failure {
@@ -60,11 +60,11 @@ fn ended(assignment: &Assignment) -> Event {
     Event::Done { number, result: ActionResult { exit_code: Some(0), ..ActionResult::default() } }
 }
 
-fn names(acted: &[String]) -> String {
+pub(super) fn names(acted: &[String]) -> String {
     acted.join(" ")
 }
 
-fn states(run: &Run) -> Vec<(String, StepState)> {
+pub(super) fn states(run: &Run) -> Vec<(String, StepState)> {
     run.steps().map(|(step, record)| (step.name.clone(), record.state)).collect()
 }
 
@@ -358,7 +358,7 @@ steps:
 }
 
 /// Any tree of scripts, some of which fail, with every kind of group.
-fn tree() -> impl Strategy<Value = String> {
+pub(super) fn tree() -> impl Strategy<Value = String> {
     let leaf = (0..4_u8, any::<bool>(), 0..2_u8).prop_map(|(bad, tolerant, retry)| {
         let name = if bad == 0 { "'!s'" } else { "s" };
         let tolerant = if tolerant { ", continue_on_error: true" } else { "" };
@@ -459,4 +459,23 @@ fn list_succeeds(nodes: &[crate::sequence::model::Node]) -> bool {
             group.continue_on_error || group.condition.is_some() || well
         }
     })
+}
+
+#[test]
+fn section_3_a_prompt_defines_its_variable_and_says_what_is_an_answer() {
+    let yaml = format!(
+        "name: x\nprompts:\n  - {{variable: Zone, default: '%Model%'}}\n  - {{variable: Room, type: choice, choices: [Lab]}}\n  \
+         - {{variable: Given}}\n  - {{variable: Unused}}\nsteps: [{}, {{set_variables: [{{name: A, value: '%Room% %Zone% %Given%'}}]}}]\n",
+        script("a")
+    );
+    let (run, acted) = work(begin_with(&yaml, &[("Given", "x")], &[]));
+    // In the order of the prompts; not what the Mac gives a value, nor what nothing uses.
+    assert_eq!((names(&acted).as_str(), asked(&run)), ("a", vec!["Zone".to_owned(), "Room".to_owned()]));
+    let (_, default) = run.prompt(&"zone".parse().unwrap()).unwrap();
+    assert_eq!(default, "iMac14,2");
+    let refused = |text: &str| run.refused_answer(&[("Room".parse().unwrap(), Value::plain(text))]);
+    assert_eq!(refused("Lab"), None);
+    assert_eq!(refused("Attic").unwrap().1, "it is one of Lab");
+    let run = answer(answer(run.clone(), "Room", "Lab").unwrap(), "Zone", "1").unwrap();
+    assert_eq!(work(run).0.outcome(), Some(Outcome::Succeeded));
 }

@@ -1,7 +1,7 @@
 //! What an action's result means: a runner's word that it is done is believed only with what proves it.
 
 use super::Run;
-use super::act::{Act, Assignment, Formatted, Target};
+use super::act::{Act, Applied, Assignment, Formatted, Target};
 use super::event::{ActionResult, Failure};
 use crate::sequence::model::Kind;
 use crate::sequence::variable::Value;
@@ -21,14 +21,35 @@ impl Run {
         let mut run = self;
         match &assignment.act {
             Act::FormatDisk { disk, .. } => run.formatted(index, *disk, &result.nodes),
-            Act::ApplyImage { target, .. } => run.applied(target),
-            Act::CaptureImage { .. } | Act::ExecuteScript { .. } | Act::Restart => {}
+            Act::ApplyImage { manifest, image, source_partition, target, .. } => {
+                run.applied(target);
+                run.images_applied.retain(|one| one.target != *target);
+                run.images_applied.push(Applied {
+                    manifest: *manifest,
+                    image: image.clone(),
+                    source_partition: *source_partition,
+                    target: target.clone(),
+                });
+            }
+            _ => {}
         }
+        run.restarted = assignment.act == Act::Restart;
+        run.steps[index].exit_code = result.exit_code;
+        run.steps[index].why.clone_from(&result.warning);
         run.ended_well(index, result.exit_code.unwrap_or(0), at_ms)
     }
 
     /// Partitions are there for images, their nodes for texts.
     fn formatted(&mut self, index: usize, disk: u32, nodes: &[String]) {
+        // What lay there is gone.
+        let of_disk = |node: &str| self.formatted.iter().any(|made| made.disk == disk && made.node == node);
+        let gone = |target: &Target| match target {
+            Target::Node(node) => of_disk(node),
+            Target::Partition { disk: other, .. } => *other == disk,
+        };
+        let kept: Vec<Applied> =
+            self.images_applied.iter().filter(|one| !gone(&one.target)).cloned().collect();
+        self.images_applied = kept;
         self.formatted.retain(|partition| partition.disk != disk);
         let made = (2..).zip(nodes);
         self.formatted.extend(made.map(|(partition, node)| Formatted {
@@ -82,6 +103,15 @@ fn judge(act: &Act, result: &ActionResult) -> Result<(), Failure> {
             "the runner reported success, and the appliance has finished no capture of it".to_owned(),
             update,
         ),
+        Act::VerifyImage(applied)
+            if !applied.iter().map(|one| one.manifest).eq(result.verified.iter().copied()) =>
+        {
+            failure(
+                "the runner did not say that everything was read back".to_owned(),
+                format!("{} images to verify, {} named", applied.len(), result.verified.len()),
+                update,
+            )
+        }
         Act::ExecuteScript { success_codes, .. } => match result.exit_code {
             Some(code) if success_codes.contains(&code) => Ok(()),
             Some(code) => failure(

@@ -68,7 +68,9 @@ impl Run {
     /// The action that was handed out and not reported on.
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.state {
-            State::Acting { assignment, .. } => Some(assignment),
+            State::Acting { assignment, .. } | State::Handed { restart: Some(assignment), .. } => {
+                Some(assignment)
+            }
             _ => None,
         }
     }
@@ -124,8 +126,21 @@ impl Run {
         self.ended_ms
     }
 
-    /// When its maximum run time is over: a clock that passes it asks [`Run::next`].
+    /// Whether it waits for the Mac's agent on macOS.
+    pub fn waits_for_macos(&self) -> bool {
+        matches!(self.state, State::Handed { .. })
+    }
+
+    /// Whether it was cancelled, or ran out of time, and works at its *finally* parts.
+    pub fn is_stopping(&self) -> bool {
+        self.stopped_until_ms.is_some() && self.outcome().is_none()
+    }
+
+    /// When its time is over: a clock that passes it asks [`Run::next`].
     pub fn deadline_ms(&self) -> Option<i64> {
+        if self.stopped_until_ms.is_some() {
+            return self.stopped_until_ms;
+        }
         let limit = self.sequence().maximum_run_time?;
         Some(self.counted_from_ms.saturating_add(limit.milliseconds()))
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns: when what was taken in becomes durable, when a silent sender is given up. Must not know: rows, other captures.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -38,6 +38,9 @@ pub enum CaptureError {
     /// Something else has its turn.
     #[error("{0}")]
     NotNow(&'static str),
+    /// The disk was full, and what was sent went away again. It begins anew when somebody begins it.
+    #[error("the capture was given up when the disk of the library was full")]
+    GivenUp,
     /// Too many at the same time.
     #[error("{0} captures are under way already")]
     TooMany(usize),
@@ -49,12 +52,27 @@ pub enum CaptureError {
     Import(#[from] ImportError),
 }
 
+impl CaptureError {
+    /// Whether the disk has no room for it.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            CaptureError::GivenUp
+                | CaptureError::Store(StoreError::Full { .. })
+                | CaptureError::Import(
+                    ImportError::Room { .. } | ImportError::Store(StoreError::Full { .. })
+                )
+        )
+    }
+}
+
 /// A capture with its keeper.
 pub struct Held {
     orders: Mutex<Option<SyncSender<Order>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     heard_ms: AtomicI64,
     added: AtomicU64,
+    given_up: AtomicBool,
 }
 
 /// A capture that became a manifest, or the number of chunks that are lacking.
@@ -77,6 +95,7 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
         thread: Mutex::default(),
         heard_ms: AtomicI64::new(now_ms()),
         added: AtomicU64::new(0),
+        given_up: AtomicBool::new(false),
     });
     let (told, begun) = std::sync::mpsc::channel();
     let kept = held.clone();
@@ -85,7 +104,10 @@ pub(super) fn start(id: i64, library: Arc<Library>) -> Result<Arc<Held>, Capture
             Ok(import) => {
                 let _ = told.send(Ok(()));
                 if let Err(error) = tend(&library, import, &kept, &orders) {
-                    tracing::warn!(capture = id, "capture {id}: what was sent last is lost: {error}");
+                    tracing::warn!(
+                        capture = id,
+                        "capture {id}: what was sent last is lost, or is garbage: {error}"
+                    );
                 }
             }
             Err(error) => drop(told.send(Err(error))),
@@ -118,27 +140,24 @@ fn tend(
                 // Somebody who does not wait any more asks again.
                 let _ = answer.send(lacking);
             }
-            Ok(Order::Keep(frames, answer)) => {
-                let kept = keep(library, &import, held, &frames, &mut unsettled);
-                let failed = kept.is_err();
-                let _ = answer.send(kept);
-                if failed {
-                    // The import may have lost its pack. What is in closed ones stays.
-                    return Ok(());
-                }
-            }
+            Ok(Order::Keep(frames, answer)) => match keep(library, &import, held, &frames, &mut unsettled) {
+                Ok(taken) => drop(answer.send(Ok(taken))),
+                Err(error) => return give_up(import, held, error, answer),
+            },
             Ok(Order::Finish(manifest, answer)) => {
-                import.settle()?;
-                unsettled = 0;
-                let lacking = library.lacking(&manifest);
-                if lacking > 0 {
-                    let _ = answer.send(Ok(Err(lacking)));
-                    continue;
+                match import.settle().map(|()| library.lacking(&manifest)) {
+                    Ok(0) => {
+                        let added = held.added.load(Ordering::Relaxed);
+                        let made = library.finish_capture(import, *manifest, added);
+                        let _ = answer.send(made.map(Ok).map_err(CaptureError::from));
+                        return Ok(());
+                    }
+                    Ok(lacking) => {
+                        unsettled = 0;
+                        let _ = answer.send(Ok(Err(lacking)));
+                    }
+                    Err(error) => return give_up(import, held, error.into(), answer),
                 }
-                let added = held.added.load(Ordering::Relaxed);
-                let made = library.finish_capture(import, *manifest, added);
-                let _ = answer.send(made.map(Ok).map_err(CaptureError::from));
-                return Ok(());
             }
             Err(RecvTimeoutError::Timeout) => {
                 let silent = now_ms() - held.heard_ms.load(Ordering::Relaxed);
@@ -149,6 +168,24 @@ fn tend(
             Err(RecvTimeoutError::Disconnected) => return import.settle(),
         }
     }
+}
+
+/// Ends a capture that cannot go on, and then tells why. Where the disk is full, what it sent goes away; else what is in closed
+/// packs stays for the next try.
+fn give_up<T>(
+    import: Import<'_>,
+    held: &Held,
+    error: CaptureError,
+    answer: oneshot::Sender<Result<T, CaptureError>>,
+) -> Result<(), StoreError> {
+    let mut left = Ok(());
+    if error.is_full() {
+        // Before anything goes: no request that is under way gets another keeper, which would hold it.
+        held.given_up.store(true, Ordering::Release);
+        left = import.abandon();
+    }
+    let _ = answer.send(Err(error));
+    left
 }
 
 fn keep(
@@ -182,6 +219,11 @@ impl Held {
     /// Whether its keeper takes orders.
     pub fn is_alive(&self) -> bool {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether it was ended because the disk was full.
+    pub fn was_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// Its sender was heard.

@@ -87,10 +87,23 @@ impl Captures {
         self.bodies.acquire().await.map_err(|error| Refusal::fault(&error))
     }
 
+    /// The keeper of a capture that begins or goes on.
+    async fn begin(&self, id: i64) -> Result<Arc<Held>, CaptureError> {
+        {
+            let mut all = self.lock();
+            if all.get(&id).is_some_and(|held| held.was_given_up()) {
+                all.remove(&id);
+            }
+        }
+        self.hold(id).await
+    }
+
     /// The keeper of a capture, made when it has none.
     async fn hold(&self, id: i64) -> Result<Arc<Held>, CaptureError> {
-        if let Some(held) = self.lock().get(&id).filter(|held| held.is_alive()) {
-            return Ok(held.clone());
+        match self.lock().get(&id) {
+            Some(held) if held.was_given_up() => return Err(CaptureError::GivenUp),
+            Some(held) if held.is_alive() => return Ok(held.clone()),
+            _ => {}
         }
         let (library, all) = (self.library.clone(), self.held.clone());
         spawn_blocking(move || {
@@ -99,8 +112,8 @@ impl Captures {
             if let Some(held) = held.get(&id).filter(|held| held.is_alive()) {
                 return Ok(held.clone());
             }
-            held.retain(|_, held| held.is_alive());
-            if held.len() >= MOST_HELD {
+            held.retain(|_, held| held.is_alive() || held.was_given_up());
+            if held.values().filter(|held| held.is_alive()).count() >= MOST_HELD {
                 return Err(CaptureError::TooMany(MOST_HELD));
             }
             let fresh = keeper::start(id, library)?;
@@ -136,7 +149,7 @@ pub async fn open(app: &App, new: NewCapture) -> Result<Capture, Refusal> {
     }
     let capture = app.db.open_capture(&new, now_ms()).await?;
     if capture.made.is_none() {
-        app.captures.hold(capture.id).await?.hear(now_ms());
+        app.captures.begin(capture.id).await?.hear(now_ms());
     }
     tracing::info!(
         capture = capture.id,

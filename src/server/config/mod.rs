@@ -8,10 +8,12 @@ mod announce;
 mod boot;
 mod bsdp;
 mod dhcp;
+mod history;
 mod ldap;
 mod library;
 mod nbi;
 mod network;
+mod notify;
 mod ports;
 mod pxe;
 mod rule;
@@ -28,10 +30,12 @@ pub use self::announce::{Announce, AnnounceFragment};
 pub use self::boot::{Boot, BootFragment};
 pub use self::bsdp::{Bsdp, BsdpFragment};
 pub use self::dhcp::{Dhcp, DhcpFragment};
+pub use self::history::{History, HistoryFragment};
 pub use self::ldap::{Ldap, LdapFragment};
 pub use self::library::{DropAfter, DropFolder, Library, LibraryFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
+pub use self::notify::{Mail, Notify, NotifyFragment, Security};
 pub use self::ports::{Ports, PortsFragment};
 pub use self::pxe::{Pxe, PxeFragment};
 use self::rule::{check, printable};
@@ -71,6 +75,10 @@ pub struct Fragment {
     pub nbi: NbiFragment,
     /// `[announce]`
     pub announce: AnnounceFragment,
+    /// `[notify]`
+    pub notify: NotifyFragment,
+    /// `[history]`
+    pub history: HistoryFragment,
     /// `[accounts]`
     pub accounts: AccountsFragment,
     /// `[ldap]`
@@ -106,6 +114,10 @@ pub struct Config {
     pub nbi: Nbi,
     /// Whether the appliance tells that it is there.
     pub announce: Announce,
+    /// How Notify steps reach people and programs.
+    pub notify: Notify,
+    /// How long the details of runs are kept.
+    pub history: History,
     /// How long somebody stays signed in.
     pub accounts: AccountSettings,
     /// A directory that people sign in with.
@@ -203,6 +215,8 @@ impl Fragment {
             library: self.library.or(earlier.library),
             nbi: self.nbi.or(earlier.nbi),
             announce: self.announce.or(earlier.announce),
+            notify: self.notify.or(earlier.notify),
+            history: self.history.or(earlier.history),
             accounts: self.accounts.or(earlier.accounts),
             ldap: self.ldap.or(earlier.ldap),
         }
@@ -231,6 +245,8 @@ impl Fragment {
             library: self.library.validate()?,
             nbi: self.nbi.validate()?,
             announce: self.announce.validate(),
+            notify: self.notify.validate()?,
+            history: self.history.validate()?,
             accounts: self.accounts.validate()?,
             ldap: self.ldap.validate()?,
         })
@@ -254,6 +270,8 @@ impl std::fmt::Display for Config {
             library,
             nbi,
             announce,
+            notify,
+            history,
             accounts,
             ldap,
         } = self;
@@ -263,7 +281,7 @@ impl std::fmt::Display for Config {
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
         write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n")?;
-        write!(f, "{library}\n{nbi}\n{announce}\n{accounts}\n{}", ldap::Shown(ldap))
+        write!(f, "{library}\n{nbi}\n{announce}\n{notify}\n{history}\n{accounts}\n{}", ldap::Shown(ldap))
     }
 }
 
@@ -335,6 +353,16 @@ mod tests {
             ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
             ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),
             ("[runner]\ncountdown = 4000", "`runner.countdown` is `4000`"),
+            ("[notify]\nca-file = 'a'", "`notify.ca-file` is `a`: must be an absolute path"),
+            ("[notify]\nsmtp-server = 'm'", "`notify.mail-from` is ``"),
+            (
+                "[notify]\nsmtp-server = 'm'\nmail-from = 'a@b'\nsmtp-security = 'x'",
+                "`notify.smtp-security` is `x`",
+            ),
+            (
+                "[notify]\nsmtp-server = 'm'\nmail-from = 'a@b'\nsmtp-user = 'x'",
+                "`notify.smtp-password-file` is absent",
+            ),
         ] {
             let error = parse(text).validate().unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
@@ -347,6 +375,7 @@ mod tests {
                     [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
                     shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\n\
                     upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'\ncollect = 10\n\
+                    [notify]\nwebhook-secret-file = '/etc/hook'\nca-file = '/etc/ca.pem'\nsmtp-server = 'mail.example'\nsmtp-user = 'a'\nsmtp-password-file = '/etc/pw'\nmail-from = 'a@b'\n\
                     [library.upstream]\nurl = 'https://10.0.0.9'\nca = '/etc/ca.pem'\ntoken-file = '/etc/token'";
         let config = parse(text).validate().unwrap();
         assert_eq!(parse(&config.to_string()).validate().unwrap(), config);

@@ -29,6 +29,7 @@ use super::images::{self, Provenance};
 use super::jobs::{Made, Work};
 use crate::api::admin::{ImportImage, JobKind};
 use crate::api::runner::Problem;
+use crate::input;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(500);
@@ -63,14 +64,43 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), ServerError> {
         if told.is_none() {
             told = listen(&folder.path);
         }
-        told.iter().flat_map(events).for_each(|(name, event)| watch.note(&name, event));
-        for name in watch.look(&found, now_ms()) {
-            if !take(&app, &folder, &name, &found) {
+        for (name, event) in told.iter().flat_map(events) {
+            match found.iter().find(|found| found.parts.contains(&name)) {
+                Some(set) => watch.note(&set.name, event.of_part()),
+                None => watch.note(&name, event),
+            }
+        }
+        let signs: Vec<(String, Sign)> = found.iter().map(|found| (found.name.clone(), found.sign)).collect();
+        for name in watch.look(&signs, now_ms()) {
+            let Some(complete) = found.iter().find(|found| found.name == name) else { continue };
+            if !take(&app, &folder, complete) {
                 watch.again(&name);
             }
         }
     }
     Ok(())
+}
+
+/// What may become an image: a file, a bundle, the parts of a file that was split.
+#[derive(Clone, Debug)]
+struct Found {
+    /// Its name, or that of its first part.
+    name: String,
+    sign: Sign,
+    /// Names of its parts, where it has any; also of one that is alone by now.
+    parts: Vec<String>,
+}
+
+impl Found {
+    /// Name of the file that it is, or was before it was split.
+    fn label(&self) -> String {
+        if self.parts.len() < 2 { self.name.clone() } else { input::whole_name(&self.name) }
+    }
+
+    /// The names of all that lies there of it.
+    fn names(&self) -> Vec<String> {
+        if self.parts.is_empty() { vec![self.name.clone()] } else { self.parts.clone() }
+    }
 }
 
 fn listen(folder: &Path) -> Option<Inotify> {
@@ -96,7 +126,7 @@ fn events(inotify: &Inotify) -> Vec<(String, Event)> {
 }
 
 /// Files, and folders that are images. Links are nobody's image: they could lead anywhere.
-fn list(folder: &Path) -> io::Result<Vec<(String, Sign)>> {
+fn list(folder: &Path) -> io::Result<Vec<Found>> {
     fs::create_dir_all(folder)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -107,12 +137,30 @@ fn list(folder: &Path) -> io::Result<Vec<(String, Sign)>> {
             let mut sign = Sign { size: 0, changed: 0, files: 0 };
             // What goes away while it is looked at is looked at again.
             if add(&entry.path(), &facts, &mut sign).is_ok() {
-                found.push((name, sign));
+                found.push(Found { name, sign, parts: Vec::new() });
             }
         }
     }
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(found)
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(together(folder, found))
+}
+
+/// Puts the parts of a file together, behind its first.
+fn together(folder: &Path, mut found: Vec<Found>) -> Vec<Found> {
+    let names: Vec<String> = found.iter().map(|found| found.name.clone()).collect();
+    for (first, parts) in input::sets(names.iter().map(String::as_str)) {
+        if parts.len() > 1 && !input::is_part(&folder.join(first)) {
+            continue;
+        }
+        let others =
+            found.extract_if(.., |found| parts.contains(&found.name.as_str()) && found.name != first);
+        let others: Vec<Found> = others.collect();
+        if let Some(set) = found.iter_mut().find(|found| found.name == first) {
+            set.parts = parts.into_iter().map(str::to_owned).collect();
+            others.iter().for_each(|part| set.sign.add(part.sign));
+        }
+    }
+    found
 }
 
 fn add(path: &Path, facts: &fs::Metadata, sign: &mut Sign) -> io::Result<()> {
@@ -133,17 +181,17 @@ fn add(path: &Path, facts: &fs::Metadata, sign: &mut Sign) -> io::Result<()> {
 }
 
 /// Starts the import. False where there is no place among the jobs.
-fn take(app: &App, folder: &DropFolder, name: &str, found: &[(String, Sign)]) -> bool {
-    let sign = found.iter().find(|(found, _)| found == name).map(|(_, sign)| *sign);
-    let image = folder.name.apply(name);
-    let subject = format!("{} from the drop folder: {name}", image.as_deref().unwrap_or("?"));
-    let (worker, dropped) = (app.clone(), Dropped { folder: folder.clone(), name: name.to_owned() });
-    let received = sign.map(|sign| format!("drop {name} {} {}", sign.size, sign.changed)).unwrap_or_default();
+fn take(app: &App, folder: &DropFolder, found: &Found) -> bool {
+    let (label, sign) = (found.label(), found.sign);
+    let image = folder.name.apply(&label);
+    let subject = format!("{} from the drop folder: {label}", image.as_deref().unwrap_or("?"));
+    let (worker, dropped) = (app.clone(), Dropped { folder: folder.clone(), found: found.clone() });
+    let received = format!("drop {} {} {}", found.name, sign.size, sign.changed);
     let started = app.jobs.start(JobKind::Import, subject, |work| async move {
         let done = match image {
             Some(image) => dropped.import(&worker, image, received, &work).await,
             None => Err(Problem {
-                error: format!("`{}` gives no name for an image", dropped.name),
+                error: format!("`{label}` gives no name for an image"),
                 next_step: format!("rename it: {}", crate::value::IMAGE_NAME_RULE),
             }),
         };
@@ -163,18 +211,18 @@ fn take(app: &App, folder: &DropFolder, name: &str, found: &[(String, Sign)]) ->
 
 struct Dropped {
     folder: DropFolder,
-    name: String,
+    found: Found,
 }
 
 impl Dropped {
-    fn path(&self) -> PathBuf {
-        self.folder.path.join(&self.name)
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path.join(name)
     }
 
     async fn import(&self, app: &App, image: String, received: String, work: &Work) -> Result<Made, Problem> {
-        let order =
-            ImportImage { name: image, path: self.path().display().to_string(), ..ImportImage::default() };
-        let from = Provenance { file: self.name.clone(), uploader: "the drop folder".to_owned(), received };
+        let path = self.path(&self.found.name).display().to_string();
+        let order = ImportImage { name: image, path, ..ImportImage::default() };
+        let from = Provenance { file: self.found.label(), uploader: "the drop folder".to_owned(), received };
         images::import(app, order, from, work).await
     }
 
@@ -187,7 +235,8 @@ impl Dropped {
                 let why = if stopped { "the import was stopped" } else { &problem.error };
                 let next = if problem.next_step.is_empty() { "" } else { &problem.next_step };
                 let text = format!(
-                    "{why}\n{next}\nTo try again, move the file back into {}.\n",
+                    "{why}\n{next}\nTo try again, move {} back into {}.\n",
+                    if self.found.parts.len() > 1 { "all parts" } else { "the file" },
                     self.folder.path.display()
                 );
                 let mut name = path.file_name().unwrap_or_default().to_os_string();
@@ -198,27 +247,33 @@ impl Dropped {
         if let Err(error) = result {
             tracing::error!(
                 "{} stays where it is: {error}; it is not imported again unless it changes",
-                self.path().display()
+                self.path(&self.found.name).display()
             );
         }
     }
 
     fn remove(&self) -> io::Result<()> {
-        let path = self.path();
-        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+        self.found
+            .names()
+            .iter()
+            .map(|name| self.path(name))
+            .try_for_each(|path| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) })
     }
 
-    /// Under a name that nothing has there.
+    /// Under names that nothing has there, the parts under names that belong together. Gives the first.
     fn move_to(&self, place: &str) -> io::Result<PathBuf> {
-        let folder = self.folder.path.join(place);
+        let (folder, names) = (self.folder.path.join(place), self.found.names());
         fs::create_dir_all(&folder)?;
-        let free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
-        let mut names =
-            std::iter::once(self.name.clone()).chain((2..1000).map(|n| format!("{n}-{}", self.name)));
-        let path = names.by_ref().map(|name| folder.join(name)).find(free);
-        let path =
-            path.ok_or_else(|| io::Error::other(format!("{} has too many of that name", folder.display())))?;
-        fs::rename(self.path(), &path)?;
-        Ok(path)
+        let free = |prefix: &String| {
+            names.iter().all(|name| fs::symlink_metadata(folder.join(format!("{prefix}{name}"))).is_err())
+        };
+        let mut prefixes = std::iter::once(String::new()).chain((2..1000).map(|n| format!("{n}-")));
+        let prefix = prefixes.find(free);
+        let prefix = prefix
+            .ok_or_else(|| io::Error::other(format!("{} has too many of that name", folder.display())))?;
+        for name in &names {
+            fs::rename(self.path(name), folder.join(format!("{prefix}{name}")))?;
+        }
+        Ok(folder.join(format!("{prefix}{}", self.found.name)))
     }
 }

@@ -20,6 +20,15 @@ pub struct Sign {
     pub files: u64,
 }
 
+impl Sign {
+    /// Takes another part of the same image in.
+    pub fn add(&mut self, part: Sign) {
+        self.size += part.size;
+        self.changed = self.changed.max(part.changed);
+        self.files += part.files;
+    }
+}
+
 /// What the system told of a name in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -29,6 +38,16 @@ pub enum Event {
     Written,
     /// Who wrote to it closed it.
     Closed,
+}
+
+impl Event {
+    /// What it says of the whole image, when the name is that of a part: more parts may come.
+    pub fn of_part(self) -> Event {
+        match self {
+            Event::MovedIn => Event::Closed,
+            other => other,
+        }
+    }
 }
 
 /// All that was seen.
@@ -148,6 +167,18 @@ mod tests {
         watch.note("c.dmg", Event::MovedIn);
         watch.note("c.dmg", Event::Written);
         assert_eq!(watch.look(&found("c.dmg", 1), 5002), NONE, "and then somebody writes to it");
+    }
+
+    #[test]
+    fn parts_that_are_moved_in_one_after_the_other_are_waited_for_together() {
+        let mut watch = Watch::new(10);
+        watch.note("a.aa", Event::MovedIn.of_part());
+        assert_eq!(watch.look(&found("a.aa", 1), 0), NONE, "others may come");
+        watch.note("a.aa", Event::Written.of_part());
+        assert_eq!(watch.look(&found("a.aa", 2), 5), NONE);
+        watch.note("a.aa", Event::Closed.of_part());
+        assert_eq!(watch.look(&found("a.aa", 2), 14), NONE);
+        assert_eq!(watch.look(&found("a.aa", 2), 15), ["a.aa"]);
     }
 
     #[test]

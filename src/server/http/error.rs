@@ -161,6 +161,12 @@ impl IntoResponse for Refusal {
 
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Refusal {
+        if error.is_full() {
+            tracing::error!("a request was refused: the disk of the database is full");
+            let next = "make room on it: delete images that nobody needs and collect (rootstock image collect), or remove other files";
+            let text = "the disk of the appliance's database is full; nothing was written down";
+            return Refusal::new(StatusCode::INSUFFICIENT_STORAGE, text, next);
+        }
         Refusal::fault(&error)
     }
 }
@@ -209,9 +215,14 @@ impl From<RunError> for Refusal {
             RunError::Absent(run) => {
                 Refusal::absent(format!("there is no run {run}"), "list them: rootstock run list")
             }
+            RunError::Forgotten(_) => Refusal::absent(
+                error.to_string(),
+                "its line is in rootstock run list, its receipts in rootstock receipt list",
+            ),
             RunError::OutOfOrder(error) => {
                 Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
             }
+            RunError::NoAnswer { .. } => Refusal::wrong(error.to_string(), ""),
             RunError::Busy { other, .. } => Refusal::conflict(
                 error.to_string(),
                 format!("wait for its end, or cancel it: rootstock run cancel {other}"),
@@ -260,10 +271,7 @@ impl From<CaptureError> for Refusal {
             CaptureError::Ended | CaptureError::Busy | CaptureError::NotNow(_) => busy(&error, "try again"),
             CaptureError::TooMany(_) => busy(&error, "try again when one of them has ended"),
             CaptureError::Store(StoreError::Busy(_)) => busy(&error, "try again when that has ended"),
-            CaptureError::Store(StoreError::Full { .. }) | CaptureError::Import(ImportError::Room { .. }) => {
-                no_room(&error)
-            }
-            CaptureError::Import(ImportError::Store(StoreError::Full { .. })) => no_room(&error),
+            full if full.is_full() => no_room(full),
             CaptureError::Import(ImportError::NoImage(_) | ImportError::Cell { .. }) => {
                 Refusal::wrong(chain(&error), "update both sides to the same version, then capture again")
             }
@@ -280,7 +288,7 @@ impl From<ImportError> for Refusal {
 
 fn no_room(error: &dyn std::error::Error) -> Refusal {
     let next = "delete images that nobody needs and collect (rootstock image collect), or lower `library.keep-free`; \
-                run it again then: what the library has already is not sent again";
+                run it again then";
     Refusal::new(StatusCode::INSUFFICIENT_STORAGE, chain(error), next)
 }
 
@@ -297,7 +305,7 @@ impl From<UploadError> for Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 "finish or cancel some: rootstock upload list, rootstock upload cancel ID",
             ),
-            UploadError::Room { .. } => refusal(
+            UploadError::Room { .. } | UploadError::Full { .. } => refusal(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "make room, then send again, what arrived is kept: delete images that nobody needs and rootstock image collect, \
                  cancel other uploads, or lower `library.keep-free`",

@@ -25,6 +25,7 @@ use tokio::task::spawn_blocking;
 use super::auth::RunToken;
 use super::error::Refusal;
 use super::extract::Path;
+use crate::image::manifest::SignedManifest;
 use crate::server::app::App;
 use crate::server::library::LookupError;
 use crate::store::ManifestError;
@@ -62,8 +63,12 @@ pub async fn stored_manifest(
             "import the image again, then start a new run",
         )
     })?;
-    let mut answer = answer(file, size, &digest.to_string(), &headers);
-    // The name stays when it is signed again with another key, so a kept copy is asked about.
+    // The name stays when it is signed again with another key: so that nobody puts parts of two files together, the tag has the
+    // signature in it, and a kept copy is asked about.
+    let mut head = [0; SignedManifest::HEAD];
+    let signed = file.read_exact_at(&mut head, 0).map(|()| Digest::of(&head));
+    let signed = signed.map_err(|error| Refusal::fault(&error))?;
+    let mut answer = answer(file, size, &format!("{digest}-{signed}"), &headers);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(answer)
 }

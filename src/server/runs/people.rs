@@ -11,7 +11,15 @@ impl Runs {
     pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
-        self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await
+        self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await?;
+        self.drive(&held, &mut machine).await
+    }
+
+    /// A person ends a run that waits for macOS; `done`: what is left was done, or is not needed.
+    pub async fn close_run(&self, id: i64, by: &str, done: bool) -> Result<(), RunError> {
+        let held = self.open(id).await?;
+        let mut machine = held.machine.lock().await;
+        self.record(&held, &mut machine, Event::Closed { by: by.to_owned(), done }, None).await
     }
 
     /// A person lets a failed run go on with the step that failed.
@@ -33,6 +41,9 @@ impl Runs {
         let values = values.into_iter().map(|(name, text)| (name, Value::plain(text))).collect();
         // The engine makes those secret that are.
         let values = machine.run.secret_where_asked(values, now_ms());
+        if let Some((name, why)) = machine.run.refused_answer(&values) {
+            return Err(RunError::NoAnswer { name, why });
+        }
         self.record(&held, &mut machine, Event::Answered { by: by.to_owned(), values }, None).await
     }
 

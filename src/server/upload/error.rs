@@ -37,6 +37,14 @@ pub enum UploadError {
         /// Bytes that must stay free.
         keep: u64,
     },
+    /// The disk itself said that it is full, at what is written down about an upload.
+    #[error("there is no room on the appliance's disk: {what} {}", .path.display())]
+    Full {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+    },
     /// Somebody sends to it already.
     #[error("somebody else is sending to this upload now")]
     Locked,
@@ -86,6 +94,14 @@ impl UploadError {
         path: &std::path::Path,
     ) -> impl FnOnce(io::Error) -> UploadError + use<> {
         let path = path.to_owned();
-        move |source| UploadError::Disk { what, path, source }
+        move |source| match is_full(&source) {
+            true => UploadError::Full { what, path },
+            false => UploadError::Disk { what, path, source },
+        }
     }
+}
+
+/// Whether the operating system says that there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

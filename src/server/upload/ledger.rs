@@ -32,7 +32,8 @@ impl Ledger {
     /// Makes the file; the number is 0.
     pub fn create(path: &Path) -> io::Result<Ledger> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_len(2 * APART)?;
+        // Written, not only as long: what arrived can be acknowledged also when the disk is full by then.
+        file.write_all_at(&[0; 2 * APART as usize], 0)?;
         file.sync_all()?;
         Ok(Ledger { file, turn: 0, safe: 0 })
     }

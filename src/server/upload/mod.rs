@@ -324,16 +324,23 @@ impl Entry {
             return Ok(None);
         };
         let (offset, data) = (folder.join("offset"), folder.join("data"));
-        let ledger = Ledger::open(&offset).map_err(failed)?;
         let done = matches!(record.end, End::Done { .. });
+        let ledger = match Ledger::open(&offset) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            ledger => Some(ledger.map_err(failed)?),
+        };
+        let length = match fs::metadata(&data) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            facts => Some(facts.map_err(failed)?.len()),
+        };
+        // Somebody removed it by hand, perhaps to make room: no reason not to start.
+        let is_whole = |ledger: &Ledger| done || length.is_some_and(|length| length >= ledger.safe());
+        let Some(ledger) = ledger.filter(is_whole) else {
+            tracing::error!("what was written to {} is not all there: the upload is removed", data.display());
+            return Ok(None);
+        };
         if done {
             let _ = fs::remove_file(&data);
-        } else if fs::metadata(&data).map_err(failed)?.len() < ledger.safe() {
-            tracing::error!(
-                "{} is shorter than what was written to it: the upload is removed",
-                data.display()
-            );
-            return Ok(None);
         }
         let changed = fs::metadata(&offset).and_then(|file| file.modified()).ok();
         let changed = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
@@ -540,15 +547,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn offsets_beyond_four_gib_are_kept_and_cost_no_memory() {
+    async fn an_upload_whose_bytes_were_removed_by_hand_goes_and_the_others_stay() {
         let folder = tempfile::tempdir().unwrap();
         let uploads = Uploads::open(folder.path(), RULES).unwrap();
+        let ids = ["data", "offset", "kept"].map(|_| uploads.create(wanted(10)).unwrap().id.clone());
+        for id in &ids {
+            send(&uploads, id, 0, b"hello").await.unwrap();
+        }
+        drop(uploads);
+        std::fs::remove_file(folder.path().join(&ids[0]).join("data")).unwrap();
+        std::fs::remove_file(folder.path().join(&ids[1]).join("offset")).unwrap();
+        let uploads = Uploads::open(folder.path(), RULES).unwrap();
+        assert_eq!(uploads.list().len(), 1);
+        assert_eq!(uploads.get(&ids[2]).unwrap().offset(), 5);
+    }
+
+    #[tokio::test]
+    async fn offsets_beyond_four_gib_are_kept_and_cost_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
         let far = 5_u64 << 30;
-        let entry = uploads.create(wanted(far + 3)).unwrap();
-        // As if five GiB of zeros had arrived: a hole.
+        // As if five GiB of zeros had arrived: a hole. Not through `create`, which would want the room for them.
+        let entry = Entry::create(folder.path(), &"f".repeat(32), wanted(far + 3)).unwrap();
         File::options().write(true).open(entry.data()).unwrap().set_len(far).unwrap();
         entry.writer.lock().await.ledger.commit(far).unwrap();
-        drop(uploads);
         let uploads = Uploads::open(folder.path(), RULES).unwrap();
         assert_eq!(uploads.get(&entry.id).unwrap().offset(), far);
         assert_eq!(send(&uploads, &entry.id, far, b"end").await.unwrap(), far + 3);

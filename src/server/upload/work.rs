@@ -142,9 +142,11 @@ fn conclude(app: &App, entry: &Entry, done: &Result<Made, Problem>, work: &Work)
     };
     let done = matches!(end, End::Done { .. });
     entry.touch();
-    let written = entry.change(|record| record.end = end);
+    let written = entry.change(|record| record.end = end.clone());
     if let Err(error) = &written {
         tracing::error!(upload = entry.id, "how an import ended is not written down: {}", chain(error));
+        // It is told as long as the daemon lives; after its next start it is tried again.
+        entry.record().end = end;
     }
     if done && written.is_ok() {
         let path = entry.data();

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use tokio::sync::mpsc;
 
-use super::error::UploadError;
+use super::error::{UploadError, is_full};
 use super::ledger::Ledger;
 use crate::api::tus::{Algorithm, Checksum};
 
@@ -267,10 +267,6 @@ impl Writing<'_> {
             Err(source) => Err(UploadError::Disk { what: "writing", path: self.path.to_owned(), source }),
         }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The disk itself said that there is no room.

@@ -1,13 +1,17 @@
 //! An encrypted image comes in by its password, and leaves as a file: through the socket, over HTTPS, by the command line.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use assert_cmd::Command;
 use rootstock::api::admin::{self, JobState};
 use rootstock::value::Secret;
 use tempfile::tempdir;
 
-use super::appliance::Appliance;
+use super::appliance::{Appliance, image_file};
 use crate::image_source_build::{decode_bytes, fixture, fixture_digest, sha256};
 use crate::image_source_encrypted::Sealed;
 
@@ -111,4 +115,83 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         if entry.path().is_dir() { found.extend(walk(&entry.path())) } else { found.push(entry.path()) }
     }
     found
+}
+
+/// Passes connections on to a port, and cuts each off after so many bytes of answers, one number a connection. Counts all.
+fn relay(port: u16, cuts: Vec<usize>) -> (u16, Arc<AtomicU64>) {
+    let (listener, passed) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicU64::new(0)));
+    let (own, counter) = (listener.local_addr().unwrap().port(), passed.clone());
+    std::thread::spawn(move || {
+        let mut cuts = cuts.into_iter();
+        while let Ok((client, _)) = listener.accept() {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            let (mut asking, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || drop(std::io::copy(&mut asking, &mut asked)));
+            let (most, counter) = (cuts.next().unwrap_or(usize::MAX), counter.clone());
+            std::thread::spawn(move || {
+                let (mut server, mut client, mut left, mut piece) = (server, client, most, [0; 16 << 10]);
+                while let Ok(count @ 1..) = server.read(&mut piece) {
+                    let step = count.min(left);
+                    left -= step;
+                    counter.fetch_add(step as u64, Ordering::Relaxed);
+                    if client.write_all(&piece[..step]).is_err() || left == 0 {
+                        break;
+                    }
+                }
+                drop((client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both)));
+            });
+        }
+    });
+    (own, passed)
+}
+
+#[test]
+fn a_packed_export_over_the_network_has_its_bmap_and_goes_on_through_cuts_and_after_a_kill() {
+    const CUT: usize = 3 << 20;
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let image = image_file(&folder, 8 << 20);
+    appliance.import("lab", &image);
+    let local = ["image", "export", "lab", &path("local.zst"), "--format", "raw.zst"];
+    assert_eq!(rootstock(&appliance, &local).0, 0);
+    let (keys, whole) = (appliance.data.join("keys"), fs::read(path("local.zst")).unwrap());
+    let export = |port: u16, out: &str, format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootstock"));
+        command.args(["--server", &format!("https://127.0.0.1:{port}"), "--token-file"]);
+        command.arg(keys.join("admin.token")).arg("--ca").arg(keys.join("ca.pem"));
+        let output =
+            command.args(["image", "export", "lab", &path(out), "--format", format]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+
+    // Cut off twice in the middle of what it asked for.
+    let (port, passed) = relay(appliance.https, vec![usize::MAX, CUT, CUT]);
+    export(port, "cut.zst", "raw.zst");
+    assert!(fs::read(path("cut.zst")).unwrap() == whole);
+    assert_eq!(fs::read(path("cut.zst.bmap")).unwrap(), fs::read(path("local.zst.bmap")).unwrap());
+    let sent = passed.load(Ordering::Relaxed) as usize;
+    assert!(sent < whole.len() + (3 << 20), "{sent} bytes crossed the wire for {}", whole.len());
+
+    // A command that was killed left the most of it, the end of it torn.
+    let most = whole.len() * 3 / 4;
+    fs::write(path("killed.zst.partial"), [&whole[..most], b"torn"].concat()).unwrap();
+    let (port, passed) = relay(appliance.https, Vec::new());
+    export(port, "killed.zst", "raw.zst");
+    assert!(
+        fs::read(path("killed.zst")).unwrap() == whole && !fs::exists(path("killed.zst.partial")).unwrap()
+    );
+    let sent = passed.load(Ordering::Relaxed) as usize;
+    assert!(sent < whole.len() / 2, "{sent} bytes crossed the wire");
+    // What lies there and is another image, or nothing, does no harm.
+    fs::write(path("other.zst.partial"), zstd::encode_all(&[1; 1 << 20][..], 1).unwrap()).unwrap();
+    export(appliance.https, "other.zst", "raw.zst");
+    assert!(fs::read(path("other.zst")).unwrap() == whole);
+
+    // Raw is written where it belongs as it comes.
+    let (port, _) = relay(appliance.https, vec![usize::MAX, CUT]);
+    export(port, "lab.raw", "raw");
+    assert!(fs::read(path("lab.raw")).unwrap() == fs::read(&image).unwrap());
+    let from = "/api/v1/images/lab/versions/1/export?format=udzo&from=1048576";
+    assert_eq!(appliance.admin().download(from, 1 << 20).unwrap_err().status(), Some(422));
 }

@@ -108,7 +108,7 @@ fn a_run_takes_what_the_step_names_and_without_a_name_production_or_the_newest()
         "name: x\nsteps:\n  - apply_image: {image: lab, ring: test, destination: {disk: 0, partition: 2}}\n";
     let body = admin::SequenceText { yaml: text.replace("lab", "other") };
     appliance.import("other", &numbered_image(&folder, 9));
-    let found: Vec<admin::Finding> = appliance.admin().post("/api/v1/sequences/check", &body).unwrap();
+    let found: Vec<admin::Finding> = appliance.admin().post("/api/v1/sequence-checks", &body).unwrap();
     assert!(found.len() == 1 && found[0].message.contains("promote other --to test"), "{found:?}");
 }
 

@@ -179,12 +179,12 @@ fn an_appliance_that_is_killed_in_the_middle_goes_on_with_the_capture_and_is_sen
     let base = format!("/api/v1/captures/{}", begun.id);
     let (done, _daemon): (Captured<Made>, _) = HttpLibrary::with(&client, base, &watch, |inner| {
         let daemon = Mutex::new(Some(daemon));
-        let killing = Killing { inner, folder: &folder, daemon, sends: Mutex::new(0), at: 20 };
+        let killing = Killing { inner, folder: &folder, daemon, sends: Mutex::new(0), at: 5 };
         let done = capture(&source, &shape, &killing, 3, &Progress::default()).unwrap();
         (done, killing.daemon.into_inner().unwrap())
     });
     assert_eq!(done.made.version, 1);
-    // Twenty frames of at most four chunks were lost.
+    // Five frames of at most sixteen chunks were lost.
     let distinct = done.manifest.digests().collect::<std::collections::HashSet<_>>().len() as u64;
     assert!(
         done.sent_chunks > distinct && done.sent_chunks <= distinct + 80,

@@ -2,6 +2,7 @@
 
 mod beside;
 mod check;
+mod hold;
 mod kill;
 mod library;
 
@@ -257,7 +258,8 @@ fn a_collection_packs_the_living_chunks_of_half_dead_frames_together() {
     store.collection().unwrap().run().unwrap();
     assert_eq!(store.usage().chunks, kept.digests().count() as u64);
     let frames = store.locations(&kept).unwrap().frames().len() as u64;
-    assert_eq!(frames, store.usage().chunks.div_ceil(FRAME_CHUNKS));
+    // The short last frame lives whole and is moved as it is.
+    assert_eq!(frames, (store.usage().chunks - 1).div_ceil(FRAME_CHUNKS) + 1);
     for store in [&store, &Store::open_to_read(folder.path()).unwrap()] {
         assert!(all_well(store, &kept));
     }

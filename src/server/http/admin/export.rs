@@ -36,16 +36,20 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 pub struct Wanted {
     format: String,
     partition: Option<u32>,
+    #[serde(default)]
+    from: u64,
 }
 
 /// An image version as a file: `raw`, `raw.zst`, `udzo`, `ulfo` or, of one volume, `partclone`.
 ///
-/// It is made while it is sent, so its length is not known before, and it cannot be resumed. An answer that ends early is an
-/// export that failed; the log says why.
+/// It is made while it is sent, so its length is not known before. An answer that ends early is an export that failed; the log says
+/// why. `raw.zst` is frames of zstd, each with its length and checksum: whoever has some whole ones goes on behind them, `from` the
+/// number of bytes that are in them. The others begin anew.
 #[utoipa::path(get, path = "/api/v1/images/{name}/versions/{version}/export", tag = "images",
     params(("name" = String, Path), ("version" = u32, Path),
         ("format" = String, Query, description = "`raw`, `raw.zst`, `udzo`, `ulfo`, `partclone`"),
-        ("partition" = Option<u32>, Query, description = "Only this partition")),
+        ("partition" = Option<u32>, Query, description = "Only this partition"),
+        ("from" = Option<u64>, Query, description = "Of `raw.zst`: the first byte of the image that is wanted")),
     responses((status = 200, description = "The file", content_type = "application/octet-stream"),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn export(
@@ -69,14 +73,16 @@ pub async fn export(
     let read = read.await.map_err(|error| Refusal::fault(&error))?;
     let (_, manifest) = read.map_err(|error| Refusal::fault(&error))?;
     let shape = Shape::new(&manifest, wanted.partition)
-        .and_then(|shape| shape.fits(format).map(|()| shape))
+        .and_then(|shape| {
+            shape.fits(format).and_then(|()| shape.may_begin(wanted.from, format)).map(|()| shape)
+        })
         .map_err(|error| Refusal::wrong(error.to_string(), "rootstock image show lists its partitions"))?;
     let (give, pieces) = mpsc::channel(AHEAD);
-    let library = app.library.clone();
+    let (library, from) = (app.library.clone(), wanted.from);
     spawn_blocking(move || {
         let (_turn, _hold) = (turn, hold);
         let label = format!("export of {name} {version} as {format}");
-        if let Err(error) = send(&library, &manifest, &shape, format, &give) {
+        if let Err(error) = send(&library, &manifest, (&shape, from), format, &give) {
             tracing::warn!("the {label} ended early: {}", chain(&error));
             // Who hung up does not want to know.
             let _ = give.blocking_send(Err(error));
@@ -93,13 +99,13 @@ pub async fn export(
 fn send(
     library: &Library,
     manifest: &Manifest,
-    shape: &Shape,
+    (shape, from): (&Shape, u64),
     format: Format,
     give: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let mut image = StoredImage::new(library.store(), manifest.regions());
     let mut out = Pieces { give, held: Vec::with_capacity(PIECE) };
-    export::export(shape, &mut image, format, library.workers(), &mut out, &mut |_| true)
+    export::export_from(from, shape, &mut image, format, library.workers(), &mut out, &mut |_| true)
         .map_err(io::Error::other)?;
     out.flush()
 }

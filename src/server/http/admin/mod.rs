@@ -2,6 +2,7 @@
 //! together from the handlers' own descriptions.
 
 mod audit;
+mod authoring;
 mod binding;
 mod capture;
 mod check;
@@ -10,6 +11,7 @@ mod deployment;
 mod device;
 mod edit_device;
 mod export;
+pub mod history;
 mod image;
 mod job;
 mod key;
@@ -19,7 +21,8 @@ mod nbi;
 mod receipt;
 mod ring;
 mod roster;
-mod run;
+pub(super) mod run;
+mod screen;
 mod sequence;
 pub(super) mod session;
 mod status;
@@ -105,7 +108,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job::list))
         .routes(routes!(job::show, job::cancel))
         .routes(routes!(sequence::list, sequence::save))
-        .routes(routes!(sequence::check))
+        .routes(routes!(authoring::check, authoring::check_all))
+        .routes(routes!(authoring::copy))
         .routes(routes!(sequence::show, sequence::delete))
         .routes(routes!(collection::list, collection::create))
         .routes(routes!(collection::facts))
@@ -140,11 +144,26 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::resume))
         .routes(routes!(run::answer))
         .routes(routes!(run::confirm))
+        .routes(routes!(run::close))
+        .routes(routes!(history::report))
+        .routes(routes!(history::step_times))
+        .routes(routes!(history::problem_report))
+        .routes(routes!(run::retry))
+        .routes(routes!(screen::show))
+        .routes(routes!(screen::start))
+        .routes(routes!(screen::restart))
+        .routes(routes!(screen::shut_down))
+        .routes(routes!(screen::messages, screen::send))
         .routes(routes!(variable::of_device))
         .routes(routes!(variable::set_of_device, variable::unset_of_device))
         .routes(routes!(variable::of_collection))
         .routes(routes!(variable::set_of_collection, variable::unset_of_collection))
         .routes(routes!(sequence::schema))
+}
+
+/// A run as the API shows it, masked.
+pub async fn run_view(app: &App, run: i64) -> Result<crate::api::admin::Run, super::error::Refusal> {
+    run::view(app, run, 0, std::time::Duration::ZERO).await
 }
 
 /// What may be asked by whoever has not signed in yet.

@@ -7,16 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::api::admin::{Finding, SavedSequence, Sequence, SequenceSummary, SequenceText};
+use crate::api::admin::{SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, KnownImage, Surroundings};
+use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query};
-use crate::server::{nested, wire};
+use crate::server::nested;
 
 /// The newest revision of every sequence.
 #[utoipa::path(get, path = "/api/v1/sequences", tag = "sequences", responses((status = 200, body = Vec<SequenceSummary>)))]
@@ -58,20 +59,6 @@ pub async fn save(
         );
     }
     Ok(Answer(saved))
-}
-
-/// Everything that is wrong with a text, without saving it.
-#[utoipa::path(post, path = "/api/v1/sequences/check", tag = "sequences", request_body = SequenceText, responses(
-    (status = 200, body = Vec<Finding>),
-    (status = 422, body = Problem, description = "The text is no sequence: where and why"),
-))]
-pub async fn check(
-    State(app): State<App>,
-    Json(text): Json<SequenceText>,
-) -> Result<Answer<Vec<Finding>>, Refusal> {
-    let sequence = read(&text.yaml)?;
-    let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
-    Ok(Answer(findings.iter().map(wire::finding).collect()))
 }
 
 /// The JSON Schema of a sequence's file.
@@ -135,7 +122,7 @@ pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<
     }
 }
 
-fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
+pub(super) fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
     model::Sequence::from_yaml(yaml).map_err(|error| {
         Refusal::wrong(format!("the text is no sequence: {error}"), "correct it and try again")
     })
@@ -162,8 +149,13 @@ fn summary(row: RevisionRow) -> SequenceSummary {
         Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
+    let download_size = sequence.as_ref().ok().and_then(|sequence| match sequence.download_size {
+        Some(PartitionSize::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    });
     SequenceSummary {
         name: row.name,
+        download_size,
         description,
         revision: row.revision,
         disabled,

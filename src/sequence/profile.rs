@@ -1,0 +1,197 @@
+//! Configuration profiles: whether a text is one, and what it calls itself. A signed one is kept byte by byte.
+//!
+//! Must not know: who installs it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the longest profile.
+pub const LONGEST: usize = 1 << 20;
+
+/// A profile as it lies in the sequence: XML, or base64 of a signed one. Whether it is one is asked by [`Profile::facts`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Profile(pub String);
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a profile of {} bytes", self.0.len())
+    }
+}
+
+/// What a profile says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `PayloadIdentifier`.
+    pub identifier: String,
+    /// `PayloadDisplayName`; may be empty.
+    pub name: String,
+    /// Types of its payloads, in order.
+    pub payloads: Vec<String>,
+    /// Whether it is signed.
+    pub signed: bool,
+}
+
+/// A text that is no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoProfile {
+    /// Too long.
+    #[error("a profile of {0} bytes: at most {LONGEST}")]
+    TooLong(usize),
+    /// Neither form.
+    #[error("the text is neither an XML property list nor base64 of a signed profile")]
+    Neither,
+    /// Not readable.
+    #[error("the property list cannot be read: {0}")]
+    Unreadable(String),
+    /// Another property list.
+    #[error("the property list is no configuration profile: {0}")]
+    Another(&'static str),
+}
+
+impl Profile {
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// Why it is no profile.
+    pub fn facts(&self) -> Result<Facts, NoProfile> {
+        if self.0.len() > LONGEST {
+            return Err(NoProfile::TooLong(self.0.len()));
+        }
+        let text = self.0.trim();
+        if text.starts_with("<?xml") || text.starts_with("<!DOCTYPE plist") || text.starts_with("<plist") {
+            return facts(text.as_bytes(), false);
+        }
+        // A signed profile is CMS (RFC 5652): a DER sequence that holds the property list as it is.
+        let bytes = decode(text).filter(|bytes| bytes.first() == Some(&0x30)).ok_or(NoProfile::Neither)?;
+        let begin = find(&bytes, b"<?xml").ok_or(NoProfile::Neither)?;
+        let end = find(&bytes[begin..], b"</plist>").ok_or(NoProfile::Neither)?;
+        facts(&bytes[begin..begin + end + b"</plist>".len()], true)
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+fn facts(xml: &[u8], signed: bool) -> Result<Facts, NoProfile> {
+    let list: plist::Value = plist::from_bytes(xml)
+        .map_err(|error| NoProfile::Unreadable(error.to_string().chars().take(200).collect()))?;
+    let top = list.as_dictionary().ok_or(NoProfile::Another("it is no dictionary"))?;
+    let text = |dictionary: &plist::Dictionary, key: &str| {
+        dictionary.get(key).and_then(plist::Value::as_string).map(str::to_owned)
+    };
+    if text(top, "PayloadType").as_deref() != Some("Configuration") {
+        return Err(NoProfile::Another("its PayloadType is not `Configuration`"));
+    }
+    let identifier = text(top, "PayloadIdentifier").filter(|text| !text.is_empty());
+    let identifier = identifier.ok_or(NoProfile::Another("it has no PayloadIdentifier"))?;
+    if text(top, "PayloadUUID").is_none() {
+        return Err(NoProfile::Another("it has no PayloadUUID"));
+    }
+    let content = top.get("PayloadContent").and_then(plist::Value::as_array);
+    let content = content.ok_or(NoProfile::Another("it has no PayloadContent"))?;
+    let payloads =
+        content.iter().filter_map(plist::Value::as_dictionary).filter_map(|one| text(one, "PayloadType"));
+    let name = text(top, "PayloadDisplayName").unwrap_or_default();
+    Ok(Facts { identifier, name, payloads: payloads.collect(), signed })
+}
+
+/// Base64 (RFC 4648 section 4) with line ends in it.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let padding = digits.iter().rev().take_while(|byte| **byte == b'=').count();
+    let digits = &digits[..digits.len() - padding.min(2)];
+    if (digits.len() + padding) % 4 != 0 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub const WIFI: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+<key>PayloadType</key><string>Configuration</string><key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>org.example.wifi</string><key>PayloadUUID</key><string>5F1C</string>
+<key>PayloadDisplayName</key><string>Wi-Fi</string>
+<key>PayloadContent</key><array><dict><key>PayloadType</key><string>com.apple.wifi.managed</string></dict></array>
+</dict></plist>"#;
+
+    fn base64(bytes: &[u8]) -> String {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for part in bytes.chunks(3) {
+            let three = [part[0], *part.get(1).unwrap_or(&0), *part.get(2).unwrap_or(&0)];
+            let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+            for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+                text.push(if at <= part.len() {
+                    char::from(DIGITS[(bits >> shift) as usize & 63])
+                } else {
+                    '='
+                });
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn section_2_a_profile_tells_what_it_is_and_a_signed_one_keeps_its_bytes() {
+        let facts = Profile(WIFI.into()).facts().unwrap();
+        assert_eq!(
+            (facts.identifier.as_str(), facts.name.as_str(), facts.signed),
+            ("org.example.wifi", "Wi-Fi", false)
+        );
+        assert_eq!(facts.payloads, ["com.apple.wifi.managed"]);
+        let mut cms = vec![0x30, 0x82, 1, 2, 6, 9];
+        cms.extend_from_slice(WIFI.as_bytes());
+        cms.extend_from_slice(&[0xa0, 0x82, 0, 0]);
+        let signed = Profile(base64(&cms));
+        assert_eq!(signed.facts().unwrap(), Facts { signed: true, ..facts });
+    }
+
+    #[test]
+    fn what_is_no_profile_is_refused_with_the_reason() {
+        let facts = |text: &str| Profile(text.into()).facts().unwrap_err().to_string();
+        assert!(facts("hello").contains("neither"));
+        assert!(facts("<plist version=\"1.0\"><array/></plist>").contains("no dictionary"));
+        assert!(facts(&WIFI.replace("Configuration", "x")).contains("PayloadType"));
+        assert!(facts(&WIFI.replace("PayloadIdentifier", "x")).contains("PayloadIdentifier"));
+        assert!(facts(&WIFI.replace("PayloadContent", "x")).contains("PayloadContent"));
+        assert!(facts(&WIFI.replace("</dict></plist>", "")).contains("cannot be read"));
+        assert!(facts(&"x".repeat(LONGEST + 1)).contains("at most"));
+    }
+
+    proptest! {
+        #[test]
+        fn base64_comes_back_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), text in "[ -~]{0,60}") {
+            prop_assert_eq!(decode(&base64(&bytes)), Some(bytes));
+            let _ = Profile(text).facts();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Takes secrets out of texts: known ones in every spelling that they may have, and what looks like one.
+//!
+//! Must not know: where texts and secrets come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::Regex;
+
+use crate::sequence::variable::MASK;
+
+/// Secrets of fewer characters are only replaced as whole words: else half a text would be dots.
+const SHORT: usize = 4;
+
+/// What looks like a secret, and what it is called in the account.
+const FORMS: [(&str, &str); 7] = [
+    ("sealed", r"sealed\.v1\.[0-9a-f]+\.[0-9a-f]+"),
+    ("private-key", r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"),
+    ("account-in-address", r"://[^/\s@\x22']+:[^/\s@\x22']+@"),
+    ("bearer", r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}"),
+    ("basic", r"(?i)\bbasic\s+[A-Za-z0-9+/=]{8,}"),
+    ("password-hash", r"\$argon2[a-z]*\$[^\s\x22']+"),
+    (
+        "named",
+        r#"(?i)\b([a-z0-9_-]*(?:password|passwd|passphrase|secret|token)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\,}{]{3,}"#,
+    ),
+];
+
+/// Knows secrets, and counts what it took out.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    known: BTreeSet<String>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Redactor {
+    /// A secret, in every spelling: as it is, line by line, as JSON and HTML write it.
+    pub fn know(&mut self, secret: &str) {
+        for part in std::iter::once(secret).chain(secret.lines()).map(str::trim) {
+            if part.is_empty() {
+                continue;
+            }
+            let json = serde_json::to_string(part).unwrap_or_default();
+            let html = part.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let html = html.replace('"', "&quot;").replace('\'', "&#39;");
+            self.known.extend([part.to_owned(), json.trim_matches('"').to_owned(), html]);
+        }
+    }
+
+    /// The text without secrets.
+    pub fn clean(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // Longest first, so that one inside another leaves nothing over.
+        let mut known: Vec<String> = self.known.iter().cloned().collect();
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in known {
+            let (clean, count) = match secret.chars().count() < SHORT {
+                true => replace_words(&text, &secret),
+                false => (text.replace(&secret, MASK), text.matches(&secret).count()),
+            };
+            text = clean;
+            *self.counts.entry("known").or_default() += count as u64;
+        }
+        for (name, form) in FORMS {
+            let Ok(form) = Regex::new(form) else { continue };
+            let mut count = 0;
+            let keep_head = |found: &regex::Captures<'_>| {
+                let whole = &found[0];
+                // Paths of files with secrets, and what is masked already, say nothing.
+                if whole.contains(MASK) || name == "named" && is_harmless(whole) {
+                    return whole.to_owned();
+                }
+                count += 1;
+                match name {
+                    "account-in-address" => format!("://{MASK}@"),
+                    "named" => format!("{}{MASK}", &found[1]),
+                    _ => MASK.to_owned(),
+                }
+            };
+            text = form.replace_all(&text, keep_head).into_owned();
+            *self.counts.entry(name).or_default() += count;
+        }
+        text
+    }
+
+    /// What was taken out so far.
+    pub fn account(&self) -> String {
+        let mut lines = "Taken out of this report, by kind:\n".to_owned();
+        for (name, count) in &self.counts {
+            lines += &format!("{name}: {count}\n");
+        }
+        lines
+            + "\nLook through the files before you send them on: what nobody called a secret is still in them.\n"
+    }
+}
+
+/// Values that are no secrets although their names sound so: paths of files, flags, numbers of things.
+fn is_harmless(found: &str) -> bool {
+    let Some(at) = found.find([':', '=']) else { return true };
+    let (name, value) = (found[..at].to_lowercase(), found[at + 1..].trim_matches([' ', '"', '\'', '\\']));
+    name.trim_matches(['"', '\'', '\\', ' ']).ends_with("-file")
+        || value.starts_with('/')
+        || matches!(value, "true" | "false" | "null" | "none")
+}
+
+fn replace_words(text: &str, word: &str) -> (String, usize) {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let (mut clean, mut count, mut from) = (String::with_capacity(text.len()), 0, 0);
+    for (at, _) in text.match_indices(word) {
+        if at < from {
+            continue;
+        }
+        let alone = !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part);
+        clean.push_str(&text[from..at]);
+        clean.push_str(if alone { MASK } else { word });
+        count += usize::from(alone);
+        from = at + word.len();
+    }
+    clean.push_str(&text[from..]);
+    (clean, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_secret_goes_in_every_spelling_and_a_short_one_as_a_word() {
+        let mut redactor = Redactor::default();
+        redactor.know("hun\"ter<2>");
+        redactor.know("first line\nsecond line");
+        redactor.know("x1");
+        let clean = redactor
+            .clean("a hun\"ter<2> b hun\\\"ter<2> c hun&quot;ter&lt;2&gt; second line pin x1, x10, ax1");
+        assert_eq!(clean, format!("a {MASK} b {MASK} c {MASK} {MASK} pin {MASK}, x10, ax1"));
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_goes_and_names_of_files_stay() {
+        let mut redactor = Redactor::default();
+        for (text, want) in [
+            ("afp://u:p@10.0.0.5/S", format!("afp://{MASK}@10.0.0.5/S")),
+            ("Authorization: Bearer abcdef0123456789", format!("Authorization: {MASK}")),
+            ("value: sealed.v1.0011aabb.deadbeef", format!("value: {MASK}")),
+            ("ADMIN_PASSWORD=hunter2 x", format!("ADMIN_PASSWORD={MASK} x")),
+            ("\"password\": \"hunter2\"", format!("\"password\": \"{MASK}\"")),
+            ("smtp-password-file = \"/etc/pw\"", "smtp-password-file = \"/etc/pw\"".to_owned()),
+            ("token-file = \"/etc/token\"", "token-file = \"/etc/token\"".to_owned()),
+            ("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", MASK.to_owned()),
+            ("hash $argon2id$v=19$m=1$abc$def.", format!("hash {MASK}")),
+        ] {
+            assert_eq!(redactor.clean(text), want, "{text}");
+        }
+        assert!(redactor.account().contains("bearer: 1"), "{}", redactor.account());
+    }
+}
