@@ -95,7 +95,6 @@ use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
 use crate::db::{Db, DbError};
 use crate::netboot::tftp::Limits;
-use crate::value::Digest;
 
 /// How long requests under way may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -179,7 +178,8 @@ impl Server {
         listen::check_interfaces(&config)?;
         let data = DataFolder::open(data)?;
         let authority = Authority::open(&data.keys())?;
-        let admin_token = admin_token(&data.keys())?;
+        let admin_token =
+            token::admin(&data.keys()).map_err(|(path, source)| ServerError::Token { path, source })?;
         let secrets = Arc::new(SecretKey::open(&data.keys().join("secrets.key"))?);
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
@@ -472,22 +472,6 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         nbi: config.nbi.rules(),
         ..defaults
     }
-}
-
-/// Reads the admin token, or makes it on first start.
-fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
-    let path = keys.join("admin.token");
-    let failed = |source| ServerError::Token { path: path.clone(), source };
-    let text = match data::read_small(&path).map_err(failed)? {
-        Some(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        None => String::new(),
-    };
-    if text.trim().len() >= 32 {
-        return Ok(token::digest(text.trim()));
-    }
-    let token = token::random().map_err(|error| failed(io::Error::other(error)))?;
-    data::write_durably(&path, format!("{}\n", token.expose()).as_bytes(), 0o600).map_err(failed)?;
-    Ok(token::digest(token.expose()))
 }
 
 fn lost(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
