@@ -468,7 +468,7 @@ mod tests {
     fn codes_are_stable() {
         let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
         codes.sort();
-        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-receiver bad-value disabled-sequence \
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-prompt bad-receiver bad-value disabled-sequence \
                      disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
                      no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
                      partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \
