@@ -29,6 +29,7 @@ pub mod config;
 pub mod data;
 mod diagnosis;
 pub mod dropped;
+mod error;
 pub mod files;
 pub mod folders;
 pub mod gate;
@@ -79,21 +80,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::ServerError;
+
 use self::app::{App, Appliance};
-use self::authority::{Authority, AuthorityError};
+use self::authority::Authority;
 use self::clock::now_ms;
 use self::config::Config;
-use self::data::{DataError, DataFolder};
+use self::data::DataFolder;
 use self::gate::Gate;
 use self::jobs::Jobs;
 use self::library::Library;
-use self::listen::ListenError;
 use self::runs::Runs;
 use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::netboot::tftp::Limits;
 
 /// How long requests under way may take after the stop signal.
@@ -104,62 +106,6 @@ const HEAD: Duration = Duration::from_secs(60);
 const EXPIRE: Duration = Duration::from_secs(5);
 /// How often the machine's addresses are looked at.
 const ADDRESSES: Duration = Duration::from_secs(10);
-
-/// Why the daemon does not start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The data folder.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Certificates.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// Sockets.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Sockets of the boot services.
-    #[error(transparent)]
-    Boot(#[from] netboot::BindError),
-    /// The DHCP server.
-    #[error(transparent)]
-    Leases(#[from] netboot::OpenError),
-    /// Another DHCP server.
-    #[error(transparent)]
-    Rival(#[from] netboot::RivalError),
-    /// The library.
-    #[error(transparent)]
-    Library(#[from] library::LibraryError),
-    /// The key of secrets.
-    #[error(transparent)]
-    Secrets(#[from] secrets::KeyError),
-    /// Boot sets.
-    #[error(transparent)]
-    Nbi(#[from] nbi::NbiError),
-    /// Uploads.
-    #[error(transparent)]
-    Upload(#[from] upload::UploadError),
-    /// The admin token.
-    #[error("the admin token {} cannot be made or read", path.display())]
-    Token {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A listener was lost.
-    #[error("{what} stopped")]
-    Lost {
-        /// Which service.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// A daemon that is ready: everything is open and bound, nothing is served yet.
 pub struct Server {
