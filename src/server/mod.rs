@@ -21,6 +21,7 @@ pub mod accounts;
 pub mod announce;
 pub mod app;
 pub mod authority;
+mod boot;
 pub mod caller;
 pub mod captures;
 pub mod check;
@@ -94,7 +95,6 @@ use self::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
 use crate::db::{Db, DbError};
-use crate::netboot::tftp::Limits;
 use crate::value::Digest;
 
 /// How long requests under way may take after the stop signal.
@@ -196,9 +196,9 @@ impl Server {
         ];
         let mut transfers = netboot::Transfers::default();
         let boot = if config.network.boot_services {
-            let settings = boot_settings(&config, data.boot(), https_address.port());
+            let settings = boot::settings(&config, data.boot(), https_address.port());
             let sockets = netboot::Sockets::bind(&settings)?;
-            listeners.extend(boot_listeners(&sockets));
+            listeners.extend(boot::listeners(&sockets));
             transfers = sockets.transfers();
             Some((sockets, settings))
         } else {
@@ -445,35 +445,6 @@ async fn open_leases(config: &Config, db: &Db) -> Result<Option<Arc<netboot::Lea
     Ok(Some(Arc::new(leases)))
 }
 
-fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Settings {
-    let defaults = netboot::Settings::new(boot);
-    netboot::Settings {
-        ports: netboot::Ports {
-            dhcp: config.ports.dhcp,
-            proxy: config.ports.proxy_dhcp,
-            tftp: config.ports.tftp,
-            http: config.ports.http,
-        },
-        interfaces: config.network.interfaces.clone(),
-        advertise: config.network.address,
-        https_port,
-        bsdp: config.bsdp.policy.clone(),
-        without_deployment: config.boot.without_deployment,
-        kernel_arguments: config.boot.kernel_arguments.clone(),
-        pxe: config.pxe.policy.clone(),
-        offer_delay: config.pxe.offer_delay,
-        tftp: Limits {
-            block_size: config.tftp.max_block_size,
-            window: config.tftp.max_window,
-            ..Limits::default()
-        },
-        tftp_caps: config.tftp.caps.clone(),
-        tftp_transfers: config.tftp.max_transfers as usize,
-        nbi: config.nbi.rules(),
-        ..defaults
-    }
-}
-
 /// Reads the admin token, or makes it on first start.
 fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
     let path = keys.join("admin.token");
@@ -492,18 +463,4 @@ fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
 
 fn lost(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Lost { what, source }
-}
-
-fn boot_listeners(sockets: &netboot::Sockets) -> Vec<Listener> {
-    [
-        ("http", sockets.http_address()),
-        ("dhcp", sockets.dhcp_address()),
-        ("proxy-dhcp", sockets.proxy_address()),
-        ("tftp", sockets.tftp_address()),
-    ]
-    .into_iter()
-    .filter_map(|(service, address)| {
-        Some(Listener { service: service.to_owned(), address: address.ok()?.to_string() })
-    })
-    .collect()
 }
