@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Figures of running many Macs: `./dev bench runs [--parts targets] [--devices 1000,10000,100000]`.
+"""Figures of running many Macs: `./dev bench runs [--parts plan,targets] [--devices 1000,10000,100000]`.
 
 Owns: which load is made, what is printed of it, which bound it is held against. Every part is a program of this repository that makes
 its own load and prints one JSON object; nothing here knows how. A figure beyond its bound ends with exit code 1.
 
 | part | load | bounds |
 |---|---|---|
+| plan | a plan of 100, 1,000 and 10,000 steps in nested sequences | 1,000 steps < 50 ms |
 | targets | Macs with inventories, 200 collections with rules | membership after one inventory change < 10 ms, a page of a list < 100 ms |
 """
 
@@ -21,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "target/x86_64-unknown-linux-gnu/release/examples"
 # Milliseconds that the issue gives.
 CHANGE, PAGE = 10.0, 100.0
+PLAN = 50.0
 PAGES = ["page", "page in the middle", "search, common", "search, one", "search, none", "members of a collection", "unknown ones",
          "by name", "collections"]
 
@@ -64,7 +66,23 @@ def targets(arguments):
     return wrong
 
 
-PARTS = {"targets": targets}
+def plan(arguments):
+    """The growth curve of a plan, and the one size that has a bound."""
+    del arguments
+    wrong = []
+    print(f"{'steps':>32}{'median ms':>18}{'most ms':>18}")
+    for steps in (100, 1000, 10_000):
+        done = subprocess.run([str(EXAMPLES / "plan"), str(steps), "21"], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"error: plan ended with {done.returncode}: {done.stderr[-800:]}")
+        made = json.loads(done.stdout)
+        print(f"{made['steps']:>32,}{made['median_ms']:>18.2f}{made['most_ms']:>18.2f}")
+        if steps == 1000 and made["median_ms"] > PLAN:
+            wrong.append(f"a plan of 1,000 steps: {made['median_ms']:.1f} ms, bound {PLAN:.0f} ms")
+    return wrong
+
+
+PARTS = {"plan": plan, "targets": targets}
 
 
 def main():
