@@ -9,6 +9,7 @@
 //! * [`report`]: a run as one HTML file; [`moment`]: times as people read them
 //! * [`trust`]: keys that follow each other, receipts that are kept
 //! * [`tus`]: header values of resumable uploads
+//! * [`wizard`]: what a Mac shows its technician, and the same from afar
 //!
 //! Enums that a newer peer may extend end in `Unknown`.
 
@@ -23,5 +24,7 @@ pub mod report;
 pub mod runner;
 pub mod sign_in;
 pub mod timeline;
+mod told;
 pub mod trust;
 pub mod tus;
+pub mod wizard;

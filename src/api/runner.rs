@@ -10,6 +10,7 @@
 //! | `POST /runner/v1/runs/{run}/captures/{action}` and below (run token) | see [`crate::api::capture`] | |
 //! | `GET /runner/v1/runs/{run}/files/{action}` (run token) | | [`FileList`] |
 //! | `GET /runner/v1/runs/{run}/files/{action}/{number}` (run token) | `Range` | bytes of a file |
+//! | `POST /runner/v1/screen`, `…/news`, `…/messages`, `…/runs/{run}/answers` and its kin | see [`crate::api::wizard`] | |
 //! | `GET /runner/v1/manifests/{digest}` (run token) | | signed manifest, `application/octet-stream` |
 //! | `GET /runner/v1/manifests/{digest}/locations` (run token) | | frame locations, binary (see `image::manifest`) |
 //! | `GET /runner/v1/packs/{digest}` (run token) | `Range` | bytes of a pack |
@@ -22,14 +23,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::action::*;
+pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
 pub use super::inventory::{
     BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
 };
 use super::sign_in::SignInAsked;
+pub use super::told::{Delta, Progress, Receipt, SignedReceipt};
 pub use crate::sequence::capture::CaptureSource;
 pub use crate::sequence::model::VolumeFormat;
 pub use crate::sequence::run::act::MacosAct;
-use crate::value::{Digest, FreeSpace, MacAddr, Model, Secret, Serial};
+use crate::value::{Digest, MacAddr, Model, Secret, Serial};
 
 /// The protocol version that this build speaks.
 pub const PROTOCOL: u32 = 1;
@@ -110,6 +113,9 @@ pub struct Welcome {
     pub why_empty: Option<String>,
     /// A run of this Mac that has not ended: goes on at the step where it was.
     pub run: Option<RunTicket>,
+    /// The keyboard layout that a person chose on this Mac last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyboard: Option<String>,
     /// Set where a technician signs in before anything else may be chosen: `offers` holds what starts by itself only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInAsked>,
@@ -192,6 +198,9 @@ pub enum Next {
         seconds: u32,
         /// Shown to the technician.
         why: String,
+        /// What a person is asked, when that is what is waited for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        question: Option<Box<RunQuestion>>,
     },
     /// The run has ended.
     Finished {
@@ -199,6 +208,12 @@ pub enum Next {
         outcome: Outcome,
         /// One line for the technician: what was done, or what failed and what to do.
         message: String,
+        /// Why it failed, when a step did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Box<Failure>>,
+        /// Whether it can go on with the step that failed.
+        #[serde(default)]
+        can_resume: bool,
     },
 }
 
@@ -269,43 +284,6 @@ pub enum ReportEvent {
     Unknown,
 }
 
-/// How far an action is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Progress {
-    /// What it is doing: `writing`, `reading back`.
-    pub phase: String,
-    /// Bytes done in this phase.
-    pub done: u64,
-    /// Bytes to do in this phase.
-    pub total: u64,
-    /// Bytes fetched over the network so far.
-    pub network: u64,
-    /// Bytes a second from the network, over the last two seconds.
-    pub network_rate: u64,
-    /// Bytes a second to the disk, over the last two seconds.
-    pub disk_rate: u64,
-    /// Seconds left in the whole action, when it can be told.
-    pub seconds_left: Option<u32>,
-    /// Of an image being applied: what is known of the disk that it goes to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<Delta>,
-}
-
-/// How much of an image lay on the disk already.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct Delta {
-    /// Whether the disk was read first, and why.
-    pub decision: String,
-    /// Bytes that were at their places.
-    pub present: u64,
-    /// Bytes that were copied from elsewhere on the disk.
-    pub copied: u64,
-    /// What happens to space that the image says nothing about.
-    pub free: FreeSpace,
-}
-
 /// Results of an action.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Done {
@@ -335,52 +313,6 @@ pub struct Failure {
     pub next_step: String,
     /// Exit code of a script, if one ended.
     pub exit_code: Option<i32>,
-}
-
-/// A receipt and its signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-pub struct SignedReceipt {
-    /// JSON text of [`Receipt`], exactly the bytes that are signed.
-    pub receipt: String,
-    /// Ed25519 signature (64 bytes, hexadecimal) by [`Hello::receipt_key`].
-    pub signature: String,
-}
-
-/// Proof of apply: what lies on which disk, and that it was read back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Key of the run.
-    pub run: i64,
-    /// Number of the assignment.
-    pub number: u32,
-    /// Manifest that was applied.
-    pub manifest: Digest,
-    /// The Mac.
-    pub serial: Option<Serial>,
-    /// Partition node.
-    pub node: String,
-    /// Model and serial text of the disk.
-    pub disk: String,
-    /// Bytes of the volume.
-    pub bytes: u64,
-    /// Bytes of chunks fetched (compressed).
-    pub fetched: u64,
-    /// How much lay on the disk already, and why it was read or not.
-    #[serde(default)]
-    pub delta: Delta,
-    /// The disk held the image, every byte of it: nothing was written.
-    #[serde(default)]
-    pub equal: bool,
-    /// Bytes that the image says nothing about and that keep their old content.
-    #[serde(default)]
-    pub left: u64,
-    /// Chunks read back from the disk and compared with the manifest.
-    pub chunks_read_back: u64,
-    /// Chunks that had to be written again because the read-back differed.
-    pub rewritten: u64,
-    /// Milliseconds since 1970 UTC.
-    pub at_ms: i64,
 }
 
 /// A report was taken in.

@@ -33,7 +33,7 @@ pub struct SignInAsked {
 pub const LOCAL: &str = "local";
 
 /// What a technician typed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignIn {
     /// One of [`SignInAsked::domains`]; none: the appliance looks in all, in their order. A name `DOMAIN\user` or `user@domain`
     /// says it too.

@@ -32,6 +32,7 @@ mod output;
 mod progress;
 pub mod receipt;
 pub mod run;
+mod screen;
 pub mod sequence;
 pub mod status;
 pub mod store;

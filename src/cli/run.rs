@@ -36,7 +36,11 @@ With --done the run has succeeded: what was left was done by hand, or is not nee
 `rootstock run resume` lets it wait for macOS again.")]
     Close(Online<Close>),
     /// What was recorded of a run: actions, reports, output of scripts
+    #[command(after_help = "\
+With --follow it goes on with what comes until the run has ended, with --json one line of JSON an event.")]
     Log(Online<Log>),
+    /// Start the deployment of a run anew on the same Mac, which must be at its wizard
+    Retry(Online<Retry>),
     /// Let a failed run go on with the step that failed; what was done before it stays
     Resume(Online<Resume>),
     /// Give values to the empty variables that a run asks for; the first answer wins
@@ -76,6 +80,16 @@ pub struct Watch {
 #[derive(Args, Debug)]
 pub struct Log {
     /// Number of the run
+    run: i64,
+    /// Go on with what comes, until the run has ended
+    #[arg(long, short)]
+    follow: bool,
+}
+
+/// `rootstock run retry`
+#[derive(Args, Debug)]
+pub struct Retry {
+    /// Number of the run that has ended
     run: i64,
 }
 
@@ -148,6 +162,9 @@ impl Command {
                     "goes on with the step that failed",
                 )
             }),
+            Command::Retry(verb) => verb.run(before, |verb, appliance| {
+                post(appliance, verb.run, "retry", &serde_json::json!({}), "is started")
+            }),
             Command::Answer(verb) => verb.run(before, answer),
             Command::Confirm(verb) => verb.run(before, |verb, appliance| {
                 post(appliance, verb.run, "confirm", &serde_json::json!({}), "goes on")
@@ -203,12 +220,16 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
     if let Some(question) = &run.question {
         let id = summary.id;
         for asked in &question.variables {
-            say(format!(
-                "asks for {}: rootstock run answer {id} {}=VALUE",
-                printable(&asked.name),
-                printable(&asked.name)
-            ))?;
+            let (name, label) = (printable(&asked.name), printable(&asked.label));
+            let called = if label.is_empty() { name.clone() } else { format!("{name} ({label})") };
+            let choices = match asked.choices.as_slice() {
+                [] => String::new(),
+                choices => format!(", one of {}", printable(&choices.join(", "))),
+            };
+            let value = if asked.secret { "-" } else { "VALUE" };
+            say(format!("asks for {called}{choices}: rootstock run answer {id} {name}={value}"))?;
         }
+        say(format!("asks since {}", stamp(question.since_ms)))?;
         if let Some(message) = &question.message {
             say(format!("waits: {} (rootstock run confirm {id})", printable(message)))?;
         }
@@ -250,30 +271,43 @@ fn ended(summary: &RunSummary) -> String {
     }
 }
 
+/// Reads all events there are; with `--follow`, waits for more until the run has ended.
 fn log(verb: Log, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let mut after = 0;
     let mut all: Vec<RunEvent> = Vec::new();
     loop {
-        let path = format!("/api/v1/runs/{}/events?after={after}", verb.run);
+        // Asked before the events: what was recorded up to its end is read after it.
+        let ended = verb.follow
+            && appliance.client.get::<Run>(&format!("/api/v1/runs/{}", verb.run))?.summary.outcome.is_some();
+        let wait = if verb.follow && !ended { "&wait=15" } else { "" };
+        let path = format!("/api/v1/runs/{}/events?after={after}{wait}", verb.run);
         let events: Vec<RunEvent> = appliance.client.get(&path)?;
-        let Some(last) = events.last().map(|event| event.number).filter(|last| *last > after) else { break };
-        after = last;
-        if appliance.json {
-            all.extend(events);
-            continue;
+        let last = events.last().map(|event| event.number).filter(|last| *last > after);
+        match last {
+            Some(last) => after = last,
+            None if verb.follow && !ended => continue,
+            None => break,
         }
-        for event in &events {
-            let step =
-                event.step.as_deref().map(|step| format!(" [{}]", printable(step))).unwrap_or_default();
-            for line in event.detail.lines() {
-                say(format!("{}{step} {}: {}", stamp(event.at_ms), event.kind, printable(line)))?;
-            }
+        match (appliance.json, verb.follow) {
+            (true, false) => all.extend(events),
+            (true, true) => events.iter().try_for_each(|event| say(serde_json::to_string(event)?))?,
+            (false, _) => print_events(&events)?,
         }
     }
-    if appliance.json {
+    if appliance.json && !verb.follow {
         say_json(&all)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_events(events: &[RunEvent]) -> anyhow::Result<()> {
+    for event in events {
+        let step = event.step.as_deref().map(|step| format!(" [{}]", printable(step))).unwrap_or_default();
+        for line in event.detail.lines() {
+            say(format!("{}{step} {}: {}", stamp(event.at_ms), event.kind, printable(line)))?;
+        }
+    }
+    Ok(())
 }
 
 fn cancel(verb: Cancel, appliance: &Appliance) -> anyhow::Result<ExitCode> {

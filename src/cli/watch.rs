@@ -90,7 +90,15 @@ pub fn run(run: Option<i64>, wait: bool, appliance: &Appliance) -> anyhow::Resul
 fn at(run: &Run) -> String {
     let summary = &run.summary;
     let name = run.at.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
-    format!("run {} on {}: step {} of {}{name}", summary.id, summary.device_name, summary.step, summary.steps)
+    let asks = match &run.question {
+        Some(question) if question.message.is_some() => ", WAITS for a person: rootstock run show",
+        Some(_) => ", ASKS for values: rootstock run show",
+        None => "",
+    };
+    format!(
+        "run {} on {}: step {} of {}{name}{asks}",
+        summary.id, summary.device_name, summary.step, summary.steps
+    )
 }
 
 /// The newest run that has not ended.

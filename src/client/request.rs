@@ -153,6 +153,16 @@ impl Client {
         })
     }
 
+    /// `POST` of `body` as JSON; the answer's body, if any, is not looked at.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn say<B: Serialize>(&self, path: &str, body: &B) -> Result<(), ClientError> {
+        let bytes = serialize(body)?;
+        let body = Some(("application/json", bytes.as_slice()));
+        self.answer(Ask { method: "POST", path, body, range: None, fresh: false }, LONGEST_ANSWER).map(drop)
+    }
+
     /// `PATCH` of `body` as JSON.
     ///
     /// # Errors

@@ -1,12 +1,15 @@
 //! Deployments: a sequence, a collection and terms, as they were typed.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::audit::{Change, record};
 use super::{Db, DbError, from_word, next_number, number, word};
 use crate::api::admin::{Deployment, DeploymentTerms};
-use crate::api::runner::Purpose;
+use crate::api::runner::{Outcome, Purpose};
+use crate::sequence::target::terms::Past;
 
 /// A deployment with the newest revision of its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +130,26 @@ impl Db {
             Some(run) => self.run_images(run).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// What happened with each deployment on a device before.
+    pub async fn past_of_deployments(&self, device: i64) -> Result<BTreeMap<i64, Past>, DbError> {
+        let rows = sqlx::query(
+            "SELECT deployment, MAX(CASE WHEN outcome = $2 THEN 1 ELSE 0 END), MAX(revision) FROM run WHERE device = $1 GROUP BY deployment",
+        )
+        .bind(device)
+        .bind(word(&Outcome::Succeeded))
+        .fetch_all(&self.read)
+        .await?;
+        let past = |row: &SqliteRow| {
+            let past = Past {
+                ran: true,
+                succeeded: row.try_get::<i64, _>(1)? > 0,
+                revision: number("revision", row.try_get(2)?)?,
+            };
+            Ok((row.try_get(0)?, past))
+        };
+        rows.iter().map(past).collect()
     }
 
     /// Takes a deployment back; false when there is none.

@@ -24,6 +24,7 @@ mod image;
 mod inventory;
 mod lease;
 mod member;
+mod message;
 mod receipt;
 mod ring;
 mod roster;

@@ -1,18 +1,15 @@
 //! Runs as recorded events. One transaction holds an event and everything that follows from it, so that a reader never
 //! sees a run whose list line and events disagree.
 
-use std::collections::BTreeMap;
-
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{Change, record, who_acts};
 use super::device::device_name;
-use super::history::{StepRow, keep_steps};
+use super::history::{StepRow, end, keep_steps, reopen};
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
-use crate::sequence::target::terms::Past;
 use crate::value::Digest;
 
 /// Everything that a new run is pinned to.
@@ -309,26 +306,6 @@ impl Db {
             .await?)
     }
 
-    /// What happened with each deployment on a device before.
-    pub async fn past_of_deployments(&self, device: i64) -> Result<BTreeMap<i64, Past>, DbError> {
-        let rows = sqlx::query(
-            "SELECT deployment, MAX(CASE WHEN outcome = $2 THEN 1 ELSE 0 END), MAX(revision) FROM run WHERE device = $1 GROUP BY deployment",
-        )
-        .bind(device)
-        .bind(word(&Outcome::Succeeded))
-        .fetch_all(&self.read)
-        .await?;
-        let past = |row: &SqliteRow| {
-            let past = Past {
-                ran: true,
-                succeeded: row.try_get::<i64, _>(1)? > 0,
-                revision: number("revision", row.try_get(2)?)?,
-            };
-            Ok((row.try_get(0)?, past))
-        };
-        rows.iter().map(past).collect()
-    }
-
     /// Runs, newest first.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunSummary>, DbError> {
         let rows = sqlx::query(SUMMARY).bind(i64::from(limit)).fetch_all(&self.read).await?;
@@ -428,44 +405,6 @@ impl Db {
             .map(|row| Ok(format!("{} {}", row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?)))
             .collect()
     }
-}
-
-/// A Mac that a run ended well on is known from then on: it is told, so that its collections are judged anew.
-async fn end(
-    tx: &mut Transaction<'static, Sqlite>,
-    run: i64,
-    ended: &Ended,
-    now_ms: i64,
-) -> Result<Option<i64>, DbError> {
-    sqlx::query("UPDATE run SET outcome = $2, message = $3, ended_ms = $4 WHERE id = $1 AND outcome IS NULL")
-        .bind(run)
-        .bind(word(&ended.outcome))
-        .bind(&ended.message)
-        .bind(now_ms)
-        .execute(&mut **tx)
-        .await?;
-    if ended.outcome != Outcome::Succeeded {
-        return Ok(None);
-    }
-    let known = "UPDATE device SET known = $2 WHERE id = (SELECT device FROM run WHERE id = $1) RETURNING id";
-    Ok(sqlx::query_scalar(known).bind(run).bind(true).fetch_optional(&mut **tx).await?)
-}
-
-/// The other run of the device that has not ended; none: this one goes on again.
-async fn reopen(tx: &mut Transaction<'static, Sqlite>, run: i64) -> Result<Option<i64>, DbError> {
-    let other: Option<i64> = sqlx::query_scalar(
-        "SELECT o.id FROM run o JOIN run r ON r.device = o.device WHERE r.id = $1 AND o.id <> r.id AND o.outcome IS NULL",
-    )
-    .bind(run)
-    .fetch_optional(&mut **tx)
-    .await?;
-    if other.is_none() {
-        sqlx::query("UPDATE run SET outcome = NULL, message = NULL, ended_ms = NULL WHERE id = $1")
-            .bind(run)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(other)
 }
 
 async fn insert_event(

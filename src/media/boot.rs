@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::media::apt::{AptError, Archive, Package};
+use crate::media::console::{self, ConsoleError};
 use crate::media::cpio::Tree;
 use crate::media::efi::{BadProgram, with_load_options};
 use crate::media::folder::{self, File, FolderError};
@@ -31,8 +32,8 @@ use crate::media::initramfs::{
     Initramfs, InitramfsError, Own, Unpacked, compose, ssh_addition, static_program, wifi_addition,
 };
 use crate::media::packages::{
-    FIRMWARE, GRUB, GRUB_LIBRARIES, GRUB_MODULES, IPXE, KERNEL, LIBRARIES, OTHER_IPXE, PROGRAMS,
-    SSH_LIBRARIES, SSH_PROGRAMS, Suite, WIFI_FILES, WIFI_LIBRARIES, WIFI_PROGRAMS,
+    CONSOLE_PACKAGES, FIRMWARE, GRUB, GRUB_LIBRARIES, GRUB_MODULES, IPXE, KERNEL, LIBRARIES, OTHER_IPXE,
+    PROGRAMS, SSH_LIBRARIES, SSH_PROGRAMS, Suite, WIFI_FILES, WIFI_LIBRARIES, WIFI_PROGRAMS,
 };
 use crate::media::server::Server;
 use crate::netboot::arguments::KernelArguments;
@@ -61,6 +62,9 @@ pub enum BootError {
     /// GRUB.
     #[error(transparent)]
     Grub(#[from] GrubError),
+    /// Keyboard layouts and fonts.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
     /// iPXE cannot be changed.
     #[error("iPXE from package {package} cannot be given our script")]
     Ipxe {
@@ -172,6 +176,7 @@ pub fn plan(request: &Request, archive: &Archive, say: &mut dyn FnMut(&str)) -> 
     names.extend(SSH_LIBRARIES);
     names.extend(WIFI_LIBRARIES);
     names.extend(WIFI_FILES.iter().map(|(package, ..)| package));
+    names.extend_from_slice(&CONSOLE_PACKAGES);
     names.push(GRUB);
     names.extend(GRUB_MODULES);
     names.extend(GRUB_LIBRARIES);
@@ -199,6 +204,7 @@ pub fn build(
     let (unpacked, ipxe) = fetch(archive, plan)?;
     let mut files = loaders(request, &ipxe, &plan.trixie[0], &tools(&unpacked))?;
     say("composing and compressing the boot environment");
+    let own = Own { console: console::files(&console_tools(&unpacked), &request.cache)?, ..own };
     let Initramfs { tree, release, modules, absent, firmware_absent } = compose(&unpacked, &own)?;
     let kernel = read(&unpacked.kernel.join(format!("boot/vmlinuz-{release}")))?;
     let packed =
@@ -259,12 +265,22 @@ fn loaders(request: &Request, ipxe: &Path, package: &Package, tools: &Tools) -> 
     Ok(files)
 }
 
+fn folder_of(unpacked: &Unpacked, name: &str) -> PathBuf {
+    let found = unpacked.others.iter().find(|(package, _)| package == name);
+    found.map(|(_, folder)| folder.clone()).unwrap_or_default()
+}
+
+/// Folders of the packages that keyboard layouts and fonts come from.
+fn console_tools(unpacked: &Unpacked) -> console::Tools {
+    console::Tools {
+        packages: CONSOLE_PACKAGES.map(|name| folder_of(unpacked, name)),
+        libraries: LIBRARIES.iter().map(|name| folder_of(unpacked, name)).collect(),
+    }
+}
+
 /// Folders of the packages that GRUB is made with.
 fn tools(unpacked: &Unpacked) -> Tools {
-    let folder = |name: &str| {
-        let found = unpacked.others.iter().find(|(package, _)| package == name);
-        found.map(|(_, folder)| folder.clone()).unwrap_or_default()
-    };
+    let folder = |name: &str| folder_of(unpacked, name);
     Tools {
         common: folder(GRUB),
         modules: GRUB_MODULES.map(folder),
@@ -284,6 +300,7 @@ fn own(request: &Request) -> Result<Own, BootError> {
         server: request.server.https(),
         ntp_servers: request.ntp_servers.clone(),
         ssh_keys: request.ssh_keys.clone(),
+        console: Vec::new(),
     })
 }
 

@@ -10,14 +10,13 @@
 //!
 //! The kernel has 64 bits also where the firmware has 32: Linux starts from there in "mixed mode" (CONFIG_EFI_MIXED).
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::media::cpio::Tree;
+use crate::media::loader;
 use crate::media::server::Server;
 use crate::netboot::arguments::KernelArguments;
 
@@ -190,37 +189,14 @@ impl Tools {
         let modules = folder.clone().find(|folder| folder.exists());
         let modules =
             modules.ok_or_else(|| GrubError::Gone(folder.clone().next_back().unwrap_or_default()))?;
-        let linker = self.libraries.iter().map(|root| root.join("lib64/ld-linux-x86-64.so.2"));
-        let linker = linker
-            .clone()
-            .find(|path| path.exists())
-            .ok_or_else(|| GrubError::Gone(linker.clone().next_back().unwrap_or_default()))?;
+        let linker = loader::linker(&self.libraries).map_err(GrubError::Gone)?;
         if !self.program().exists() {
             return Err(GrubError::Gone(self.program()));
         }
-        let path = self.library_path(scratch)?;
-        let mut command = Command::new(linker);
-        command.arg("--library-path").arg(path).arg(self.program()).arg("--directory").arg(modules);
-        command.env("LC_ALL", "C");
+        let mut command = loader::command(&linker, &self.libraries, &self.program(), scratch)
+            .map_err(|(path, source)| GrubError::File { path, source })?;
+        command.arg("--directory").arg(modules);
         Ok(command)
-    }
-
-    /// Folders of the libraries. A version like `2:1.02` in a folder's name would end an entry of the list: links do not.
-    fn library_path(&self, scratch: &Path) -> Result<OsString, GrubError> {
-        let mut list = OsString::new();
-        for (number, root) in self.libraries.iter().enumerate() {
-            let link = scratch.join(format!("grub-library-{number}"));
-            let made = match fs::remove_file(&link) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => fs::canonicalize(root).and_then(|root| symlink(root, &link)),
-            };
-            made.map_err(|source| GrubError::File { path: link.clone(), source })?;
-            for folder in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"] {
-                list.push(link.join(folder));
-                list.push(":");
-            }
-        }
-        Ok(list)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::media::console::Files;
 use crate::media::cpio::{Node, Tree};
 use crate::media::elf::{BadElf, Elf};
 use crate::media::modules::{Catalogue, Module, SelectError, Selection};
@@ -97,6 +98,8 @@ pub struct Own {
     pub ntp_servers: Vec<String>,
     /// Text of an `authorized_keys` file; none: no SSH server goes along.
     pub ssh_keys: Option<String>,
+    /// Keyboard layouts and fonts, see `console`.
+    pub console: Files,
 }
 
 /// The tree and what to tell about it.
@@ -209,6 +212,9 @@ fn configuration(tree: &mut Tree, own: &Own) {
     tree.file("etc/rootstock/server", format!("{}\n", own.server));
     if !own.ntp_servers.is_empty() {
         tree.file("etc/rootstock/ntp-servers", own.ntp_servers.join("\n") + "\n");
+    }
+    for (path, bytes) in &own.console {
+        tree.file(path, bytes.as_slice());
     }
     if let Some(keys) = &own.ssh_keys {
         tree.put("root/.ssh", Node::Folder(0o700));

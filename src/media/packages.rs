@@ -42,7 +42,25 @@ pub const PROGRAMS: &[(&str, &str, &str)] = &[
     ("dosfstools", "sbin/mkfs.fat", "sbin/mkfs.fat"),
     ("exfatprogs", "usr/sbin/mkfs.exfat", "sbin/mkfs.exfat"),
     ("apfsprogs", "usr/sbin/mkapfs", "sbin/mkapfs"),
+    ("kbd", "bin/setfont", "sbin/setfont"),
 ];
+
+/// `loadkeys`, keyboard layouts, fonts.
+pub const CONSOLE_PACKAGES: [&str; 3] = ["kbd", "console-data", "console-setup-linux"];
+
+/// Keyboard layouts: what they are called here, and Debian's map of a Mac's keyboard. Without dead keys where there is a choice:
+/// passwords are typed.
+pub const KEYMAPS: &[(&str, &str)] = &[
+    ("us", "qwerty/mac-usb-us.kmap.gz"),
+    ("gb", "qwerty/mac-usb-uk.kmap.gz"),
+    ("de", "qwertz/mac-usb-de-latin1-nodeadkeys.kmap.gz"),
+    ("fr", "azerty/mac-usb-fr.kmap.gz"),
+    ("ch-de", "qwertz/mac-usb-de_CH.kmap.gz"),
+    ("ch-fr", "qwertz/mac-usb-fr_CH-latin1.kmap.gz"),
+];
+
+/// Fonts of the console, by the height of their letters; `boot/init` chooses by the size of the screen.
+pub const CONSOLE_FONTS: &[&str] = &["Uni2-Terminus16", "Uni2-Terminus24x12", "Uni2-Terminus32x16"];
 
 /// Files that programs read when they run: package, path in the package and in the initramfs. mkfs.fat writes volume
 /// labels in code page 850, which libc converts with a module.
@@ -228,6 +246,7 @@ pub const APPLETS: &[&str] = &[
     "killall",
     "less",
     "ln",
+    "loadkmap",
     "losetup",
     "ls",
     "lsmod",

@@ -45,7 +45,7 @@ fn decide(found: &[Found], waited: Duration, several: bool) -> Decision<'_> {
 /// Looks until an appliance is found or named.
 ///
 /// # Errors
-/// [`Interrupted::Moved`] when a person named one, or a proxy; [`Interrupted::Restart`].
+/// [`Interrupted::Moved`] when a person named one, or a proxy; [`Interrupted::Down`].
 pub fn find(link: &Link, ca: &[u8], unattended: bool) -> Result<String, Interrupted> {
     let mut search: Option<Discovery> = None;
     let mut several = false;
@@ -79,10 +79,11 @@ pub fn find(link: &Link, ca: &[u8], unattended: bool) -> Result<String, Interrup
             }
         }
         match link.order(GLANCE) {
-            None | Some(Order::Start(_) | Order::Network(_)) => waited += GLANCE,
-            Some(Order::Again) => (search, waited) = (None, Duration::ZERO),
+            None => waited += GLANCE,
+            Some(Order::Again | Order::Look) => (search, waited) = (None, Duration::ZERO),
             Some(Order::Moved(_)) => return Err(Interrupted::Moved),
-            Some(Order::Restart) => return Err(Interrupted::Restart),
+            Some(Order::Down(down)) => return Err(Interrupted::Down(down)),
+            Some(_) => waited += GLANCE,
         }
     }
 }

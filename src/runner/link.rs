@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use super::desk::Desk;
 use super::network::Place;
-use super::wizard::{Order, Told};
+use super::wizard::{Down, Order, Told};
 use crate::client::ClientError;
 
 /// Pauses between tries grow from here …
@@ -23,6 +24,7 @@ pub struct Link {
     first_pause: Duration,
     /// Appliance and proxy that a person named.
     place: RefCell<Place>,
+    desk: Desk,
 }
 
 /// Why the worker stops waiting.
@@ -30,8 +32,8 @@ pub struct Link {
 pub enum Interrupted {
     /// The appliance refuses, or is not trusted: asking again does not help.
     Refused(ClientError),
-    /// A person wants to restart, or the screen is gone.
-    Restart,
+    /// A person wants the machine to go down, or the screen is gone.
+    Down(Down),
     /// A person named another appliance or proxy.
     Moved,
     /// Nobody answered as often as was asked for.
@@ -41,7 +43,17 @@ pub enum Interrupted {
 impl Link {
     /// Joins the two ends. `place`: what a person named before the runner was restarted.
     pub fn new(news: Sender<Told>, orders: Receiver<Order>, place: Place) -> Link {
-        Link { news, orders, first_pause: FIRST_PAUSE, place: RefCell::new(place) }
+        Link { news, orders, first_pause: FIRST_PAUSE, place: RefCell::new(place), desk: Desk::default() }
+    }
+
+    /// The same, and the desk is told who the appliance is.
+    pub fn with_desk(self, desk: Desk) -> Link {
+        Link { desk, ..self }
+    }
+
+    /// Who tells the appliance what the screen shows.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Appliance and proxy that a person named.
@@ -76,13 +88,13 @@ impl Link {
         match self.orders.recv_timeout(at_most) {
             Ok(order) => Some(self.taken(order)),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Order::Restart),
+            Err(RecvTimeoutError::Disconnected) => Some(Order::Down(Down::Restart)),
         }
     }
 
     /// The next order, however long it takes.
     pub fn wait_for_order(&self) -> Order {
-        self.orders.recv().map_or(Order::Restart, |order| self.taken(order))
+        self.orders.recv().map_or(Order::Down(Down::Restart), |order| self.taken(order))
     }
 
     /// Asks until an answer comes, with growing pauses; what is waited for is shown.
@@ -129,9 +141,9 @@ impl Link {
                 return Err(Interrupted::Unanswered);
             }
             match self.order(pause) {
-                Some(Order::Restart) => return Err(Interrupted::Restart),
+                Some(Order::Down(down)) => return Err(Interrupted::Down(down)),
                 Some(Order::Moved(_)) => return Err(Interrupted::Moved),
-                Some(Order::Again | Order::Start(_) | Order::Network(_)) => pause = self.first_pause,
+                Some(_) => pause = self.first_pause,
                 None => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         }
@@ -219,9 +231,9 @@ mod tests {
     #[test]
     fn a_person_who_wants_to_restart_does_not_wait() {
         let (link, _seen, orders) = link();
-        orders.send(Order::Restart).unwrap();
-        assert!(matches!(link.persist::<()>("x", || Err(down())), Err(Interrupted::Restart)));
+        orders.send(Order::Down(Down::ShutDown)).unwrap();
+        assert!(matches!(link.persist::<()>("x", || Err(down())), Err(Interrupted::Down(Down::ShutDown))));
         drop(orders);
-        assert_eq!(link.wait_for_order(), Order::Restart);
+        assert_eq!(link.wait_for_order(), Order::Down(Down::Restart));
     }
 }

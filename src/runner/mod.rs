@@ -13,11 +13,13 @@
 //! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`], [`script`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
+//! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
+//! | [`keyboard`] | keyboard layouts of the console |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
 //! | [`clock`] with [`ntp`], [`log`], [`show`] | the edge |
 //!
-//! Three threads: the worker talks to the appliance and acts; the network thread sets interfaces up; the first thread owns the
-//! screen. They meet in channels.
+//! Five threads: the worker talks to the appliance and acts; the network thread sets interfaces up; two at the desk tell the appliance
+//! what the screen shows and listen for what people say from afar; the first thread owns the screen. They meet in channels.
 //!
 //! Must not know: how a run is decided (the appliance does), how a restore orders its writes (`image::restore` does).
 
@@ -26,10 +28,12 @@ pub mod attend;
 pub mod capture;
 pub mod clock;
 pub mod copy;
+pub mod desk;
 pub mod failure;
 pub mod find;
 pub mod format;
 pub mod identity;
+pub mod keyboard;
 pub mod link;
 pub mod log;
 pub mod network;
@@ -56,12 +60,13 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
+use desk::Desk;
 use link::Link;
 use log::{Console, LogFile};
 use network::{Kept, Network, System};
 use settings::{Asked, Flags, Settings, USAGE};
-use show::{Faces, Takers};
-use wizard::{State, Terminal};
+use show::{Faces, Sources, Takers};
+use wizard::{Shell, State, Terminal};
 
 /// Runs the program of this process. Exit codes: 0 a restart was asked for (and is somebody else's to do) · 1 the runner cannot
 /// work, with a line that says why · 2 the command line was wrong.
@@ -93,10 +98,14 @@ fn run(settings: &Settings, faces: Faces) -> ExitCode {
     let (worker_orders, taken) = mpsc::channel();
     let (network_news, network_seen) = mpsc::channel();
     let (network_orders, network_taken) = mpsc::channel();
+    let (errands, errands_taken) = mpsc::channel();
     let place = Kept::place(&settings.state);
     let state = State {
         place: place.clone(),
         wire: Kept::wire(&settings.state),
+        keyboards: keyboard::found(&settings.root, &settings.state, settings.keyboard.as_deref()),
+        shell: shell(settings),
+        attended: faces.terminal.is_some(),
         ..State::new(
             place.server.as_ref().or(settings.server.as_ref()).map(String::as_str),
             settings.unattended,
@@ -107,22 +116,41 @@ fn run(settings: &Settings, faces: Faces) -> ExitCode {
         state: settings.state.clone(),
         owned: restart::owns_the_machine(),
     };
-    // On its own to the end: a DHCP server that does not answer must not hold a restart up.
+    // On their own to the end: a DHCP server or an appliance that does not answer must not hold a restart up.
+    let desk = Desk::default();
+    let (telling, listening, desk_news) = (desk.clone(), desk.clone(), network_news.clone());
+    thread::spawn(move || telling.tell(&errands_taken, &desk_news));
+    let desk_news = network_news.clone();
+    thread::spawn(move || listening.listen(&desk_news));
     thread::spawn(move || network.serve(&network_taken, &network_news));
-    let takers = Takers { worker: worker_orders, network: network_orders };
+    let takers = Takers { worker: worker_orders, network: network_orders, desk: errands };
+    let sources = Sources { worker: &seen, others: &network_seen };
     let worked = thread::scope(|scope| {
-        let worker = scope.spawn(move || work::work(settings, &Link::new(news, taken, place)));
-        show::show(state, faces, &seen, &network_seen, &takers);
+        let worker =
+            scope.spawn(move || work::work(settings, &Link::new(news, taken, place).with_desk(desk)));
+        show::show(state, faces, &sources, &takers, settings);
         // A worker that still waits for orders ends with its screen.
         drop(takers);
         worker.join()
     });
-    if worked.is_err() {
+    let Ok(down) = worked else {
         return complain(&"the worker broke down; see runner.log", ExitCode::FAILURE);
-    }
-    match restart::restart(settings.keep_running) {
+    };
+    match restart::go_down(down, settings.keep_running) {
         Ok(restart::Restart::Kept) => ExitCode::SUCCESS,
         Err(error) => complain(&failure::chain(&error), ExitCode::FAILURE),
+    }
+}
+
+/// Who may come by SSH may have a shell here too; nobody else, as long as nobody has said who they are.
+fn shell(settings: &Settings) -> Shell {
+    match settings.has_ssh_keys {
+        true => Shell::Open,
+        false => Shell::Shut(
+            "This boot environment has no SSH keys: whoever stands here could do anything with this Mac and with what the \
+             appliance lets it read. Build the boot files with keys: rootstock media boot --ssh-authkeys FILE."
+                .to_owned(),
+        ),
     }
 }
 

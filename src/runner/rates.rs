@@ -57,6 +57,7 @@ impl Rates {
             disk_rate: rate(now.disk, first.disk),
             seconds_left: self.left(at, now),
             delta: None,
+            limit: None,
         }
     }
 

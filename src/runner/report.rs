@@ -57,8 +57,8 @@ impl Reporter {
 
     /// Shows progress and sends it once: the next one makes up for a lost one.
     pub fn progress(&self, progress: Progress, limit: Option<String>) {
-        self.tell(Told::Progress { progress: progress.clone(), limit });
-        self.try_send(ReportEvent::Progress(progress));
+        self.tell(Told::Progress { progress: progress.clone(), limit: limit.clone() });
+        self.try_send(ReportEvent::Progress(Progress { limit, ..progress }));
         self.send_lines();
     }
 

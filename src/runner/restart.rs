@@ -1,10 +1,12 @@
-//! Restart: everything written down, then the machine goes down. Only where this program is what runs the machine.
+//! Restart and shutdown: everything written down, then the machine goes down. Only where this program is what runs the machine.
 //!
 //! Must not know: why.
 
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{getpid, getppid, sync};
+
+use super::wizard::Down;
 
 /// Root of an initramfs when the kernel has no tmpfs (statfs(2)).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
@@ -18,7 +20,7 @@ pub enum Restart {
 
 /// The machine could not be restarted.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel refuses to restart the machine; switch it off and on")]
+#[error("the kernel refuses to let the machine go down; switch it off by hand")]
 pub struct RestartError(#[source] nix::Error);
 
 /// Whether this program runs the machine: it was started by the first process, and the root file system lies in memory,
@@ -29,16 +31,20 @@ pub fn owns_the_machine() -> bool {
     started_by_init && in_memory
 }
 
-/// Restarts the machine, unless it is not ours.
+/// Restarts the machine or switches it off, unless it is not ours.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn restart(keep_running: bool) -> Result<Restart, RestartError> {
+pub fn go_down(down: Down, keep_running: bool) -> Result<Restart, RestartError> {
     sync();
     if keep_running || !owns_the_machine() {
         return Ok(Restart::Kept);
     }
-    match reboot(RebootMode::RB_AUTOBOOT) {
+    let mode = match down {
+        Down::Restart => RebootMode::RB_AUTOBOOT,
+        Down::ShutDown => RebootMode::RB_POWER_OFF,
+    };
+    match reboot(mode) {
         Err(error) => Err(RestartError(error)),
         Ok(never) => match never {},
     }

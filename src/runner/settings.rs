@@ -7,7 +7,8 @@
 //! | source | what |
 //! |---|---|
 //! | `/etc/rootstock/server`, `ca.pem`, `ntp-servers` | baked in by `rootstock media boot` |
-//! | `rootstock.server=…`, `rootstock.boot=netboot\|usb`, `BOOTIF=01-…`, `console=…` | kernel command line |
+//! | `rootstock.server=…`, `rootstock.boot=netboot\|usb`, `rootstock.keyboard=de`, `BOOTIF=01-…`, `console=…` | kernel command line |
+//! | `/root/.ssh/authorized_keys` | baked in with `--ssh-authkeys`: who may come by SSH may have a shell here too |
 //! | `--server --ca --state --sysfs --console --unattended --keep-running` | flags |
 
 use std::fs;
@@ -128,6 +129,8 @@ pub struct KernelLine {
     pub server: Option<String>,
     /// `rootstock.boot=`
     pub boot: Option<BootMethod>,
+    /// `rootstock.keyboard=`: the layout to begin with.
+    pub keyboard: Option<String>,
     /// `BOOTIF=01-aa-bb-…` as PXE loaders write it: the interface that booted.
     pub boot_interface: Option<MacAddr>,
     /// `console=ttyS0,115200` without the settings behind the comma, in order.
@@ -149,6 +152,7 @@ impl KernelLine {
                         _ => Some(BootMethod::Unknown),
                     }
                 }
+                "rootstock.keyboard" => line.keyboard = Some(value.to_owned()),
                 "BOOTIF" => line.boot_interface = value.strip_prefix("01-").unwrap_or(value).parse().ok(),
                 "console" => {
                     line.consoles.push(value.split(',').next().unwrap_or_default().to_owned());
@@ -181,6 +185,10 @@ pub struct Settings {
     pub boot: BootMethod,
     /// Which interface booted.
     pub boot_interface: Option<MacAddr>,
+    /// The keyboard layout to begin with.
+    pub keyboard: Option<String>,
+    /// Whether the boot environment has SSH keys.
+    pub has_ssh_keys: bool,
     /// Folder for scripts and the log.
     pub state: PathBuf,
     /// Folder that holds `sys`, `proc`, `dev`.
@@ -226,6 +234,8 @@ impl Settings {
             ntp_servers: words(&text(&baked.join("ntp-servers"))),
             boot: kernel.boot.unwrap_or(BootMethod::Netboot),
             boot_interface: kernel.boot_interface,
+            keyboard: kernel.keyboard,
+            has_ssh_keys: !text(&root.join("root/.ssh/authorized_keys")).trim().is_empty(),
             state: flags.state.unwrap_or_else(|| "/run/rootstock".into()),
             root,
             console,

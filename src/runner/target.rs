@@ -141,9 +141,9 @@ pub fn limit(workers: usize, time: Duration, network: Duration, disk: Duration) 
     }
     let (network, disk) = (network.as_secs_f64() / all, disk.as_secs_f64() / all);
     match () {
-        () if network > 0.6 => Some("The network limits the speed."),
-        () if disk > 0.6 => Some("The disk limits the speed."),
-        () if network + disk < 0.4 => Some("The processor limits the speed."),
+        () if network > 0.6 => Some("the network limits"),
+        () if disk > 0.6 => Some("the disk limits"),
+        () if network + disk < 0.4 => Some("decoding limits"),
         () => None,
     }
 }
@@ -182,9 +182,9 @@ mod tests {
         let limit = |network, disk| {
             limit(4, Duration::from_secs(2), Duration::from_secs(network), Duration::from_secs(disk))
         };
-        assert_eq!(limit(7, 1), Some("The network limits the speed."));
-        assert_eq!(limit(1, 7), Some("The disk limits the speed."));
-        assert_eq!(limit(1, 1), Some("The processor limits the speed."));
+        assert_eq!(limit(7, 1), Some("the network limits"));
+        assert_eq!(limit(1, 7), Some("the disk limits"));
+        assert_eq!(limit(1, 1), Some("decoding limits"));
         assert_eq!(limit(4, 4), None);
     }
 }

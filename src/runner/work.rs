@@ -19,10 +19,11 @@ use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::restart::owns_the_machine;
 use super::settings::Settings;
-use super::wizard::{Order, Told};
+use super::wizard::{Down, Order, Told};
 use crate::api::runner::{
-    AskNext, DeviceFacts, Failure, Hello, Next, Outcome, PROTOCOL, RunTicket, StartRun, Welcome,
+    AskNext, DeviceFacts, Failure, Hello, Next, Offer, Outcome, PROTOCOL, RunTicket, StartRun, Welcome,
 };
+use crate::api::sign_in::{SignIn, SignOut, SignedIn};
 use crate::client::{Client, ClientError, Patience};
 
 /// How often the list of offers is asked again while somebody looks at it.
@@ -37,8 +38,8 @@ const REINTRODUCE: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 enum Leave {
-    /// Restart the machine.
-    Restart,
+    /// The machine shall go down.
+    Down(Down),
     /// Begin again: where is the appliance, hello.
     Again,
     /// Show this and wait for a person.
@@ -48,22 +49,25 @@ enum Leave {
 impl Leave {
     fn from_interrupted(doing: &str, interrupted: Interrupted) -> Leave {
         match interrupted {
-            Interrupted::Restart => Leave::Restart,
+            Interrupted::Down(down) => Leave::Down(down),
             Interrupted::Moved | Interrupted::Unanswered => Leave::Again,
             Interrupted::Refused(error) => Leave::Trouble(Box::new(of_client(doing, &error))),
         }
     }
 }
 
-/// Works until the machine is to be restarted.
-pub fn work(settings: &Settings, link: &Link) {
+/// Works until the machine is to go down; how.
+pub fn work(settings: &Settings, link: &Link) -> Down {
     let key = match ReceiptKey::generate() {
         Ok(key) => key,
         Err(error) => {
             let trouble = failure("this Mac cannot introduce itself", error.to_string(), "Restart this Mac.");
             link.tell(Told::Trouble(trouble));
-            while link.wait_for_order() != Order::Restart {}
-            return;
+            loop {
+                if let Order::Down(down) = link.wait_for_order() {
+                    return down;
+                }
+            }
         }
     };
     if owns_the_machine()
@@ -71,21 +75,33 @@ pub fn work(settings: &Settings, link: &Link) {
     {
         link.tell(Told::Lines(vec![line]));
     }
-    let worker = Worker { settings, link, key, found: RefCell::default(), health: RefCell::default() };
+    let worker = Worker {
+        settings,
+        link,
+        key,
+        found: RefCell::default(),
+        health: RefCell::default(),
+        technician: RefCell::default(),
+    };
     loop {
         match worker.session() {
-            Leave::Restart => return link.tell(Told::Restarting),
+            Leave::Down(down) => return go_down(link, down),
             Leave::Again => {}
             Leave::Trouble(trouble) => {
                 tracing::warn!(cause = trouble.cause, evidence = trouble.evidence, "the runner cannot go on");
                 link.tell(Told::Trouble(*trouble));
                 // Without a keyboard nobody can say "try again"; whatever it was may be mended by now.
-                if link.order(PATIENCE) == Some(Order::Restart) {
-                    return link.tell(Told::Restarting);
+                if let Some(Order::Down(down)) = link.order(PATIENCE) {
+                    return go_down(link, down);
                 }
             }
         }
     }
+}
+
+fn go_down(link: &Link, down: Down) -> Down {
+    link.tell(Told::GoingDown(down));
+    down
 }
 
 struct Worker<'a> {
@@ -96,6 +112,17 @@ struct Worker<'a> {
     found: RefCell<Option<String>>,
     /// What its disks said of themselves.
     health: RefCell<Records>,
+    /// Who logged in here.
+    technician: RefCell<Option<SignedIn>>,
+}
+
+/// Why the appliance refused, in its words.
+fn problem_of(error: &ClientError) -> String {
+    match error {
+        ClientError::Refused { problem, .. } if problem.next_step.is_empty() => problem.error.clone(),
+        ClientError::Refused { problem, .. } => format!("{}; {}", problem.error, problem.next_step),
+        other => other.to_string(),
+    }
 }
 
 impl Worker<'_> {
@@ -120,10 +147,18 @@ impl Worker<'_> {
                 break ticket;
             }
             match self.link.order(REFRESH) {
-                Some(Order::Restart) => return Err(Leave::Restart),
+                Some(Order::Down(down)) => return Err(Leave::Down(down)),
                 Some(Order::Moved(_)) => return Err(Leave::Again),
-                Some(Order::Start(deployment)) => break self.start(&client, &welcome, deployment)?,
-                Some(Order::Again | Order::Network(_)) | None => {
+                Some(Order::LogIn(typed)) => self.log_in(&client, &welcome, &typed),
+                Some(Order::LogOut) => {
+                    self.log_out(&client, &welcome);
+                    self.tell_offers(&welcome);
+                }
+                Some(Order::Start(deployment)) => match self.start(&client, &welcome, deployment)? {
+                    Some(ticket) => break ticket,
+                    None => (welcome, machine) = self.hello(&client)?,
+                },
+                _ => {
                     (welcome, machine) = self.hello(&client)?;
                     if welcome.run.is_none() {
                         self.tell_offers(&welcome);
@@ -168,12 +203,46 @@ impl Worker<'_> {
         if named { u32::MAX } else { TRIES_OF_FOUND }
     }
 
+    /// What starts by itself, and what the technician who logged in may choose besides.
     fn tell_offers(&self, welcome: &Welcome) {
+        let mut offers = welcome.offers.clone();
+        let mut why_empty = welcome.why_empty.clone();
+        if let Some(technician) = self.technician.borrow().as_ref() {
+            let new = |offer: &&Offer| !offers.iter().any(|known| known.deployment == offer.deployment);
+            let more: Vec<Offer> = technician.offers.iter().filter(new).cloned().collect();
+            offers.extend(more);
+            why_empty.clone_from(&technician.why_empty);
+        }
         self.link.tell(Told::Offers {
             appliance: welcome.appliance.clone(),
-            offers: welcome.offers.clone(),
-            why_empty: welcome.why_empty.clone(),
+            offers,
+            why_empty,
+            log_in: welcome.sign_in.clone(),
         });
+    }
+
+    /// A technician says who they are. What comes of it is told; the page asks again where it is nothing.
+    fn log_in(&self, client: &Client, welcome: &Welcome, typed: &SignIn) {
+        let session = client.with_token(welcome.session.clone());
+        match session.post::<_, SignedIn>("/runner/v1/sign-in", typed) {
+            Ok(signed_in) => {
+                self.link.tell(Told::LoggedIn { name: signed_in.name.clone(), role: signed_in.role });
+                self.technician.replace(Some(signed_in));
+                self.tell_offers(welcome);
+            }
+            Err(error) => self.link.tell(Told::NotTaken(problem_of(&error))),
+        }
+    }
+
+    fn log_out(&self, client: &Client, welcome: &Welcome) {
+        if let Some(technician) = self.technician.replace(None) {
+            let session = client.with_token(welcome.session.clone());
+            // A pass that could not be given back expires.
+            if let Err(error) = session.say("/runner/v1/sign-out", &SignOut { pass: technician.pass }) {
+                tracing::info!(%error, "the appliance was not told that the technician left");
+            }
+        }
+        self.link.tell(Told::LoggedOut { why: None });
     }
 
     /// Introduces this Mac, looked at anew at every try: a disk or cable may have come. A clock that makes the certificate
@@ -201,6 +270,10 @@ impl Worker<'_> {
             self.found.replace(None);
             Leave::from_interrupted(doing, interrupted)
         })?;
+        self.link.desk().greeted(client.with_token(welcome.session.clone()));
+        if let Some(layout) = welcome.keyboard.clone() {
+            self.link.tell(Told::Keyboard(layout));
+        }
         if owns_the_machine()
             && let Some(line) = clock::adjust(welcome.now_ms)
         {
@@ -219,16 +292,34 @@ impl Worker<'_> {
         }
     }
 
-    fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<RunTicket, Leave> {
-        let client = client.with_token(welcome.session.clone());
-        let started = self.link.persist("Starting the run", || {
-            client.post("/runner/v1/runs", &StartRun { deployment, pass: None })
-        });
-        started.map_err(|interrupted| match interrupted {
+    /// None: somebody started one from afar just now, which the next greeting names.
+    fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<Option<RunTicket>, Leave> {
+        let session = client.with_token(welcome.session.clone());
+        let pass = self.technician.borrow().as_ref().map(|technician| technician.pass.clone());
+        let start = StartRun { deployment, pass };
+        let started = self.link.persist("Starting the run", || session.post("/runner/v1/runs", &start));
+        match started {
+            Ok(ticket) => Ok(Some(ticket)),
             // The session is over: introduce this Mac again, the list is fresh then.
-            Interrupted::Refused(error) if error.status() == Some(401) => Leave::Again,
-            other => Leave::from_interrupted("the run could not be started", other),
-        })
+            Err(Interrupted::Refused(error)) if error.status() == Some(401) => Err(Leave::Again),
+            // The log in has expired, or nobody has logged in.
+            Err(Interrupted::Refused(error)) if error.status() == Some(403) && welcome.sign_in.is_some() => {
+                self.technician.replace(None);
+                self.link.tell(Told::LoggedOut { why: Some(problem_of(&error)) });
+                Err(Leave::Again)
+            }
+            Err(Interrupted::Refused(error)) if error.status() == Some(409) => {
+                let (again, _) = self.hello(client)?;
+                match again.run {
+                    Some(_) => Ok(None),
+                    None => Err(Leave::from_interrupted(
+                        "the run could not be started",
+                        Interrupted::Refused(error),
+                    )),
+                }
+            }
+            Err(other) => Err(Leave::from_interrupted("the run could not be started", other)),
+        }
     }
 
     /// The appliance does not take requests of this run any more. When only the token is unknown (it was replaced by a newer
@@ -239,7 +330,7 @@ impl Worker<'_> {
                 let what = "Introducing this Mac again".to_owned();
                 self.link.tell(Told::Waiting { what, error: Some(error.to_string()) });
                 match self.link.order(REINTRODUCE) {
-                    Some(Order::Restart) => Leave::Restart,
+                    Some(Order::Down(down)) => Leave::Down(down),
                     _ => Leave::Again,
                 }
             }
@@ -247,18 +338,25 @@ impl Worker<'_> {
         }
     }
 
-    /// Waits for a person, here or at the appliance: a failed run may be told to go on. None: it goes on.
+    /// Waits for a person, here or at the appliance: a failed run may be told to go on, another one be started. None: it goes on.
     fn wait_for_resumption(&self, client: &Client, path: &str, outcome: Outcome) -> Option<Leave> {
         loop {
             match self.link.order(REFRESH) {
-                Some(Order::Restart) => return Some(Leave::Restart),
+                Some(Order::Down(down)) => return Some(Leave::Down(down)),
+                None | Some(Order::Look) => {}
                 Some(_) => return Some(Leave::Again),
-                None => {}
             }
             let asked = (outcome == Outcome::Failed)
                 .then(|| client.post::<_, Next>(path, &AskNext { boot: self.settings.boot }));
             if let Some(Ok(Next::Act(_) | Next::Wait { .. })) = asked {
                 return None;
+            }
+            let hello = self.introduce(self.tell_machine(&mut None));
+            if let Ok(welcome) = client.post::<_, Welcome>("/runner/v1/hello", &hello) {
+                self.link.desk().greeted(client.with_token(welcome.session));
+                if welcome.run.is_some() {
+                    return Some(Leave::Again);
+                }
             }
         }
     }
@@ -271,7 +369,9 @@ impl Worker<'_> {
         welcome: &Welcome,
         machine: &DeviceFacts,
     ) -> Result<Leave, Leave> {
-        self.link.tell(Told::Started { sequence: run.sequence.clone(), steps: run.steps });
+        let started = || Told::Started { run: run.run, sequence: run.sequence.clone(), steps: run.steps };
+        self.link.desk().follows(run.run, client);
+        self.link.tell(started());
         let path = format!("/runner/v1/runs/{}/next", run.run);
         let ask = AskNext { boot: self.settings.boot };
         let lost = |interrupted| self.lost(interrupted);
@@ -299,24 +399,30 @@ impl Worker<'_> {
                         limit: assignment.timeout,
                     };
                     if perform(&work, &assignment.action).map_err(lost)? == perform::Outcome::Restart {
-                        return Ok(Leave::Restart);
+                        return Ok(Leave::Down(Down::Restart));
                     }
                 }
-                Next::Wait { seconds, why } => {
-                    self.link.tell(Told::Waiting { what: why, error: None });
+                Next::Wait { seconds, why, question } => {
+                    let asks = question.is_some();
+                    self.link.tell(match question {
+                        Some(question) => Told::Asked(*question),
+                        None => Told::Waiting { what: why, error: None },
+                    });
                     match self.link.order(Duration::from_secs(seconds.clamp(1, 60).into())) {
-                        Some(Order::Restart) => return Ok(Leave::Restart),
+                        Some(Order::Down(down)) => return Ok(Leave::Down(down)),
                         Some(Order::Moved(_)) => return Ok(Leave::Again),
                         _ => {}
                     }
-                    self.link.tell(Told::GoesOn);
+                    if !asks {
+                        self.link.tell(Told::GoesOn);
+                    }
                 }
-                Next::Finished { outcome, message } => {
-                    self.link.tell(Told::Ended { outcome, message });
+                Next::Finished { outcome, message, failure, can_resume } => {
+                    self.link.tell(Told::Ended { outcome, message, failure, can_resume });
                     if let Some(leave) = self.wait_for_resumption(client, &path, outcome) {
                         return Ok(leave);
                     }
-                    self.link.tell(Told::Started { sequence: run.sequence.clone(), steps: run.steps });
+                    self.link.tell(started());
                 }
             }
         }

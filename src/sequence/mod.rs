@@ -10,6 +10,7 @@
 //! * [`condition`]: when a step or group is done
 //! * [`capture`]: what a Capture Image step takes
 //! * [`place`]: which image goes where; [`notify`]: who is told; [`macos`], [`profile`]: steps that only macOS can do
+//! * [`prompt`]: how a person is asked for a variable
 //! * [`model`]: the sequence itself
 //! * [`tree`]: its entries with their places, what it erases, which images it needs
 //! * [`yaml`]: the sequence as a file, in and out
@@ -32,6 +33,7 @@ pub mod notify;
 pub mod place;
 pub mod profile;
 pub mod program;
+pub mod prompt;
 pub mod quantity;
 pub mod rehearsal;
 pub mod run;

@@ -11,6 +11,7 @@ use super::condition::If;
 use super::macos::{ApplyProfile, Enroll, InstallApplication, InstallPackage, JoinDomain, SetHostname};
 use super::name::VariableName;
 use super::notify::Notify;
+use super::prompt::Prompt;
 use super::quantity::{Duration, PartitionSize};
 use super::template::Template;
 
@@ -37,6 +38,9 @@ pub struct Sequence {
     /// A run that takes longer fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum_run_time: Option<Duration>,
+    /// How people are asked for variables, in the order of asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Prompt>,
     /// What is done, in order.
     pub steps: Vec<Node>,
 }

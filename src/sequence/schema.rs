@@ -26,6 +26,7 @@ pub fn schema() -> Value {
             "download_size": {"$ref": "#/$defs/size", "description": "How much a run fetches; only shown."},
             "disabled": {"type": "boolean", "description": "A disabled sequence starts nowhere."},
             "maximum_run_time": {"$ref": "#/$defs/duration"},
+            "prompts": {"type": "array", "items": prompt()},
             "steps": {"$ref": "#/$defs/entries"},
         },
         "$defs": definitions(),
@@ -108,6 +109,23 @@ fn step() -> Value {
     let one: Vec<Value> = types.keys().map(|key| json!({"required": [key]})).collect();
     properties.extend(types);
     json!({"type": "object", "additionalProperties": false, "properties": properties, "oneOf": one})
+}
+
+fn prompt() -> Value {
+    object(
+        json!({
+            "variable": {"$ref": "#/$defs/variable"},
+            "label": {"type": "string", "description": "What people are shown in the place of its name."},
+            "help": {"type": "string", "description": "A line that helps to answer."},
+            "type": {"enum": ["text", "choice", "yes-no"]},
+            "secret": {"type": "boolean"},
+            "choices": {"type": "array", "items": {"type": "string"}},
+            "default": {"$ref": "#/$defs/text"},
+            "pattern": {"type": "string", "description": "A regular expression that the whole answer has to match."},
+            "optional": {"type": "boolean", "description": "An empty answer is taken."},
+        }),
+        &["variable"],
+    )
 }
 
 fn object(properties: Value, required: &[&str]) -> Value {

@@ -675,6 +675,7 @@ steps:
                 disabled: false,
                 maximum_run_time: None,
                 download_size: None,
+                prompts: Vec::new(),
                 steps,
             };
             let text = sequence.to_yaml().unwrap();

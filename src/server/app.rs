@@ -16,6 +16,7 @@ use super::library::Library;
 use super::nbi::Shelf;
 use super::netboot::{Bindings, Leases, Transfers};
 use super::runs::Runs;
+use super::screens::Screens;
 use super::secrets::SecretKey;
 use super::targets::Members;
 use super::timeline::Timeline;
@@ -53,6 +54,8 @@ pub struct Appliance {
     pub runs: Runs,
     /// Members of collections.
     pub members: Members,
+    /// What Macs show their technicians.
+    pub screens: Screens,
     /// Captures that are held.
     pub captures: Captures,
     /// Imports and other long work.

@@ -9,7 +9,7 @@
 //! * `accounts`, `caller`: who asks; `upload`, `dropped`, `folders`, `naming`: files on their way into the library
 //! * `nbi`: boot sets, taken in and changed
 //! * `secrets`: how secrets lie on the disk; `nested`: sequences that sequences run; `variables`: of devices and collections
-//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `verdict`: what is deployed to whom, before it boots
+//! * `runs`, `offer`, `receipt`, `wire`: runs over the pure engine; `screens`: what Macs show; `verdict`: what is deployed to whom, before it boots
 //! * `notify`: who is told by Notify steps; `files`: what Copy Files steps take
 //! * `announce`: DNS-SD
 //! * `jobs`, `timeline`: long work, records of clients; `problem`, `recent`: what goes to whoever helps
@@ -29,6 +29,7 @@ pub mod config;
 pub mod data;
 mod diagnosis;
 pub mod dropped;
+mod error;
 pub mod files;
 pub mod folders;
 pub mod gate;
@@ -52,6 +53,7 @@ pub mod retention;
 pub mod rings;
 mod roster;
 pub mod runs;
+pub mod screens;
 pub mod secrets;
 pub mod targets;
 pub mod timeline;
@@ -78,23 +80,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::ServerError;
+
 use self::app::{App, Appliance};
-use self::authority::{Authority, AuthorityError};
+use self::authority::Authority;
 use self::clock::now_ms;
 use self::config::Config;
-use self::data::{DataError, DataFolder};
+use self::data::DataFolder;
 use self::gate::Gate;
 use self::jobs::Jobs;
 use self::library::Library;
-use self::listen::ListenError;
 use self::runs::Runs;
 use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::netboot::tftp::Limits;
-use crate::value::Digest;
 
 /// How long requests under way may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -104,62 +106,6 @@ const HEAD: Duration = Duration::from_secs(60);
 const EXPIRE: Duration = Duration::from_secs(5);
 /// How often the machine's addresses are looked at.
 const ADDRESSES: Duration = Duration::from_secs(10);
-
-/// Why the daemon does not start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The data folder.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Certificates.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// Sockets.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Sockets of the boot services.
-    #[error(transparent)]
-    Boot(#[from] netboot::BindError),
-    /// The DHCP server.
-    #[error(transparent)]
-    Leases(#[from] netboot::OpenError),
-    /// Another DHCP server.
-    #[error(transparent)]
-    Rival(#[from] netboot::RivalError),
-    /// The library.
-    #[error(transparent)]
-    Library(#[from] library::LibraryError),
-    /// The key of secrets.
-    #[error(transparent)]
-    Secrets(#[from] secrets::KeyError),
-    /// Boot sets.
-    #[error(transparent)]
-    Nbi(#[from] nbi::NbiError),
-    /// Uploads.
-    #[error(transparent)]
-    Upload(#[from] upload::UploadError),
-    /// The admin token.
-    #[error("the admin token {} cannot be made or read", path.display())]
-    Token {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A listener was lost.
-    #[error("{what} stopped")]
-    Lost {
-        /// Which service.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// A daemon that is ready: everything is open and bound, nothing is served yet.
 pub struct Server {
@@ -178,7 +124,8 @@ impl Server {
         listen::check_interfaces(&config)?;
         let data = DataFolder::open(data)?;
         let authority = Authority::open(&data.keys())?;
-        let admin_token = admin_token(&data.keys())?;
+        let admin_token =
+            token::admin(&data.keys()).map_err(|(path, source)| ServerError::Token { path, source })?;
         let secrets = Arc::new(SecretKey::open(&data.keys().join("secrets.key"))?);
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
@@ -219,6 +166,7 @@ impl Server {
                 notify::Notifier::new(config.notify.clone(), config.name.clone()),
             ),
             members: targets::Members::new(db.clone()),
+            screens: Default::default(),
             secrets,
             accounts: accounts::Accounts::new(db.clone(), secrets_of_accounts, config.ldap.clone()),
             db,
@@ -263,8 +211,7 @@ impl Server {
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));
         services.spawn(follow_addresses(app.clone(), authority, tls, stop.clone()));
         services.spawn(expire_runs(app.clone(), stop.clone()));
-        services.spawn(keep_up(app.clone(), stop.clone()));
-        services.spawn(settle_members(app.clone()));
+        services.spawn(upkeep::tend(app.clone(), stop.clone()));
         services.spawn(ask_after_people(app.clone(), stop.clone()));
         services.spawn(upload::work::tend(app.clone(), stop.clone()));
         services.spawn(dropped::run(app.clone(), stop.clone()));
@@ -426,22 +373,11 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     Ok(())
 }
 
-/// A stop may have come between a changed collection and its members.
-async fn settle_members(app: App) -> Result<(), ServerError> {
-    app.members.settle().await;
-    Ok(())
-}
-
 /// Who left the directory does not stay signed in here.
 async fn ask_after_people(app: App, stop: CancellationToken) -> Result<(), ServerError> {
     while stop.run_until_cancelled(tokio::time::sleep(accounts::ASK_AFTER)).await.is_some() {
         app.accounts.ask_after_people(now_ms()).await;
     }
-    Ok(())
-}
-
-async fn keep_up(app: App, stop: CancellationToken) -> Result<(), ServerError> {
-    upkeep::run(app, stop).await;
     Ok(())
 }
 
@@ -482,22 +418,6 @@ fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Se
         nbi: config.nbi.rules(),
         ..defaults
     }
-}
-
-/// Reads the admin token, or makes it on first start.
-fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
-    let path = keys.join("admin.token");
-    let failed = |source| ServerError::Token { path: path.clone(), source };
-    let text = match data::read_small(&path).map_err(failed)? {
-        Some(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        None => String::new(),
-    };
-    if text.trim().len() >= 32 {
-        return Ok(token::digest(text.trim()));
-    }
-    let token = token::random().map_err(|error| failed(io::Error::other(error)))?;
-    data::write_durably(&path, format!("{}\n", token.expose()).as_bytes(), 0o600).map_err(failed)?;
-    Ok(token::digest(token.expose()))
 }
 
 fn lost(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {

@@ -94,6 +94,8 @@ pub struct Seen {
     pub progress: Option<Progress>,
     /// Whether nothing more will happen.
     pub ended: bool,
+    /// When something was recorded last: since then it asks what it asks.
+    pub since_ms: i64,
 }
 
 impl Runs {
@@ -122,8 +124,10 @@ impl Runs {
             Some(Event::Started(start)) => start.facts.mac,
             _ => None,
         };
+        let since_ms = recorded.last().map_or(0, |last| last.at_ms);
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
-        let seen = Seen { change: change_of(last), progress: row.progress, ended: run.outcome().is_some() };
+        let ended = run.outcome().is_some();
+        let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
         let machine = Machine {
             run,
             last,
@@ -182,17 +186,16 @@ impl Runs {
                 Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
                     self.tell(&held, &mut machine, &assignment);
                     let why = format!("`{}` is on its way", assignment.name);
-                    return Ok(Next::Wait { seconds: 1, why });
+                    return Ok(Next::Wait { seconds: 1, why, question: None });
                 }
                 Decision::Act(assignment) => return Ok(wire::act(&assignment)),
-                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why }),
+                Decision::Wait { seconds, why } => return Ok(Next::Wait { seconds, why, question: None }),
                 Decision::Ask(question) => {
-                    let why = machine.run.masked(&question.line());
-                    return Ok(Next::Wait { seconds: ASK_AGAIN, why });
+                    let since_ms = held.seen.borrow().since_ms;
+                    return Ok(wire::waits(ASK_AGAIN, question, &machine.run, since_ms));
                 }
                 Decision::Finished { outcome, message } => {
-                    let message = machine.run.masked(&message);
-                    return Ok(Next::Finished { outcome: wire::outcome(outcome), message });
+                    return Ok(wire::finished(&machine.run, outcome, &message));
                 }
             }
         }
@@ -386,6 +389,7 @@ impl Runs {
             seen.change = change_of(machine.last).max(seen.change + 1);
             seen.progress = None;
             seen.ended = machine.run.outcome().is_some();
+            seen.since_ms = now;
         });
         let step = machine.run.step_number();
         tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);

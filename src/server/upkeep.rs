@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::ServerError;
 use super::app::App;
 use super::clock::now_ms;
 use super::http::error::chain;
@@ -30,6 +31,16 @@ fn is_worth(reclaimable: u64, bytes: u64, share: u32) -> bool {
 pub async fn after_import(app: &App, image: &str) {
     retention::after_import(app, image).await;
     collect_if_worth(app).await;
+}
+
+/// The same as a service; members of collections first, where a stop came before them.
+///
+/// # Errors
+/// None.
+pub async fn tend(app: App, stop: CancellationToken) -> Result<(), ServerError> {
+    app.members.settle().await;
+    run(app, stop).await;
+    Ok(())
 }
 
 /// Every hour and every day, until the daemon stops.

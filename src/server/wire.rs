@@ -6,6 +6,8 @@ use crate::api::runner::{
     PartitionSize, VerifyRequest,
 };
 use crate::sequence::check::Finding;
+use crate::sequence::name::VariableName;
+use crate::sequence::prompt::PromptKind;
 use crate::sequence::quantity;
 use crate::sequence::run;
 use crate::sequence::run::act::{Act, Applied, NewPartition, Target};
@@ -52,21 +54,57 @@ pub fn step_state(state: run::StepState) -> admin::StepState {
     }
 }
 
-pub fn question(question: run::Question, run: &run::Run) -> admin::RunQuestion {
+/// What a run asks, as people are shown it.
+pub fn question(question: run::Question, run: &run::Run, since_ms: i64) -> admin::RunQuestion {
     match question {
         run::Question::Values(names) => admin::RunQuestion {
-            variables: names
-                .into_iter()
-                .map(|(name, secret)| admin::AskedVariable { name: name.into(), secret })
-                .collect(),
+            variables: names.into_iter().map(|(name, secret)| asked(name, secret, run)).collect(),
             message: None,
             button: None,
+            since_ms,
         },
         run::Question::Confirm { message, button, .. } => admin::RunQuestion {
             variables: Vec::new(),
             message: Some(run.masked(&message)),
             button: Some(button),
+            since_ms,
         },
+    }
+}
+
+fn asked(name: VariableName, secret: bool, run: &run::Run) -> admin::AskedVariable {
+    let Some((prompt, default)) = run.prompt(&name) else {
+        return admin::AskedVariable { name: name.into(), secret, ..admin::AskedVariable::default() };
+    };
+    admin::AskedVariable {
+        name: name.into(),
+        secret,
+        label: prompt.label.clone(),
+        help: prompt.help.clone(),
+        kind: match prompt.kind {
+            PromptKind::Text => admin::AskedKind::Text,
+            PromptKind::Choice => admin::AskedKind::Choice,
+            PromptKind::YesNo => admin::AskedKind::YesNo,
+        },
+        choices: prompt.choices(),
+        default,
+        required: !prompt.optional,
+    }
+}
+
+/// A person must say something; the Mac asks again after `seconds`.
+pub fn waits(seconds: u32, asked: run::Question, run: &run::Run, since_ms: i64) -> Next {
+    let why = run.masked(&asked.line());
+    Next::Wait { seconds, why, question: Some(Box::new(question(asked, run, since_ms))) }
+}
+
+/// The run has ended.
+pub fn finished(run: &run::Run, ended: run::Outcome, message: &str) -> Next {
+    Next::Finished {
+        outcome: outcome(ended),
+        message: run.masked(message),
+        failure: run.failure().map(|failure| Box::new(masked(run, failure_out(failure)))),
+        can_resume: run.can_resume(),
     }
 }
 

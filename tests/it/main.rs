@@ -36,3 +36,4 @@ mod store;
 mod targets;
 mod trust;
 mod upload;
+mod wizard;

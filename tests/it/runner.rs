@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -77,6 +77,26 @@ impl Mac {
             .unwrap();
         let Words(lines) = Words::read(child.stdout.take().unwrap());
         Runner { child, lines }
+    }
+
+    /// With its wizard on a terminal of 30 by 100 characters; and where keys are typed.
+    pub fn on_terminal(&self, url: &str, ca: &Path) -> (Runner, ChildStdin) {
+        let program = env!("CARGO_BIN_EXE_rootstock-runner");
+        let (ca, root) = (ca.display(), self.root.path().display());
+        let line = format!(
+            "stty cols 100 rows 30; exec {program} --server {url} --ca {ca} --sysfs {root} --state {root}/state --console /dev/tty --keep-running"
+        );
+        let mut child: Child = Command::new("script")
+            .args(["-qfec", &line, "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .env("TERM", "linux")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let keys = child.stdin.take().unwrap();
+        let Words(lines) = Words::on_screen(child.stdout.take().unwrap());
+        (Runner { child, lines }, keys)
     }
 }
 
@@ -154,7 +174,7 @@ impl Runner {
         assert!(!waited.timed_out(), "`{what}` was never said:\n{}", lines.join("\n"));
     }
 
-    fn ends(&mut self) -> ExitStatus {
+    pub fn ends(&mut self) -> ExitStatus {
         self.says(ENDED);
         self.child.wait().unwrap()
     }
@@ -452,23 +472,7 @@ fn on_a_terminal_a_person_chooses_reads_what_is_lost_and_starts() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     appliance.change(|state| state.purpose = Some(Purpose::Available));
     let mac = Mac::with_disk(600 * MIB);
-    let program = env!("CARGO_BIN_EXE_rootstock-runner");
-    let (ca, root) = (appliance.ca.display(), mac.root.path().display());
-    let line = format!(
-        "stty cols 100 rows 30; exec {program} --server {} --ca {ca} --sysfs {root} --state {root}/state --console /dev/tty --keep-running",
-        appliance.url()
-    );
-    let mut script: Child = Command::new("script")
-        .args(["-qfec", &line, "/dev/null"])
-        .env("SHELL", "/bin/sh")
-        .env("TERM", "linux")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut keys = script.stdin.take().unwrap();
-    let Words(screen) = Words::on_screen(script.stdout.take().unwrap());
-    let mut script = Runner { child: script, lines: screen };
+    let (mut script, mut keys) = mac.on_terminal(&appliance.url(), &appliance.ca);
     script.says("Choose a task sequence");
     script.says("MacBookPro11,1  C02FEAS00001");
     keys.write_all(b"\r").unwrap();

@@ -371,6 +371,7 @@ impl Session {
                 why_empty: None,
                 run: (state.started && state.ended < state.actions.len()).then(ticket),
                 sign_in: None,
+                keyboard: None,
             }
         });
         let keys = vec![self.image.key.clone()];
@@ -379,8 +380,18 @@ impl Session {
 
     fn next(&mut self) -> Option<()> {
         let next = self.change(|state| match (state.failed.clone(), state.actions.get(state.ended)) {
-            (Some(failure), _) => Next::Finished { outcome: Outcome::Failed, message: failure.cause },
-            (None, None) => Next::Finished { outcome: Outcome::Succeeded, message: "all done".into() },
+            (Some(failure), _) => Next::Finished {
+                outcome: Outcome::Failed,
+                message: failure.cause,
+                failure: None,
+                can_resume: false,
+            },
+            (None, None) => Next::Finished {
+                outcome: Outcome::Succeeded,
+                message: "all done".into(),
+                failure: None,
+                can_resume: false,
+            },
             (None, Some(action)) => Next::Act(Box::new(Assignment {
                 number: state.ended as u32 + 1,
                 step: state.ended as u32 + 1,

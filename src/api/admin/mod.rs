@@ -86,15 +86,17 @@
 //! | `GET /api/v1/devices/{device}/scope` | | [`DeviceScope`] |
 //! | `GET /api/v1/runs` `?limit=N` | | `[`[`RunSummary`]`]`, newest first |
 //! | `GET /api/v1/runs/{run}` `?after=N&wait=S` | | [`Run`] |
-//! | `GET /api/v1/runs/{run}/events` `?after=N` | | `[`[`RunEvent`]`]`, oldest first, at most 1000 |
+//! | `GET /api/v1/runs/{run}/events` `?after=N&wait=S` | | `[`[`RunEvent`]`]`, oldest first, at most 1000; with `wait`, as soon as there is one |
 //! | `POST /api/v1/runs/{run}/cancel` | | [`Run`] |
 //! | `POST /api/v1/runs/{run}/resume` | | [`Run`]: a failed run goes on with the step that failed; 409 when it cannot |
 //! | `GET /api/v1/runs/{run}/report` | | the run as one HTML file, `text/html` |
 //! | `GET /api/v1/step-times` `?step=NAME&sequence=NAME&limit=N` | | [`StepTimes`]: a step across runs that have ended |
 //! | `GET /api/v1/problem-report` `?run=N` | | `application/zstd`: a `.tar.zst` for whoever helps, without secrets |
 //! | `POST /api/v1/runs/{run}/close` | [`CloseRun`] | [`Run`]: ends one that waits for macOS; 409 when it does not |
+//! | `POST /api/v1/runs/{run}/retry` | | 201 [`Run`]: a new run of the same deployment on the same Mac, which must be at its wizard |
 //! | `POST /api/v1/runs/{run}/answers` | [`RunAnswers`] | [`Run`]; 409 when nobody asked, or somebody answered before |
 //! | `POST /api/v1/runs/{run}/confirm` | | [`Run`]: a Wait for technician step ends; 409 when none waits |
+//! | `/api/v1/devices/{device}/screen`, `…/start`, `…/restart`, `…/shutdown`, `…/messages` | | see [`crate::api::wizard`] |
 //! | `GET /api/v1/devices/{device}/variables` | | `[`[`Variable`]`]`, by name; values of secrets are not given away |
 //! | `PUT /api/v1/devices/{device}/variables/{name}` | [`VariableValue`] | [`Variable`] |
 //! | `DELETE /api/v1/devices/{device}/variables/{name}` | | 204 |
@@ -188,7 +190,8 @@ pub use ring::{
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
 pub use run::{
-    AskedVariable, CloseRun, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait, StepState,
+    AskedKind, AskedVariable, CloseRun, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
+    StepState,
 };
 pub use sequence::{
     CopySequence, Finding, SavedSequence, Sequence, SequenceFindings, SequenceSummary, SequenceText,

@@ -126,16 +126,54 @@ pub struct RunQuestion {
     pub message: Option<String>,
     /// What stands on the button.
     pub button: Option<String>,
+    /// Since when it is asked, milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub since_ms: i64,
 }
 
 /// A variable whose value is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct AskedVariable {
     /// Which.
     pub name: String,
     /// Whether what is typed is not shown.
     pub secret: bool,
+    /// What people are shown in the place of its name; empty: the name.
+    #[serde(default)]
+    pub label: String,
+    /// A line that helps to answer.
+    #[serde(default)]
+    pub help: String,
+    /// How it is answered.
+    #[serde(default, rename = "type")]
+    pub kind: AskedKind,
+    /// What may be chosen.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// What is proposed.
+    #[serde(default)]
+    pub default: String,
+    /// Whether an empty answer is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// How a variable is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AskedKind {
+    /// A text is typed.
+    #[default]
+    Text,
+    /// One of several is chosen.
+    Choice,
+    /// `yes` or `no`.
+    YesNo,
+    /// A way that this version does not know: a text is typed.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Values of empty variables.

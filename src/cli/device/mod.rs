@@ -14,6 +14,7 @@ use clap::Subcommand;
 
 use super::connection::{Appliance, Connection, Online};
 use super::output::segment;
+use super::screen;
 use crate::api::admin::{Device, DeviceSummary};
 
 /// Verbs of `rootstock device`.
@@ -42,6 +43,20 @@ pub enum Devices {
     Import(Online<roster::Import>),
     /// All Macs as a CSV file that `import` takes back
     Export(Online<roster::Export>),
+    /// What a Mac shows now: its wizard's page, what it waits for, what can be started
+    Screen(Online<screen::Show>),
+    /// Start a deployed sequence on a Mac that is at its wizard, as if somebody there had chosen and confirmed it
+    #[command(after_help = "\
+It starts at once and asks nothing: what the sequence erases is erased. See before: rootstock sequence plan NAME --device SERIAL")]
+    Start(Online<screen::Start>),
+    /// Show a message to whoever stands in front of a Mac, until it is acknowledged there
+    Message(Online<screen::Message>),
+    /// Messages to a Mac, and whether they were read
+    Messages(Online<screen::One>),
+    /// Restart a Mac that is at its wizard
+    Restart(Online<screen::One>),
+    /// Shut down a Mac that is at its wizard
+    Shutdown(Online<screen::One>),
 }
 
 impl Devices {
@@ -62,6 +77,16 @@ impl Devices {
             Devices::Distinct(verb) => verb.run(before, conflict::distinct),
             Devices::Import(verb) => verb.run(before, roster::import),
             Devices::Export(verb) => verb.run(before, roster::export),
+            Devices::Screen(verb) => verb.run(before, screen::show),
+            Devices::Start(verb) => verb.run(before, screen::start),
+            Devices::Message(verb) => verb.run(before, screen::message),
+            Devices::Messages(verb) => verb.run(before, screen::messages),
+            Devices::Restart(verb) => {
+                verb.run(before, |verb, appliance| screen::down(&verb, "restart", "restarts", appliance))
+            }
+            Devices::Shutdown(verb) => {
+                verb.run(before, |verb, appliance| screen::down(&verb, "shutdown", "shuts down", appliance))
+            }
         }
     }
 }

@@ -191,6 +191,7 @@ impl Rates {
             disk_rate,
             seconds_left: left.and_then(|seconds| seconds.try_into().ok()),
             delta: None,
+            limit: None,
         }
     }
 }

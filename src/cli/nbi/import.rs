@@ -96,6 +96,7 @@ impl<R: Read> Read for Metered<R> {
             disk_rate: 0,
             seconds_left: None,
             delta: None,
+            limit: None,
         };
         self.meter.show(&self.label, Some(&progress));
         Ok(count)

@@ -180,11 +180,9 @@ impl Snapshot {
             return None;
         }
         match (share(self.wire, before.wire), share(self.disk, before.disk)) {
-            (Some(wire), _) if wire > 0.6 => Some("The network limits the speed."),
-            (_, Some(disk)) if disk > 0.6 => Some("The disk limits the speed."),
-            (wire, Some(disk)) if disk < 0.4 && wire.unwrap_or_default() < 0.4 => {
-                Some("The processor limits the speed.")
-            }
+            (Some(wire), _) if wire > 0.6 => Some("the network limits"),
+            (_, Some(disk)) if disk > 0.6 => Some("the disk limits"),
+            (wire, Some(disk)) if disk < 0.4 && wire.unwrap_or_default() < 0.4 => Some("packing limits"),
             _ => None,
         }
     }

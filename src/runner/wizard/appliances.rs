@@ -2,7 +2,7 @@
 //!
 //! Must not know: how they were found, how the page is drawn.
 
-use super::state::{Key, Order};
+use super::event::{Key, Order};
 use crate::client::{Found, Verdict, appliance_address};
 use crate::runner::network::Place;
 

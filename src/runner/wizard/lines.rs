@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::appliances::verdict;
-use super::state::Told;
+use super::event::{Down, Told};
 use super::{rate, spoken};
-use crate::api::runner::{DeviceFacts, Failure, Outcome};
+use crate::api::runner::{DeviceFacts, Failure, Outcome, RunQuestion};
 use crate::client::Found;
 use crate::runner::identity::called;
 use crate::runner::network::NetworkNews;
@@ -24,6 +24,7 @@ pub struct Lines {
     offers: Vec<String>,
     waiting: Option<String>,
     progress_at: Option<(String, Duration)>,
+    asked: Vec<String>,
 }
 
 impl Lines {
@@ -48,15 +49,19 @@ impl Lines {
             Told::Network(NetworkNews::Failed(text)) => vec![format!("network: {text}")],
             Told::Network(_) => Vec::new(),
             Told::GoesOn => vec!["goes on".into()],
-            Told::Offers { appliance, offers, why_empty } => {
+            Told::Offers { appliance, offers, why_empty, log_in } => {
                 let mut lines = vec![format!("appliance {appliance} offers {} sequences", offers.len())];
                 lines.extend(offers.iter().map(|offer| format!("  {:?}: {}", offer.purpose, offer.sequence)));
                 lines.extend(why_empty.clone());
+                lines.extend(log_in.as_ref().map(|_| "a technician has to log in for more".to_owned()));
                 news(&mut self.offers, lines)
             }
-            Told::Started { sequence, steps } => vec![format!("run of `{sequence}`, {steps} steps")],
+            Told::Started { run, sequence, steps } => {
+                vec![format!("run {run} of `{sequence}`, {steps} steps")]
+            }
             Told::Step { step, steps, name } => {
                 self.progress_at = None;
+                self.asked.clear();
                 vec![format!("step {step} of {steps}: {name}")]
             }
             // Figures of a network that is gone say less than that it is gone.
@@ -89,7 +94,7 @@ impl Lines {
             }
             Told::Lines(lines) => lines.iter().map(|line| format!("| {line}")).collect(),
             Told::StepFailed(failure) => problem("step failed", failure),
-            Told::Ended { outcome, message } => {
+            Told::Ended { outcome, message, .. } => {
                 let word = match outcome {
                     Outcome::Succeeded => "SUCCEEDED",
                     Outcome::Failed => "FAILED",
@@ -98,7 +103,17 @@ impl Lines {
                 vec![format!("run {word}: {message}")]
             }
             Told::Trouble(failure) => problem("cannot go on", failure),
-            Told::Restarting => vec!["restarting".into()],
+            Told::Asked(question) => news(&mut self.asked, asked(question)),
+            Told::LoggedIn { name, role } => vec![format!("{name}, {role}, is logged in")],
+            Told::LoggedOut { why: None } => vec!["nobody is logged in any more".into()],
+            Told::LoggedOut { why: Some(why) } => vec![format!("nobody is logged in any more: {why}")],
+            Told::NotTaken(why) => vec![format!("not taken: {why}")],
+            Told::GoingDown(Down::Restart) => vec!["restarting".into()],
+            Told::GoingDown(Down::ShutDown) => vec!["shutting down".into()],
+            Told::Message(message) => {
+                message.text.lines().map(|line| format!("message from {}: {line}", message.by)).collect()
+            }
+            Told::Remote(_) | Told::Keyboard(_) => Vec::new(),
         }
     }
 }
@@ -112,6 +127,19 @@ fn appliances(found: &[Found]) -> Vec<String> {
     }
     let line = |found: &Found| format!("  {} at {}: {}", found.name, found.address, verdict(found.verdict));
     std::iter::once("which appliance?".to_owned()).chain(found.iter().map(line)).collect()
+}
+
+/// What a run asks: on a console without keys, with the way to answer.
+fn asked(question: &RunQuestion) -> Vec<String> {
+    let names: Vec<&str> = question.variables.iter().map(|asked| asked.name.as_str()).collect();
+    match &question.message {
+        Some(message) => {
+            vec![format!("waits for a person: {message} (here, or with rootstock run confirm)")]
+        }
+        None => {
+            vec![format!("waits for values of {} (here, or with rootstock run answer)", names.join(", "))]
+        }
+    }
 }
 
 /// The lines, unless they are what was said the last time.
@@ -211,6 +239,7 @@ mod tests {
             appliance: "Lab".into(),
             offers: Vec::new(),
             why_empty: Some(why.into()),
+            log_in: None,
         };
         assert_eq!(lines.of(Duration::ZERO, &offers("nothing")).len(), 2);
         assert!(lines.of(Duration::ZERO, &offers("nothing")).is_empty());

@@ -2,28 +2,51 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `event` | what happens, and what is wanted: the words between the wizard and everybody else |
 //! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
+//! | `news` | what others tell |
+//! | `log_in`, `ask`, `end` | the page to log in; pages on which a run asks a person; the last page of a run |
 //! | `appliances`, `network` | the pages with a form: found appliances, the network |
-//! | `overlay` | the network page lies over the others |
-//! | `view`, `form_view` | a page as widgets |
+//! | `overlay` | what lies over the others: messages, the network page, the log, keyboard layouts, help |
+//! | `view`, `run_view`, `ask_view`, `form_view`, `over_view` | a page as widgets |
+//! | `report` | the screen as the appliance is told it |
 //! | `lines` | the same news as plain lines, for serial consoles and logs |
 //! | `terminal` | the edge: a tty, its keys |
 //!
 //! Must not know: the appliance, disks.
 
 mod appliances;
+mod ask;
+mod ask_view;
+mod end;
+mod event;
 mod form_view;
 mod lines;
+mod log_in;
 mod network;
+mod news;
+mod over_view;
 mod overlay;
+#[cfg(test)]
+mod pictures;
+mod report;
+mod run_view;
+#[cfg(test)]
+mod scenes;
 mod state;
 mod terminal;
 mod view;
 
 pub use appliances::Appliances;
+pub use ask::{Answer, Prompt, Wait};
+pub use end::{Choice, End};
+pub use event::{Down, Event, Key, Order, Say, Told};
 pub use lines::Lines;
+pub use log_in::LogIn;
 pub use network::NetworkPage;
-pub use state::{Cancelled, Event, Key, Order, Page, Running, State, Told, update};
+pub use overlay::Over;
+pub use report::{PageKey, page_key, report};
+pub use state::{Cancelled, Page, Running, Shell, State, Technician, update};
 pub use terminal::{Terminal, TerminalError};
 pub use view::view;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::state::{Key, Order};
+use super::event::{Key, Order};
 use crate::client::{appliance_address, checked_proxy};
 use crate::runner::network::{
     Addressing, BadWire, Interface, NetworkNews, NetworkOrder, Part, Place, Seen, Wire, fixed, vlan,
@@ -171,7 +171,7 @@ impl NetworkPage {
         let busy = matches!(self.said, Said::Doing(_));
         let field = self.field.unwrap_or(Field::Interface);
         match key {
-            Key::Escape => return Reply::Close,
+            Key::Escape | Key::Function(3) => return Reply::Close,
             _ if busy => {}
             Key::Up | Key::BackTab => self.step(field, false),
             Key::Down | Key::Tab => self.step(field, true),
@@ -188,6 +188,7 @@ impl NetworkPage {
                     text.pop();
                 }
             }
+            Key::PageUp | Key::PageDown | Key::Home | Key::End | Key::Function(_) => {}
         }
         Reply::Stay
     }

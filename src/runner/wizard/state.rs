@@ -6,14 +6,18 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::appliances::Appliances;
-use super::network::NetworkPage;
-use super::overlay;
-use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Outcome, Progress, Purpose};
-use crate::client::Found;
-use crate::runner::network::{NetworkNews, NetworkOrder, Place, Wire};
-
-/// Lines of the run's log that are shown.
-const LOG: usize = 200;
+use super::ask::{Prompt, Wait};
+use super::end::End;
+use super::event::{Down, Event, Key, Order, Say};
+use super::log_in::LogIn;
+use super::news;
+use super::overlay::{self, Over};
+use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Progress};
+use crate::api::sign_in::SignInAsked;
+use crate::api::wizard::TechnicianMessage;
+use crate::runner::keyboard::Keyboards;
+use crate::runner::network::{Place, Wire};
+use crate::value::{Right, Role};
 
 /// Everything that is shown.
 #[derive(Clone, Debug)]
@@ -26,18 +30,56 @@ pub struct State {
     pub machine: Option<DeviceFacts>,
     /// Nobody is there: nothing is asked, Required starts at once.
     pub unattended: bool,
+    /// There is a screen and a keyboard: messages can be read and acknowledged.
+    pub attended: bool,
     /// The page.
     pub page: Page,
     /// The last lines of scripts and steps.
     pub log: VecDeque<String>,
+    /// Everything that was said since the program began, as far as it is kept.
+    pub journal: VecDeque<String>,
     /// Required deployments whose countdown a person cancelled: they do not start by themselves again.
     pub cancelled: Vec<Cancelled>,
-    /// The network page, when it is open over the page.
-    pub network: Option<NetworkPage>,
+    /// The sequence that a person wants to start anew.
+    pub retry: Option<String>,
+    /// The run at work, or that ended last.
+    pub run: Option<i64>,
+    /// What lies over the page, when something does.
+    pub over: Option<Over>,
+    /// Messages that were not acknowledged, oldest first; the first lies over everything.
+    pub messages: VecDeque<TechnicianMessage>,
+    /// Since when the first of them is shown.
+    pub message_since: Duration,
+    /// Keyboard layouts.
+    pub keyboards: Keyboards,
+    /// Whether there is a shell for whoever stands here.
+    pub shell: Shell,
+    /// What the log in page asks for, where a technician has to log in.
+    pub log_in: Option<SignInAsked>,
+    /// Who is logged in.
+    pub technician: Option<Technician>,
     /// Appliance and proxy that a person named.
     pub place: Place,
     /// The interface's settings that the network page made.
     pub wire: Option<Wire>,
+}
+
+/// Whether a person may have a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// They may.
+    Open,
+    /// They may not: why.
+    Shut(String),
+}
+
+/// Who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Technician {
+    /// Name of the account.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
 }
 
 /// A deployment whose countdown was cancelled.
@@ -58,6 +100,8 @@ pub enum Page {
     },
     /// Which appliance? Several were found, or none that can be used.
     Appliances(Appliances),
+    /// Who is there?
+    LogIn(LogIn),
     /// What may run here.
     Choose {
         /// The offers.
@@ -76,21 +120,18 @@ pub enum Page {
         /// When it starts by itself.
         starts_at: Option<Duration>,
     },
+    /// Values of variables are asked for.
+    Prompt(Prompt),
+    /// A person has to do something.
+    Wait(Wait),
     /// A run.
     Running(Running),
     /// A run has ended.
-    Result {
-        /// Which sequence.
-        sequence: String,
-        /// How.
-        outcome: Outcome,
-        /// What the appliance said.
-        message: String,
-    },
+    Result(End),
     /// The runner cannot go on by itself.
     Problem(Failure),
     /// The machine goes down.
-    Restarting,
+    GoingDown(Down),
 }
 
 /// A run, as far as it is.
@@ -114,124 +155,8 @@ pub struct Running {
     pub waiting: Option<String>,
     /// The last step that failed.
     pub failed: Option<Failure>,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Time went on; this is it.
-    Tick(Duration),
-    /// A key.
-    Key(Key),
-    /// The worker told something.
-    Told(Told),
-}
-
-/// Keys that mean something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// Arrow up.
-    Up,
-    /// Arrow down.
-    Down,
-    /// Return.
-    Enter,
-    /// Arrow left.
-    Left,
-    /// Arrow right.
-    Right,
-    /// Tabulator.
-    Tab,
-    /// Tabulator with shift.
-    BackTab,
-    /// Deletes the last letter.
-    Backspace,
-    /// Escape.
-    Escape,
-    /// A letter, lower case.
-    Char(char),
-}
-
-/// News from the worker.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Told {
-    /// Who this Mac is.
-    Machine(Box<DeviceFacts>),
-    /// Something is waited for.
-    Waiting {
-        /// What.
-        what: String,
-        /// What was seen last.
-        error: Option<String>,
-    },
-    /// What was waited for came.
-    GoesOn,
-    /// Appliances on the networks, and nothing says which to take.
-    Appliances(Vec<Found>),
-    /// For the network page.
-    Network(NetworkNews),
-    /// The appliance said what may run here.
-    Offers {
-        /// Its name.
-        appliance: String,
-        /// What may run.
-        offers: Vec<Offer>,
-        /// Why nothing may.
-        why_empty: Option<String>,
-    },
-    /// A run began or goes on.
-    Started {
-        /// Which sequence.
-        sequence: String,
-        /// Number of steps.
-        steps: u32,
-    },
-    /// A step began.
-    Step {
-        /// Its place, from 1.
-        step: u32,
-        /// Number of steps.
-        steps: u32,
-        /// Its name.
-        name: String,
-    },
-    /// How far the step is.
-    Progress {
-        /// Numbers.
-        progress: Progress,
-        /// What limits the speed, when it is known.
-        limit: Option<String>,
-    },
-    /// Lines for the log.
-    Lines(Vec<String>),
-    /// A step failed; the appliance decides what that means.
-    StepFailed(Failure),
-    /// The run ended.
-    Ended {
-        /// How.
-        outcome: Outcome,
-        /// What the appliance said.
-        message: String,
-    },
-    /// The worker cannot go on; it waits for an order.
-    Trouble(Failure),
-    /// The machine goes down.
-    Restarting,
-}
-
-/// What a person, or a countdown, wants of the worker, or of the network thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Start this deployment.
-    Start(i64),
-    /// Ask the appliance again.
-    Again,
-    /// Restart the machine.
-    Restart,
-    /// The appliance is there, and this is the way.
-    Moved(Place),
-    /// For the network thread.
-    Network(NetworkOrder),
+    /// A person wants it to stop: the appliance was told.
+    pub stopping: bool,
 }
 
 impl State {
@@ -246,10 +171,20 @@ impl State {
             appliance: address.unwrap_or_default().to_owned(),
             machine: None,
             unattended,
+            attended: !unattended,
             page: Page::Connecting { what, since: Duration::ZERO, error: None },
             log: VecDeque::new(),
+            journal: VecDeque::new(),
             cancelled: Vec::new(),
-            network: None,
+            retry: None,
+            run: None,
+            over: None,
+            messages: VecDeque::new(),
+            message_since: Duration::ZERO,
+            keyboards: Keyboards::default(),
+            shell: Shell::Shut("This boot environment has no SSH keys.".to_owned()),
+            log_in: None,
+            technician: None,
             place: Place::default(),
             wire: None,
         }
@@ -260,6 +195,19 @@ impl State {
         let disks = self.machine.iter().flat_map(|machine| &machine.disks);
         disks.filter(|disk| disk.number.is_some_and(|number| offer.erases.contains(&number))).collect()
     }
+
+    /// Whether whoever stands here may have a shell: who may come by SSH, and who administers the appliance.
+    pub fn shell(&self) -> Shell {
+        match &self.technician {
+            Some(technician) if technician.role.may(Right::Change) => Shell::Open,
+            _ => self.shell.clone(),
+        }
+    }
+
+    /// Something lies over the page, so that nobody sees it.
+    pub fn is_covered(&self) -> bool {
+        self.over.is_some() || !self.messages.is_empty()
+    }
 }
 
 /// Moves the state by one event; an order, if the event means one.
@@ -267,16 +215,16 @@ pub fn update(mut state: State, event: Event) -> (State, Option<Order>) {
     let order = match event {
         Event::Tick(now) => {
             state.now = now;
-            state.network.as_mut().and_then(|page| page.tick(now)).or_else(|| countdown(&mut state))
+            overlay::tick(&mut state).or_else(|| countdown(&mut state))
         }
-        Event::Key(key) if state.network.is_some() => overlay::pressed(&mut state, key),
-        Event::Key(Key::Char('n')) if state.offers_network() => Some(overlay::open(&mut state)),
+        Event::Key(key) if state.is_covered() => overlay::pressed(&mut state, key),
+        Event::Key(Key::Function(number)) if !state.counts_down() => overlay::function(&mut state, number),
         Event::Key(key) => pressed(&mut state, key),
-        Event::Told(Told::Network(news)) => overlay::heard(&mut state, news),
-        Event::Told(told) => {
-            heard(&mut state, told);
-            countdown(&mut state)
+        Event::Logged(lines) => {
+            news::keep(&mut state.journal, lines, news::JOURNAL);
+            None
         }
+        Event::Told(told) => news::heard(&mut state, told).or_else(|| countdown(&mut state)),
     };
     if let Some(Order::Moved(place)) = &order {
         state.place.clone_from(place);
@@ -284,10 +232,16 @@ pub fn update(mut state: State, event: Event) -> (State, Option<Order>) {
     (state, order)
 }
 
+impl State {
+    fn counts_down(&self) -> bool {
+        matches!(self.page, Page::Confirm { starts_at: Some(_), .. })
+    }
+}
+
 /// Starts what is due.
 fn countdown(state: &mut State) -> Option<Order> {
     let Page::Confirm { offer, starts_at: Some(at), .. } = &state.page else { return None };
-    if state.now < *at || state.network.is_some() {
+    if state.now < *at || state.is_covered() {
         return None;
     }
     let deployment = offer.deployment;
@@ -299,173 +253,131 @@ fn start(state: &mut State, deployment: i64) -> Option<Order> {
     Some(Order::Start(deployment))
 }
 
+/// Asks the appliance again.
+pub(super) fn again(state: &mut State) -> Option<Order> {
+    state.page = Page::Connecting { what: "Asking the appliance".into(), since: state.now, error: None };
+    Some(Order::Again)
+}
+
 fn pressed(state: &mut State, key: Key) -> Option<Order> {
     let now = state.now;
+    if let Page::Prompt(page) = &mut state.page {
+        return match page.pressed(key, now) {
+            super::ask::Reply::Stay => None,
+            super::ask::Reply::Leave => overlay::stop(state),
+            super::ask::Reply::Say(say) => Some(Order::Say(say)),
+        };
+    }
+    if let Page::LogIn(page) = &mut state.page {
+        return page.pressed(key, now).map(Order::LogIn);
+    }
     if let Page::Appliances(page) = &mut state.page
-        && (page.typed.is_some() || key != Key::Char('r'))
+        && page.typed.is_some()
     {
         return page.pressed(key, state.place.proxy.as_deref());
     }
+    let key = key.folded();
+    if key == Key::Char('n') && state.offers_network() {
+        return Some(overlay::network(state));
+    }
+    if let Some(down) = going_down(state, key) {
+        return Some(Order::Down(down));
+    }
     match &mut state.page {
+        Page::Appliances(page) => return page.pressed(key, state.place.proxy.as_deref()),
         Page::Choose { offers, marked, .. } => match key {
             Key::Up => *marked = marked.saturating_sub(1),
             Key::Down => *marked = (*marked + 1).min(offers.len().saturating_sub(1)),
+            Key::Home => *marked = 0,
+            Key::End => *marked = offers.len().saturating_sub(1),
             Key::Enter => {
                 if let Some(offer) = offers.get(*marked).cloned() {
                     state.page = Page::Confirm { offer, offers: offers.clone(), starts_at: None };
                 }
             }
-            Key::Char('r') => return Some(Order::Restart),
             Key::Char('a') => return Some(Order::Again),
+            Key::Char('o') if state.technician.is_some() => return Some(Order::LogOut),
             _ => {}
         },
         Page::Confirm { offer, offers, starts_at } => match (key, starts_at.is_some()) {
             // Any key stops a countdown, and only that: nobody erases a disk by trying to stop it.
             (_, true) => {
                 state.cancelled.push(Cancelled(offer.deployment));
-                let marked = offers.iter().position(|other| other.deployment == offer.deployment);
-                let (offers, marked) = (std::mem::take(offers), marked.unwrap_or(0));
-                state.page = Page::Choose { offers, marked, why_empty: None };
+                let list = back_to_list(offer, std::mem::take(offers));
+                state.page = list;
+                ask_who(state, None);
             }
             (Key::Char('y'), false) => {
                 let deployment = offer.deployment;
                 return start(state, deployment);
             }
             (Key::Escape, false) => {
-                let marked = offers.iter().position(|other| other.deployment == offer.deployment);
-                let (offers, marked) = (std::mem::take(offers), marked.unwrap_or(0));
-                state.page = Page::Choose { offers, marked, why_empty: None };
+                let list = back_to_list(offer, std::mem::take(offers));
+                state.page = list;
+                ask_who(state, None);
             }
             _ => {}
         },
-        Page::Result { .. } | Page::Problem(_) => match key {
-            Key::Char('r') => return Some(Order::Restart),
-            Key::Enter => {
-                state.page =
-                    Page::Connecting { what: "Asking the appliance".into(), since: now, error: None };
-                return Some(Order::Again);
-            }
+        Page::Wait(page) => match key {
+            Key::Enter => return page.confirm(now).then_some(Order::Say(Say::Confirm)),
+            Key::Escape => return overlay::stop(state),
             _ => {}
         },
-        Page::Connecting { .. } | Page::Appliances(_) if key == Key::Char('r') => {
-            return Some(Order::Restart);
+        Page::Running(running) if key == Key::Escape && !running.stopping => return overlay::stop(state),
+        Page::Result(end) => {
+            let choice = end.pressed(key)?;
+            return super::end::choose(state, choice);
         }
-        Page::Connecting { .. } | Page::Appliances(_) | Page::Running(_) | Page::Restarting => {}
+        Page::Problem(_) if key == Key::Enter => return again(state),
+        Page::Connecting { .. }
+        | Page::Running(_)
+        | Page::GoingDown(_)
+        | Page::Prompt(_)
+        | Page::LogIn(_)
+        | Page::Problem(_) => {}
     }
     None
 }
 
-fn heard(state: &mut State, told: Told) {
-    let now = state.now;
-    match told {
-        Told::Machine(facts) => state.machine = Some(*facts),
-        Told::Waiting { what, error } => wait(state, what, error),
-        Told::Appliances(found) => match &mut state.page {
-            Page::Appliances(page) => page.refresh(found),
-            page => {
-                let mut list = Appliances::default();
-                list.refresh(found);
-                *page = Page::Appliances(list);
-            }
-        },
-        // The page's own business, see `update`.
-        Told::Network(_) => {}
-        Told::GoesOn => {
-            if let Page::Running(running) = &mut state.page {
-                running.waiting = None;
-            }
-        }
-        Told::Offers { appliance, offers, why_empty } => {
-            state.appliance = appliance;
-            offer(state, offers, why_empty);
-        }
-        Told::Started { sequence, steps } => {
-            state.log.clear();
-            state.page = Page::Running(Running { sequence, steps, began: now, ..Running::default() });
-        }
-        Told::Step { step, steps, name } => {
-            let (sequence, failed) = match &mut state.page {
-                Page::Running(running) => (std::mem::take(&mut running.sequence), running.failed.take()),
-                _ => (String::new(), None),
-            };
-            state.page = Page::Running(Running {
-                sequence,
-                step,
-                steps,
-                name,
-                began: now,
-                failed,
-                ..Running::default()
-            });
-        }
-        Told::Progress { progress, limit } => {
-            if let Page::Running(running) = &mut state.page {
-                running.progress = Some(progress);
-                running.limit = limit;
-            }
-        }
-        Told::Lines(lines) => {
-            state.log.extend(lines);
-            let surplus = state.log.len().saturating_sub(LOG);
-            state.log.drain(..surplus);
-        }
-        Told::StepFailed(failure) => {
-            if let Page::Running(running) = &mut state.page {
-                running.failed = Some(failure);
-            }
-        }
-        Told::Ended { outcome, message } => {
-            let sequence = match &mut state.page {
-                Page::Running(running) => std::mem::take(&mut running.sequence),
-                _ => String::new(),
-            };
-            state.page = Page::Result { sequence, outcome, message };
-        }
-        Told::Trouble(failure) => state.page = Page::Problem(failure),
-        Told::Restarting => state.page = Page::Restarting,
-    }
-}
-
-/// Waiting is a page of its own only while nothing runs: a run keeps its progress on screen.
-fn wait(state: &mut State, what: String, error: Option<String>) {
-    match &mut state.page {
-        Page::Running(running) => {
-            running.waiting = Some(match error {
-                Some(error) => format!("{what}: {error}"),
-                None => what,
-            });
-        }
-        Page::Connecting { what: old, error: last, .. } if *old == what => *last = error,
-        page => *page = Page::Connecting { what, since: state.now, error },
-    }
-}
-
-/// New offers: a Required one counts down, unless somebody cancelled it; a person who is choosing keeps the mark.
-fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
-    let due = |offer: &&Offer| {
-        offer.purpose == Purpose::Required && !state.cancelled.contains(&Cancelled(offer.deployment))
+/// Where nothing is at work, the machine may go down by a key.
+fn going_down(state: &State, key: Key) -> Option<Down> {
+    let idle = match &state.page {
+        Page::Connecting { .. } | Page::Appliances(_) | Page::Choose { .. } | Page::Problem(_) => true,
+        Page::Result(_) => true,
+        _ => false,
     };
-    let required = offers.iter().find(due).cloned();
-    match (&mut state.page, required) {
-        // A person reads: what they read does not change under their eyes.
-        (Page::Confirm { .. }, _) => {}
-        (_, Some(offer)) => {
-            let seconds = if state.unattended { 0 } else { offer.countdown };
-            let starts_at = Some(state.now + Duration::from_secs(seconds.into()));
-            state.page = Page::Confirm { offer, offers, starts_at };
-        }
-        (Page::Choose { offers: old, marked, .. }, None) => {
-            let chosen = old.get(*marked).map(|offer| offer.deployment);
-            let marked = offers.iter().position(|offer| Some(offer.deployment) == chosen).unwrap_or(0);
-            state.page = Page::Choose { offers, marked, why_empty };
-        }
-        (_, None) => state.page = Page::Choose { offers, marked: 0, why_empty },
+    match key {
+        Key::Char('r') if idle => Some(Down::Restart),
+        Key::Char('s') if idle => Some(Down::ShutDown),
+        _ => None,
     }
+}
+
+/// The log in page, where somebody has to log in and nobody has. True when it is shown now.
+pub(super) fn ask_who(state: &mut State, why: Option<String>) -> bool {
+    let Some(asked) = state.log_in.as_ref().filter(|_| state.technician.is_none()) else { return false };
+    match &mut state.page {
+        Page::LogIn(page) if why.is_none() => page.refresh(asked),
+        page => *page = Page::LogIn(LogIn::new(asked, why)),
+    }
+    true
+}
+
+/// The list with the mark where it was.
+fn back_to_list(offer: &Offer, offers: Vec<Offer>) -> Page {
+    let marked = offers.iter().position(|other| other.deployment == offer.deployment).unwrap_or(0);
+    Page::Choose { offers, marked, why_empty: None }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::Told;
+    use super::super::news::LOG;
     use super::*;
+    use crate::api::runner::{AskedVariable, Outcome, Purpose, RunQuestion};
+    use crate::api::wizard::RemoteOrder;
+    use crate::runner::network::{NetworkNews, NetworkOrder};
+    use crate::value::Secret;
 
     fn offer(deployment: i64, purpose: Purpose) -> Offer {
         Offer {
@@ -479,7 +391,7 @@ mod tests {
     }
 
     fn offers(list: Vec<Offer>) -> Event {
-        Event::Told(Told::Offers { appliance: "Lab".into(), offers: list, why_empty: None })
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers: list, why_empty: None, log_in: None })
     }
 
     fn walk(events: Vec<Event>) -> (State, Vec<Order>) {
@@ -558,10 +470,10 @@ mod tests {
         };
         let events = vec![wait("a"), Event::Key(Key::Char('n')), Event::Key(Key::Char('r')), wait("b")];
         let (state, orders) = walk(events.clone());
-        assert!(state.network.is_some());
+        assert!(state.network_page().is_some());
         assert_eq!(orders, [Order::Network(NetworkOrder::Look)]);
         let (state, _) = update(state, Event::Key(Key::Escape));
-        assert!(state.network.is_none());
+        assert!(state.network_page().is_none());
         assert!(matches!(&state.page, Page::Connecting { error: Some(error), .. } if error == "b"));
     }
 
@@ -570,14 +482,16 @@ mod tests {
         let events =
             vec![offers(vec![offer(1, Available)]), Event::Key(Key::Enter), Event::Key(Key::Char('n'))];
         let (state, orders) = walk(events);
-        assert!(state.network.is_none() && orders.is_empty());
+        assert!(state.network_page().is_none() && orders.is_empty());
         // While a run goes well there is none either; while it waits there is.
-        let run =
-            vec![Event::Told(Told::Started { sequence: "S".into(), steps: 2 }), Event::Key(Key::Char('n'))];
-        assert!(walk(run.clone()).0.network.is_none());
+        let run = vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            Event::Key(Key::Char('n')),
+        ];
+        assert!(walk(run.clone()).0.network_page().is_none());
         let wait = Event::Told(Told::Waiting { what: "w".into(), error: None });
         let waiting = vec![run[0].clone(), wait, Event::Key(Key::Char('n'))];
-        assert!(walk(waiting).0.network.is_some());
+        assert!(walk(waiting).0.network_page().is_some());
     }
 
     #[test]
@@ -618,7 +532,7 @@ mod tests {
     #[test]
     fn a_network_that_is_gone_does_not_take_the_progress_off_the_screen() {
         let (state, _) = walk(vec![
-            Event::Told(Told::Started { sequence: "S".into(), steps: 2 }),
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
             Event::Told(Told::Step { step: 1, steps: 2, name: "Apply".into() }),
             Event::Told(Told::Waiting {
                 what: "waiting for the appliance".into(),
@@ -648,8 +562,123 @@ mod tests {
             Failure { cause: "c".into(), evidence: "e".into(), next_step: "n".into(), exit_code: None };
         let trouble = || Event::Told(Told::Trouble(failure.clone()));
         assert_eq!(walk(vec![trouble(), Event::Key(Key::Enter)]).1, [Order::Again]);
-        assert_eq!(walk(vec![trouble(), Event::Key(Key::Char('r'))]).1, [Order::Restart]);
+        assert_eq!(walk(vec![trouble(), Event::Key(Key::Char('r'))]).1, [Order::Down(Down::Restart)]);
         assert_eq!(walk(vec![trouble(), Event::Key(Key::Char('x'))]).1, []);
+    }
+
+    fn asked_for() -> Event {
+        let log_in = Some(SignInAsked { domains: vec!["local".into()] });
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers: Vec::new(), why_empty: None, log_in })
+    }
+
+    fn all_offers(log_in: bool) -> Event {
+        let log_in = log_in.then(SignInAsked::default);
+        let offers = vec![offer(1, Available)];
+        Event::Told(Told::Offers { appliance: "Lab".into(), offers, why_empty: None, log_in })
+    }
+
+    fn in_as(role: Role) -> Event {
+        Event::Told(Told::LoggedIn { name: "ana".into(), role })
+    }
+
+    #[test]
+    fn section_7_where_somebody_has_to_log_in_the_list_comes_after_that() {
+        let (state, _) = walk(vec![asked_for()]);
+        assert!(matches!(state.page, Page::LogIn(_)));
+        let mut events = vec![asked_for()];
+        events.extend("ana\thunter2\n".chars().map(|letter| {
+            Event::Key(match letter {
+                '\t' => Key::Tab,
+                '\n' => Key::Enter,
+                letter => Key::Char(letter),
+            })
+        }));
+        let (_, orders) = walk(events.clone());
+        assert!(matches!(&orders[..], [Order::LogIn(typed)] if typed.name == "ana"));
+        events.extend([in_as(Role::Technician), all_offers(true)]);
+        let (state, _) = walk(events.clone());
+        assert!(matches!(state.page, Page::Choose { .. }));
+        events.push(Event::Key(Key::Char('o')));
+        assert_eq!(walk(events.clone()).1.last(), Some(&Order::LogOut));
+        events.push(Event::Told(Told::LoggedOut { why: None }));
+        assert!(matches!(walk(events).0.page, Page::LogIn(_)));
+    }
+
+    #[test]
+    fn section_7_a_shell_is_for_ssh_keys_and_for_those_who_administer_the_appliance() {
+        let shell = |role| walk(vec![asked_for(), in_as(role)]).0.shell();
+        assert!(matches!(shell(Role::Technician), Shell::Shut(_)));
+        assert_eq!(shell(Role::Administrator), Shell::Open);
+    }
+
+    #[test]
+    fn a_required_run_counts_down_without_anybody_and_who_stops_it_has_to_say_who_they_are() {
+        let required = |seconds| {
+            let log_in = Some(SignInAsked::default());
+            let offers = vec![offer(7, Required)];
+            let told = Told::Offers { appliance: "Lab".into(), offers, why_empty: None, log_in };
+            vec![Event::Told(told), Event::Tick(Duration::from_secs(seconds))]
+        };
+        assert_eq!(walk(required(31)).1, [Order::Start(7)]);
+        let mut events = required(5);
+        events.push(Event::Key(Key::Char('x')));
+        assert!(matches!(walk(events).0.page, Page::LogIn(_)));
+    }
+
+    fn question(names: &[&str]) -> Event {
+        let asked = |name: &&str| AskedVariable { name: (*name).to_owned(), ..AskedVariable::default() };
+        let variables = names.iter().map(asked).collect();
+        Event::Told(Told::Asked(RunQuestion { variables, message: None, button: None, since_ms: 0 }))
+    }
+
+    #[test]
+    fn section_3_what_is_typed_stays_while_the_appliance_is_gone_and_goes_on_when_it_was_answered() {
+        let wait = |error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            Event::Told(Told::Waiting { what: "Asking".into(), error })
+        };
+        let mut events = vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            question(&["Room"]),
+            Event::Key(Key::Char('7')),
+            wait(Some("refused")),
+        ];
+        let (state, _) = walk(events.clone());
+        assert!(matches!(&state.page, Page::Prompt(page) if page.trouble.is_some()));
+        events.extend([question(&["Room"]), Event::Key(Key::Enter)]);
+        let (state, orders) = walk(events.clone());
+        assert!(matches!(&state.page, Page::Prompt(page) if page.trouble.is_none()));
+        let answers = vec![("Room".to_owned(), Secret::new("7"))];
+        assert_eq!(orders, [Order::Say(Say::Answers(answers))]);
+        events.push(Event::Told(Told::Step { step: 1, steps: 2, name: "Format".into() }));
+        let (state, _) = walk(events);
+        assert!(
+            matches!(&state.page, Page::Running(running) if running.sequence == "S" && running.step == 1)
+        );
+    }
+
+    #[test]
+    fn section_7_from_afar_a_mac_is_told_to_look_and_is_not_shut_down_in_the_middle_of_a_run() {
+        let remote = |order| Event::Told(Told::Remote(order));
+        assert_eq!(walk(vec![remote(RemoteOrder::Look)]).1, [Order::Look]);
+        assert_eq!(walk(vec![remote(RemoteOrder::ShutDown)]).1, [Order::Down(Down::ShutDown)]);
+        let run = Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 });
+        assert!(walk(vec![run, remote(RemoteOrder::Restart)]).1.is_empty());
+    }
+
+    #[test]
+    fn section_7_a_failed_run_is_retried_through_the_page_that_says_what_is_erased() {
+        let ended =
+            Told::Ended { outcome: Outcome::Failed, message: "m".into(), failure: None, can_resume: true };
+        let events = vec![
+            Event::Told(Told::Started { run: 1, sequence: "Lab Mac 1".into(), steps: 2 }),
+            Event::Told(ended),
+            Event::Key(Key::Char('2')),
+            offers(vec![offer(7, Required), offer(1, Available)]),
+        ];
+        let (state, orders) = walk(events);
+        assert_eq!(orders, [Order::Again]);
+        assert!(matches!(&state.page, Page::Confirm { offer, starts_at: None, .. } if offer.deployment == 1));
     }
 
     #[test]

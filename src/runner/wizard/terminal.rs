@@ -7,11 +7,14 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{getpgrp, tcsetpgrp};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::{cursor, execute, terminal};
 
-use super::state::{Key, State};
+use super::event::Key;
+use super::state::State;
 use super::view::view;
 
 /// The terminal cannot be used.
@@ -82,24 +85,72 @@ impl Terminal {
             return Ok(None);
         }
         let event::Event::Key(key) = event::read()? else { return Ok(None) };
-        if key.kind == KeyEventKind::Release || key.modifiers.contains(KeyModifiers::CONTROL) {
+        if key.kind == KeyEventKind::Release {
             return Ok(None);
         }
-        Ok(match key.code {
-            KeyCode::Up => Some(Key::Up),
-            KeyCode::Down => Some(Key::Down),
-            KeyCode::Enter => Some(Key::Enter),
-            KeyCode::Esc => Some(Key::Escape),
-            KeyCode::Left => Some(Key::Left),
-            KeyCode::Right => Some(Key::Right),
-            KeyCode::Tab => Some(Key::Tab),
-            KeyCode::BackTab => Some(Key::BackTab),
-            KeyCode::Backspace | KeyCode::Delete => Some(Key::Backspace),
-            // Addresses, names and proxies mean the same in either case, and so do commands.
-            KeyCode::Char(letter) => Some(Key::Char(letter.to_ascii_lowercase())),
-            _ => None,
-        })
+        Ok(meaning(key.code, key.modifiers.contains(KeyModifiers::CONTROL)))
     }
+
+    /// Gives the tty back as it was, for another program.
+    ///
+    /// # Errors
+    /// When the tty is gone.
+    pub fn leave(&mut self) -> io::Result<()> {
+        execute!(self.drawing.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show)?;
+        terminal::disable_raw_mode()
+    }
+
+    /// Takes the tty over again after [`Terminal::leave`].
+    ///
+    /// # Errors
+    /// When the tty is gone.
+    pub fn come_back(&mut self) -> io::Result<()> {
+        // A shell that was killed leaves the tty to a group of processes that is no more: who reads then is stopped. Taking the
+        // tty back is a signal too, which this thread does not want to hear.
+        let mut block = SigSet::empty();
+        block.add(Signal::SIGTTOU);
+        let taken = block.thread_block().and_then(|()| tcsetpgrp(std::io::stdin(), getpgrp()));
+        if let Err(error) = taken.and(block.thread_unblock()) {
+            tracing::debug!(%error, "the terminal is not ours alone");
+        }
+        self.begin()?;
+        // What is on screen now is not what was drawn last: everything is drawn anew.
+        self.drawing.swap_buffers();
+        Ok(())
+    }
+}
+
+/// What a key means to the wizard. Where a keyboard has no function keys (a Touch Bar), Ctrl and a letter stand for them.
+fn meaning(code: KeyCode, control: bool) -> Option<Key> {
+    if let (KeyCode::Char(letter), true) = (code, control) {
+        return match letter.to_ascii_lowercase() {
+            'a' => Some(Key::Function(1)),
+            'l' => Some(Key::Function(2)),
+            'n' => Some(Key::Function(3)),
+            'k' => Some(Key::Function(4)),
+            't' => Some(Key::Function(5)),
+            'b' => Some(Key::Escape),
+            _ => None,
+        };
+    }
+    Some(match code {
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Backspace | KeyCode::Delete => Key::Backspace,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::F(number) => Key::Function(number),
+        KeyCode::Char(letter) => Key::Char(letter),
+        _ => return None,
+    })
 }
 
 impl Drop for Terminal {
@@ -107,5 +158,19 @@ impl Drop for Terminal {
         // A tty that is gone needs no tidying.
         let _ = execute!(self.drawing.backend_mut(), terminal::LeaveAlternateScreen, cursor::Show);
         let _ = terminal::disable_raw_mode();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyboard_without_function_keys_has_ctrl_and_letters_and_what_is_typed_keeps_its_case() {
+        assert_eq!(meaning(KeyCode::F(2), false), Some(Key::Function(2)));
+        assert_eq!(meaning(KeyCode::Char('l'), true), Some(Key::Function(2)));
+        assert_eq!(meaning(KeyCode::Char('b'), true), Some(Key::Escape));
+        assert_eq!(meaning(KeyCode::Char('x'), true), None);
+        assert_eq!(meaning(KeyCode::Char('L'), false), Some(Key::Char('L')));
     }
 }

@@ -172,6 +172,8 @@ codes! {
     StepNotInNonOs = "step-not-in-non-os",
     /// A value that means nothing here.
     BadValue = "bad-value",
+    /// A prompt that cannot be answered, or twice one for a variable.
+    BadPrompt = "bad-prompt",
 }
 
 /// Finds everything that is wrong with `sequence`, in the order of its steps.
@@ -184,6 +186,7 @@ pub fn check(sequence: &Sequence, around: &Surroundings) -> Vec<Finding> {
     if matches!(sequence.download_size, Some(PartitionSize::Percent(_))) {
         checking.add("", Code::BadValue, "the download size is a size: write 20 GB".to_owned());
     }
+    checking.prompts(sequence);
     checking.nodes(&sequence.steps, Place::root, Way::default());
     checking.phases();
     checking.findings
@@ -230,15 +233,20 @@ struct Checking<'a> {
 impl<'a> Checking<'a> {
     fn new(sequence: &'a Sequence, around: &'a Surroundings) -> Checking<'a> {
         let mut anywhere = BTreeSet::new();
+        let (mut known, mut secret) = (around.variables.clone(), around.secrets.clone());
         let others = around.others.iter().flat_map(BTreeMap::values);
         for one in std::iter::once(sequence).chain(others) {
             anywhere.extend(one.enabled().flat_map(|(_, step)| uses::sets(&step.kind)));
         }
+        for prompt in &sequence.prompts {
+            known.insert(prompt.variable.clone());
+            secret.extend(prompt.secret.then(|| prompt.variable.clone()));
+        }
         Checking {
             around,
             findings: Vec::new(),
-            known: around.variables.clone(),
-            secret: around.secrets.clone(),
+            known,
+            secret,
             anywhere,
             opaque: false,
             formatted: BTreeMap::new(),
@@ -250,6 +258,23 @@ impl<'a> Checking<'a> {
             in_boot_environment: Vec::new(),
             chain: vec![&sequence.name],
             steps: 0,
+        }
+    }
+
+    fn prompts(&mut self, sequence: &Sequence) {
+        let mut asked = BTreeSet::new();
+        for (index, prompt) in sequence.prompts.iter().enumerate() {
+            let path = format!("prompts[{index}]");
+            for flaw in prompt.flaws() {
+                self.add(&path, Code::BadPrompt, flaw);
+            }
+            if !asked.insert(&prompt.variable) {
+                let message = format!("{} has a prompt already: remove one of the two", prompt.variable);
+                self.add(&path, Code::BadPrompt, message);
+            }
+            if let Some(default) = &prompt.default {
+                self.text(&path, "the default", default);
+            }
         }
     }
 
@@ -443,8 +468,8 @@ mod tests {
     fn codes_are_stable() {
         let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
         codes.sort();
-        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-receiver bad-value disabled-sequence \
-                     disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-prompt bad-receiver bad-value \
+                     disabled-sequence disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
                      no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
                      partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \
                      secret-in-plain-field secret-in-script sequence-circle step-not-in-non-os too-many-steps undefined-destination \
@@ -573,6 +598,22 @@ mod tests {
             let want: &[_] = if found { &[("unknown-image".to_owned(), "steps[1]".to_owned())] } else { &[] };
             assert_eq!(codes_in(&steps, &around), want, "{image}");
         }
+    }
+
+    #[test]
+    fn section_3_a_prompt_defines_its_variable_and_is_itself_checked() {
+        let steps = "  - wait_for_technician: {message: 'Go to %Room%'}\n";
+        let findings = |prompts: &str| {
+            let yaml = format!("name: x\nprompts: {prompts}\nsteps:\n{steps}");
+            let sequence = Sequence::from_yaml(&yaml).unwrap();
+            check(&sequence, &Surroundings::default()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(findings("[{variable: Room, default: '%Model%'}]"), [""; 0]);
+        let wrong = findings("[{variable: room}, {variable: Room, type: choice, default: '%Nobody%'}]");
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(wrong.iter().all(|finding| finding.starts_with("prompts[1]: ")), "{wrong:?}");
+        let shown = findings("[{variable: Room, secret: true}]");
+        assert!(shown[0].contains("secret-in-plain-field"), "{shown:?}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Checking<'_> {
         self.known = before;
     }
 
-    fn text(&mut self, path: &str, field: &str, text: &Template) {
+    pub(super) fn text(&mut self, path: &str, field: &str, text: &Template) {
         let names: BTreeSet<&VariableName> = text.variables().collect();
         for name in names {
             self.defined(path, field, name);

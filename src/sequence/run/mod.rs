@@ -212,7 +212,7 @@ impl Run {
             variables: Variables {
                 facts: start.facts.clone(),
                 last: None,
-                collection: start.collection.clone(),
+                collection: question::with_prompts(&start),
                 device: start.device.clone(),
                 sequence: Default::default(),
             },

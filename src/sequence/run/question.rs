@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{Event, Failure};
+use super::event::{Event, Failure, Start};
 use super::{Decision, OutOfOrder, Run};
 use crate::sequence::model::{Kind, Section};
 use crate::sequence::name::VariableName;
 use crate::sequence::program::Body;
+use crate::sequence::prompt::Prompt;
 use crate::sequence::uses;
-use crate::sequence::variable::Value;
+use crate::sequence::variable::{Scope, Value};
 
 /// What a person is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,23 @@ impl Question {
     }
 }
 
+/// A prompt defines its variable, empty, where nothing else does.
+pub(super) fn with_prompts(start: &Start) -> Scope {
+    let mut scope = start.collection.clone();
+    for prompt in prompts(start) {
+        if !start.device.contains_key(&prompt.variable) {
+            let value = Value { text: String::new(), secret: prompt.secret };
+            scope.entry(prompt.variable.clone()).or_insert(value);
+        }
+    }
+    scope
+}
+
+/// The prompts of the sequence, then those of the sequences that it runs.
+fn prompts(start: &Start) -> impl Iterator<Item = &Prompt> {
+    start.sequence.prompts.iter().chain(start.others.values().flat_map(|other| &other.prompts))
+}
+
 impl Run {
     /// What must be asked before this step begins.
     pub(super) fn question_before(&self, step: usize) -> Option<Question> {
@@ -57,7 +75,12 @@ impl Run {
         } else {
             wanted.extend(empty.iter().filter(|(name, _)| uses::reads(&self.step(step).kind, name)).cloned());
         }
-        (!wanted.is_empty()).then(|| Question::Values(wanted.into_iter().collect()))
+        let place = |name: &VariableName| {
+            prompts(&self.start).position(|prompt| prompt.variable == *name).unwrap_or(usize::MAX)
+        };
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by_key(|(name, _)| place(name));
+        (!wanted.is_empty()).then_some(Question::Values(wanted))
     }
 
     /// Variables whose value in force is an empty text that nobody chose.
@@ -111,6 +134,22 @@ impl Run {
             }
             item = self.program.item(parent);
         }
+    }
+
+    /// How a person is asked for a variable, and what is proposed; none where the sequence does not say.
+    pub fn prompt(&self, name: &VariableName) -> Option<(&Prompt, String)> {
+        let prompt = prompts(&self.start).find(|prompt| prompt.variable == *name)?;
+        let default = prompt.default.as_ref().map(|default| self.variables.expand(default));
+        let shown = |value: Value| if value.secret { String::new() } else { value.text };
+        Some((prompt, default.and_then(Result::ok).map(shown).unwrap_or_default()))
+    }
+
+    /// The first of these that is no answer, and why. Asked before they are recorded.
+    pub fn refused_answer(&self, values: &[(VariableName, Value)]) -> Option<(VariableName, String)> {
+        values.iter().find_map(|(name, value)| {
+            let (prompt, _) = self.prompt(name)?;
+            prompt.refuses(&value.text).map(|why| (name.clone(), why))
+        })
     }
 
     /// Answers as they are recorded: a variable that was defined as a secret has a secret value.

@@ -460,3 +460,22 @@ fn list_succeeds(nodes: &[crate::sequence::model::Node]) -> bool {
         }
     })
 }
+
+#[test]
+fn section_3_a_prompt_defines_its_variable_and_says_what_is_an_answer() {
+    let yaml = format!(
+        "name: x\nprompts:\n  - {{variable: Zone, default: '%Model%'}}\n  - {{variable: Room, type: choice, choices: [Lab]}}\n  \
+         - {{variable: Given}}\n  - {{variable: Unused}}\nsteps: [{}, {{set_variables: [{{name: A, value: '%Room% %Zone% %Given%'}}]}}]\n",
+        script("a")
+    );
+    let (run, acted) = work(begin_with(&yaml, &[("Given", "x")], &[]));
+    // In the order of the prompts; not what the Mac gives a value, nor what nothing uses.
+    assert_eq!((names(&acted).as_str(), asked(&run)), ("a", vec!["Zone".to_owned(), "Room".to_owned()]));
+    let (_, default) = run.prompt(&"zone".parse().unwrap()).unwrap();
+    assert_eq!(default, "iMac14,2");
+    let refused = |text: &str| run.refused_answer(&[("Room".parse().unwrap(), Value::plain(text))]);
+    assert_eq!(refused("Lab"), None);
+    assert_eq!(refused("Attic").unwrap().1, "it is one of Lab");
+    let run = answer(answer(run.clone(), "Room", "Lab").unwrap(), "Zone", "1").unwrap();
+    assert_eq!(work(run).0.outcome(), Some(Outcome::Succeeded));
+}

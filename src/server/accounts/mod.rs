@@ -23,7 +23,7 @@ use super::config::Ldap;
 use super::http::error::chain;
 use super::secrets::{CannotUnseal, SecretKey};
 use crate::api::sign_in::LOCAL;
-use crate::db::{AccountRow, Db, DbError, FromDirectory};
+use crate::db::{AccountRow, Change, Db, DbError, FromDirectory};
 use crate::server::token::NoRandomness;
 use crate::value::Secret;
 
@@ -165,15 +165,30 @@ impl Accounts {
         };
         match &found {
             Ok(_) | Err(SignInError::Disabled(_) | SignInError::NoRole(_)) => self.lockout.forgive(&counted),
-            Err(SignInError::Wrong) => tracing::warn!(
-                failures = counted.failures,
-                "a sign-in as {name:?} failed{}",
-                attempt.from.map_or(String::new(), |from| format!(" from {}", from.to_canonical()))
-            ),
+            Err(SignInError::Wrong) => self.note_failure(&name, counted.failures, attempt).await?,
             // Nobody looked at the password.
             Err(_) => self.lockout.undo(&counted),
         }
         found
+    }
+
+    /// A failure is told in the log; one that locks an account that exists also on record. Names that are made up are not: the
+    /// record is kept for ever, and strangers could fill it.
+    async fn note_failure(&self, name: &str, failures: u32, attempt: &Attempt<'_>) -> Result<(), DbError> {
+        let from = attempt.from.map(|from| from.to_canonical().to_string());
+        let shown = from.as_ref().map_or(String::new(), |from| format!(" from {from}"));
+        tracing::warn!(failures, "a sign-in as {name:?} failed{shown}");
+        if failures <= lockout::ACCOUNT.free || self.db.account("", name).await?.is_none() {
+            return Ok(());
+        }
+        let after = serde_json::json!({ "failures": failures, "from": from });
+        let change = Change {
+            action: Some("session.locked"),
+            after: Some(after),
+            by: Some("somebody"),
+            ..Change::of(format!("user {name}"), attempt.now_ms)
+        };
+        self.db.audit(change).await
     }
 
     /// Where an account is looked for, and by what name: a domain that was typed says it, else the appliance's own come first.

@@ -110,8 +110,9 @@ pub fn check_report(report: &Report) -> Result<(), Refusal> {
                 longest("values", value, 64 << 10)
             })
         }
-        ReportEvent::Progress(Progress { phase, delta, .. }) => {
+        ReportEvent::Progress(Progress { phase, delta, limit, .. }) => {
             longest("phase", phase, LONGEST_TEXT)?;
+            longest("limit", limit.as_deref().unwrap_or_default(), LONGEST_TEXT)?;
             let decision = delta.as_ref().map_or("", |delta| &delta.decision);
             longest("decision", decision, LONGEST_TEXT)
         }

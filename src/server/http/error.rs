@@ -222,6 +222,7 @@ impl From<RunError> for Refusal {
             RunError::OutOfOrder(error) => {
                 Refusal::conflict(error.to_string(), "ask `next` what is to be done now")
             }
+            RunError::NoAnswer { .. } => Refusal::wrong(error.to_string(), ""),
             RunError::Busy { other, .. } => Refusal::conflict(
                 error.to_string(),
                 format!("wait for its end, or cancel it: rootstock run cancel {other}"),

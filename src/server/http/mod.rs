@@ -15,6 +15,7 @@ mod files;
 mod packs;
 mod page;
 mod runner;
+mod screen;
 mod sign_in;
 mod start;
 
@@ -43,7 +44,12 @@ const SENDING: Duration = Duration::from_secs(30);
 pub fn network(app: App) -> Router {
     let admin = admin::router().route_layer(middleware::from_fn_with_state(app.clone(), door::network));
     finish(
-        Router::new().merge(admin).merge(admin::open_router()).merge(page::router()).merge(runner::router()),
+        Router::new()
+            .merge(admin)
+            .merge(admin::open_router())
+            .merge(page::router())
+            .merge(runner::router())
+            .merge(screen::router()),
         app,
     )
 }

@@ -9,6 +9,7 @@ use super::auth::{Peer, RunToken, Session};
 use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
+use super::start::Starter;
 use super::{capture, files, packs, sign_in, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
@@ -72,11 +73,13 @@ async fn hello(
     let name = start::device_name(&said.facts);
     let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
     let judged = targets::judged(&app, known.device, said.boot).await?.unwrap_or_default();
-    let why_empty = why_empty(&judged.explained, &name);
+    let mut why_empty = why_empty(&judged.explained, &name);
     let mut offers: Vec<_> = judged.offers.into_iter().map(|offered| offered.offer).collect();
+    app.screens.offered(known.device, &offers, now);
     let asked = sign_in::asked(&app).await?;
-    if asked.is_some() {
+    if asked.is_some() && !offers.iter().all(sign_in::starts_by_itself) {
         offers.retain(sign_in::starts_by_itself);
+        why_empty = "a technician logs in to see what may be chosen on this Mac".to_owned();
     }
     note_hello(&app, &said.facts, &hello.version, &name, run.as_ref(), offers.len());
     Ok(Answer(Welcome {
@@ -88,6 +91,7 @@ async fn hello(
         why_empty: offers.is_empty().then_some(why_empty),
         offers,
         run,
+        keyboard: app.db.keyboard(known.device).await?,
         sign_in: asked,
     }))
 }
@@ -125,7 +129,9 @@ async fn start_run(
     session: Session,
     Json(request): Json<StartRun>,
 ) -> Result<Answer<RunTicket>, Refusal> {
-    Ok(Answer(start::run(&app, &session, &request).await?))
+    Ok(Answer(
+        start::run(&app, &session, request.deployment, Starter::AtTheMac(request.pass.as_ref())).await?,
+    ))
 }
 
 async fn next(

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
-use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket, StartRun};
+use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket};
 use crate::db::{self, Acting, NewRun, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
@@ -18,17 +18,35 @@ use crate::server::variables::VariablesError;
 use crate::server::{nested, targets, token, variables, wire};
 use crate::value::{Digest, Pick, Secret};
 
+/// Who starts a run.
+#[derive(Clone, Copy, Debug)]
+pub enum Starter<'a> {
+    /// Whoever stands in front of the Mac, with the pass of a technician who signed in there.
+    AtTheMac(Option<&'a Secret>),
+    /// Somebody who may start runs, through the API.
+    Afar(&'a str),
+}
+
 /// Starts a run of a deployment on the session's device, or answers with the one that it started before.
-pub async fn run(app: &App, session: &Session, request: &StartRun) -> Result<RunTicket, Refusal> {
-    let deployment = request.deployment;
+pub async fn run(
+    app: &App,
+    session: &Session,
+    deployment: i64,
+    starter: Starter<'_>,
+) -> Result<RunTicket, Refusal> {
     let (facts, known) = app
         .db
         .device_facts(session.device)
         .await?
         .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
     let offered = find_offer(app, session, deployment).await?;
-    let starter = sign_in::starter(app, session, &offered.offer, request.pass.as_ref()).await?;
-    let by = starter.map(|account| account.shown());
+    let by = match starter {
+        Starter::AtTheMac(pass) => {
+            let technician = sign_in::starter(app, session, &offered.offer, pass).await?;
+            technician.map(|account| account.shown())
+        }
+        Starter::Afar(by) => Some(by.to_owned()),
+    };
     let start_facts = wire::facts(&facts, session.boot);
     let collection = variables::of_collections(&app.db, &app.secrets, session.device, known).await?.0;
     let device = variables::of_device(&app.db, &app.secrets, session.device).await?;
@@ -65,9 +83,16 @@ pub async fn run(app: &App, session: &Session, request: &StartRun) -> Result<Run
         event: app.runs.body(&first).map_err(|error| Refusal::fault(&error))?,
         started_ms: now,
     };
-    let who = by.clone().unwrap_or_else(|| format!("the Mac {}", device_name(&facts)));
-    let acting = Acting::new(who, "mac", session.from.clone(), "run.start".to_owned(), now_ms);
-    match db::acting(acting, app.db.create_run(&new)).await? {
+    let made = match starter {
+        Starter::AtTheMac(_) => {
+            let who = by.clone().unwrap_or_else(|| format!("the Mac {}", device_name(&facts)));
+            let acting = Acting::new(who, "mac", session.from.clone(), "run.start".to_owned(), now_ms);
+            db::acting(acting, app.db.create_run(&new)).await?
+        }
+        // Whoever asked through the API acts already.
+        Starter::Afar(_) => app.db.create_run(&new).await?,
+    };
+    match made {
         Started::Created(run) => {
             let by = by.map_or(String::new(), |by| format!(" by {by}"));
             let line = format!("run {run} of {name} started{by}");
@@ -75,7 +100,14 @@ pub async fn run(app: &App, session: &Session, request: &StartRun) -> Result<Run
             app.timeline.runner(facts.macs.first(), true, line);
             Ok(RunTicket { run, token, sequence: name, steps })
         }
-        Started::Active(run) => again(app, session, deployment, run).await,
+        Started::Active(run) => match starter {
+            Starter::AtTheMac(_) => again(app, session, deployment, run).await,
+            // Its runner has a token already, which must stay good.
+            Starter::Afar(_) => Err(Refusal::conflict(
+                format!("this Mac has run {run}, which has not ended"),
+                format!("wait for its end, or cancel it: rootstock run cancel {run}"),
+            )),
+        },
         Started::ImageGone => Err(Refusal::conflict(
             format!("an image version that {name} applies was deleted just now"),
             "try again",

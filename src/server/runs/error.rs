@@ -3,6 +3,7 @@
 //! Must not know: what a caller is answered.
 
 use crate::db::DbError;
+use crate::sequence::name::VariableName;
 use crate::sequence::run::{BadRecord, OutOfOrder};
 use crate::server::secrets::CannotUnseal;
 
@@ -51,6 +52,14 @@ pub enum RunError {
         /// Why.
         #[source]
         source: CannotUnseal,
+    },
+    /// A person's answer is none.
+    #[error("{name}: {why}")]
+    NoAnswer {
+        /// Which variable.
+        name: VariableName,
+        /// Why.
+        why: String,
     },
     /// The Mac is at another run.
     #[error("run {run} cannot go on: its Mac is at run {other}, which has not ended")]

@@ -41,6 +41,9 @@ impl Runs {
         let values = values.into_iter().map(|(name, text)| (name, Value::plain(text))).collect();
         // The engine makes those secret that are.
         let values = machine.run.secret_where_asked(values, now_ms());
+        if let Some((name, why)) = machine.run.refused_answer(&values) {
+            return Err(RunError::NoAnswer { name, why });
+        }
         self.record(&held, &mut machine, Event::Answered { by: by.to_owned(), values }, None).await
     }
 

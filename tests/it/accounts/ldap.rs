@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use rootstock::api::admin::{AuditEntry, LdapPerson, LdapState, SetLdapPassword, TestLdap, WhoAmI};
 use rootstock::api::runner::Purpose;
-use rootstock::value::{Role, Secret};
+use rootstock::db::NewSession;
+use rootstock::server::Server;
+use rootstock::server::accounts::{Attempt, SignInError};
+use rootstock::server::config::Fragment;
+use rootstock::value::{Digest, Role, Secret};
 use tempfile::TempDir;
 
 use super::{PASSWORD, add_user, as_user, sign_in};
-use crate::api::appliance::{Appliance, Mac, refused};
+use crate::api::appliance::{Appliance, FREE_PORTS, Mac, refused};
 
 const BIND: &str = "bind secret";
 
@@ -73,6 +77,20 @@ impl Slapd {
             std::thread::yield_now();
         }
         Some(slapd)
+    }
+
+    /// Changes the directory, with OpenLDAP's own program.
+    fn modify(&self, folder: &TempDir, ldif: &str) {
+        let file = folder.path().join("change.ldif");
+        fs::write(&file, ldif).unwrap();
+        let url = format!("ldaps://127.0.0.1:{}", self.ldaps);
+        let output = Command::new("ldapmodify")
+            .args(["-x", "-H", &url, "-D", "cn=root,dc=example,dc=org", "-w", "root", "-f"])
+            .arg(file)
+            .env("LDAPTLS_CACERT", folder.path().join("ldap-ca.pem"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// `[ldap]` for it, by StartTLS or LDAPS.
@@ -235,6 +253,38 @@ fn a_technician_of_the_directory_logs_in_at_a_mac_and_is_told_apart_from_one_of_
     let text =
         serde_json::to_string(&appliance.admin().get::<Vec<AuditEntry>>("/api/v1/audit").unwrap()).unwrap();
     assert!(!text.contains(BIND) && text.contains("ldap.password"), "{text}");
+}
+
+#[tokio::test]
+async fn who_loses_the_group_in_the_directory_is_signed_out_here_when_it_is_asked_the_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(slapd) = Slapd::start(&folder) else { return };
+    let settings = format!("{FREE_PORTS}{}", slapd.settings(&folder, true));
+    let config = toml::from_str::<Fragment>(&settings).unwrap().validate().unwrap();
+    let server = Server::open(config, &folder.path().join("data")).await.unwrap();
+    let app = server.app();
+    app.accounts.set_bind_password(&Secret::new(BIND)).await.unwrap();
+    let now_ms = 1_000_000_000;
+    let password = Secret::new(PASSWORD);
+    let attempt = Attempt { domain: None, name: "adam", password: &password, from: None, now_ms };
+    let adam = app.accounts.sign_in(&attempt).await.unwrap();
+    let token = Digest::of(b"session");
+    let new = NewSession { token, account: adam.id, how: "api", address: "", ends_ms: i64::MAX };
+    app.db.add_session(&new, "adam", now_ms).await.unwrap();
+    let role = async |now| {
+        let account = app.db.session_account(token, i64::MAX / 4, now).await.unwrap();
+        account.map(|account| account.role)
+    };
+    let later = now_ms + 16 * 60_000;
+    app.accounts.ask_after_people(later).await;
+    assert_eq!(role(later).await, Some(Role::Administrator));
+    let gone = "dn: cn=techs,ou=groups,dc=example,dc=org\nchangetype: modify\ndelete: memberUid\nmemberUid: adam\n\n\
+                dn: cn=admins,ou=groups,dc=example,dc=org\nchangetype: delete\n";
+    slapd.modify(&folder, gone);
+    let later = later + 16 * 60_000;
+    app.accounts.ask_after_people(later).await;
+    assert_eq!(role(later).await, None);
+    assert!(matches!(app.accounts.sign_in(&attempt).await, Err(SignInError::NoRole(_))));
 }
 
 #[test]

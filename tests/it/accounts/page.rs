@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
+use rootstock::api::admin::AuditEntry;
 use rootstock::client::{Client, Patience};
 use rootstock::value::Role;
 use tempfile::TempDir;
@@ -97,6 +98,8 @@ fn who_guesses_is_told_to_wait_and_a_form_of_another_site_signs_nobody_in() {
         status == 429 && page.contains("\nretry-after: ") && page.contains("Too many sign-ins"),
         "{page}"
     );
+    let locked: Vec<AuditEntry> = appliance.admin().get("/api/v1/audit?action=session.locked").unwrap();
+    assert_eq!((locked.len(), locked[0].object.as_str()), (1, "user ana"), "{locked:?}");
 }
 
 /// The program itself; what it says of set-up is the code.

@@ -14,4 +14,5 @@ mod library;
 mod openapi;
 mod ring;
 mod run;
+mod screen;
 mod verdict;

@@ -108,7 +108,7 @@ fn a_runner_that_was_started_anew_gets_its_run_back_and_the_old_token_ends() {
     let work = Work { appliance: &appliance, ticket: second.welcome.run.clone().unwrap() };
     let stale = first.receipt(work.ticket.run, number, manifest);
     work.done(number, Done { receipt: Some(stale), ..Done::default() });
-    let Next::Finished { outcome: Outcome::Failed, message } = work.try_next().unwrap() else {
+    let Next::Finished { outcome: Outcome::Failed, message, .. } = work.try_next().unwrap() else {
         panic!("a receipt of the runner before is no proof");
     };
     assert!(message.contains("no valid receipt"), "{message}");

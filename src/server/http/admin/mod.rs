@@ -21,7 +21,8 @@ mod nbi;
 mod receipt;
 mod ring;
 mod roster;
-mod run;
+pub(super) mod run;
+mod screen;
 mod sequence;
 pub(super) mod session;
 mod status;
@@ -147,6 +148,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(history::report))
         .routes(routes!(history::step_times))
         .routes(routes!(history::problem_report))
+        .routes(routes!(run::retry))
+        .routes(routes!(screen::show))
+        .routes(routes!(screen::start))
+        .routes(routes!(screen::restart))
+        .routes(routes!(screen::shut_down))
+        .routes(routes!(screen::messages, screen::send))
         .routes(routes!(variable::of_device))
         .routes(routes!(variable::set_of_device, variable::unset_of_device))
         .routes(routes!(variable::of_collection))

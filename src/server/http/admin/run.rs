@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Deserialize;
 
+use super::screen;
 use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunStep, RunSummary, RunWait};
 use crate::api::runner::{Problem, Progress};
 use crate::db::{EventBody, EventRow};
@@ -48,6 +50,8 @@ impl Default for Limit {
 pub struct After {
     /// Only events with a greater number.
     after: u32,
+    /// Seconds to wait for one, at most 15; not after the end of the run.
+    wait: u64,
 }
 
 /// Runs, newest first.
@@ -76,7 +80,7 @@ pub async fn show(
     }
 }
 
-/// Recorded events and log lines, oldest first.
+/// Recorded events and log lines, oldest first; with `wait`, as soon as there is one.
 #[utoipa::path(get, path = "/api/v1/runs/{run}/events", tag = "runs", params(("run" = i64, Path), After), responses(
     (status = 200, body = Vec<RunEvent>),
     (status = 404, body = Problem),
@@ -86,6 +90,11 @@ pub async fn events(
     Path(id): Path<i64>,
     Query(after): Query<After>,
 ) -> Result<Answer<Vec<RunEvent>>, Refusal> {
+    if after.wait > 0 {
+        let patience = Watch { after: 0, wait: after.wait }.patience();
+        let news = app.runs.recorded(id, i64::from(after.after), patience);
+        app.stopping.run_until_cancelled(news).await.transpose()?;
+    }
     Ok(Answer(some_events(&app, id, after.after).await?))
 }
 
@@ -117,6 +126,7 @@ pub async fn cancel(
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "there is nothing to cancel"),
         other => other.into(),
     })?;
+    nudge(&app, run).await?;
     view(&app, run, 0, Duration::ZERO).await.map(Answer)
 }
 
@@ -131,6 +141,12 @@ pub async fn resume(
     caller: Caller,
     Path(run): Path<i64>,
 ) -> Result<Answer<Run>, Refusal> {
+    may_go_on(&app, run).await?;
+    moved(&app, run, app.runs.resume(run, &caller.by()).await, "look at it: rootstock run show").await
+}
+
+/// Refuses to let a run go on whose images are not there any more.
+pub async fn may_go_on(app: &App, run: i64) -> Result<(), Refusal> {
     let images = app.runs.watch(run, 0, Duration::ZERO, |run, _| run.images().to_vec()).await?;
     for image in images {
         let found = app.db.version(&image.name, Pick::Version(image.version)).await?;
@@ -144,7 +160,22 @@ pub async fn resume(
             ));
         }
     }
-    moved(&app, run, app.runs.resume(run, &caller.by()).await, "look at it: rootstock run show").await
+    Ok(())
+}
+
+/// Start the deployment of a run anew on the same Mac, which must be at its wizard.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/retry", tag = "runs", params(("run" = i64, Path)), responses(
+    (status = 201, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It has not ended, its Mac is not at the wizard, or is not offered this any more"),
+))]
+pub async fn retry(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+) -> Result<(StatusCode, Answer<Run>), Refusal> {
+    let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
+    screen::start_on(&app, row.summary.device, row.deployment, &caller.by()).await
 }
 
 /// End a run that waits for the Mac's agent on macOS.
@@ -180,10 +211,17 @@ pub async fn answer(
     State(app): State<App>,
     caller: Caller,
     Path(run): Path<i64>,
-    Json(answers): Json<RunAnswers>,
+    Json(said): Json<RunAnswers>,
 ) -> Result<Answer<Run>, Refusal> {
-    let mut values = Vec::with_capacity(answers.values.len());
-    for (name, value) in answers.values {
+    let values = answers(said)?;
+    moved(&app, run, app.runs.answer(run, &caller.by(), values).await, "see what it asks: rootstock run show")
+        .await
+}
+
+/// Answers as the engine takes them.
+pub fn answers(said: RunAnswers) -> Result<Vec<(VariableName, String)>, Refusal> {
+    let mut values = Vec::with_capacity(said.values.len());
+    for (name, value) in said.values {
         if value.len() > LONGEST {
             return Err(Refusal::wrong(
                 format!("the value of {name} has more than {LONGEST} bytes"),
@@ -195,8 +233,7 @@ pub async fn answer(
             value,
         ));
     }
-    moved(&app, run, app.runs.answer(run, &caller.by(), values).await, "see what it asks: rootstock run show")
-        .await
+    Ok(values)
 }
 
 /// A Wait for technician step ends, and the run goes on.
@@ -223,10 +260,19 @@ async fn moved(
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), next),
         other => other.into(),
     })?;
+    nudge(app, run).await?;
     view(app, run, 0, Duration::ZERO).await.map(Answer)
 }
 
-pub(super) async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {
+/// The Mac of this run looks at once, instead of when it would have asked by itself.
+async fn nudge(app: &App, run: i64) -> Result<(), Refusal> {
+    if let Some(row) = app.db.run(run).await? {
+        app.screens.nudge(row.summary.device, now_ms());
+    }
+    Ok(())
+}
+
+pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {
     let (change, progress, at, step_list, message, failure, images, question, (can_resume, waits)) = app
         .runs
         .watch(id, after, wait, |run, seen| {
@@ -244,7 +290,7 @@ pub(super) async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Resu
                 run.message().map(|message| run.masked(message)),
                 run.failure().map(|failure| wire::masked(run, wire::failure_out(failure))),
                 images.collect(),
-                run.question(now_ms()).map(|question| wire::question(question, run)),
+                run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms)),
                 (run.can_resume(), waits(run)),
             )
         })
