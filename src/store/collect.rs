@@ -198,6 +198,9 @@ impl<'s> Collection<'s> {
         }
         let closed = moving.finish()?;
         let new: u64 = closed.iter().map(|pack| pack.length).sum();
+        // A pack of which nothing was left out is written with the very bytes that it has: that is its own file.
+        let written: Vec<Digest> = closed.iter().map(|pack| pack.digest).collect();
+        moved.retain(|pack| !written.contains(pack));
         {
             let mut index = self.store.index_mut();
             closed.into_iter().for_each(|pack| index.move_to(pack));
@@ -336,13 +339,17 @@ impl Store {
         let (mut plan, mut rewrite) = (CollectionPlan::default(), Vec::new());
         for (number, pack) in (0..).zip(&index.packs).filter(|(_, pack)| !pack.gone) {
             let alive = alive_in(&index, number, marks, &claims);
-            let dead = pack.length.saturating_sub(alive);
+            // Headers and the table are no garbage: a pack that is all but empty otherwise has as large ones when it was rewritten.
+            let frames = pack.length.saturating_sub(pack.overhead);
+            let mut dead = frames.saturating_sub(alive);
             match alive {
-                0 => plan.remove.push(pack.digest),
-                _ if dead > pack.length / 2 => rewrite.push((alive, pack.digest)),
+                0 => {
+                    plan.remove.push(pack.digest);
+                    dead = pack.length;
+                }
+                _ if dead > frames / 2 => rewrite.push((alive, pack.digest)),
                 _ => {
-                    // Headers and the table are no garbage.
-                    plan.garbage += dead.saturating_sub(pack.overhead);
+                    plan.garbage += dead;
                     continue;
                 }
             }

@@ -6,7 +6,7 @@
 //! its pack), 6 for its share of a frame (24 for four), and 5 to 12 for its place in the hash table, which holds
 //! slots only and looks names up in the lists: about 50 in all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -143,7 +143,12 @@ impl Index {
         self.take_in(closed, true);
     }
 
+    /// A pack with the name of one that is here is that very file, written once more: the new entry takes the place of the old one,
+    /// so that one file never has two.
     fn take_in(&mut self, closed: ClosedPack, moved: bool) {
+        let before = self.number(&closed.digest);
+        let known: HashSet<Digest> =
+            before.into_iter().flat_map(|pack| self.found_in(pack)).map(|(digest, _)| digest).collect();
         let pack = self.packs.len() as u32;
         let start = self.frames.len() as u32;
         let frames: u64 = closed.entries.iter().map(|entry| u64::from(entry.length)).sum();
@@ -162,19 +167,23 @@ impl Index {
             self.frames.push(FrameInfo { offset, pack, length, raw, first });
             for chunk in 0..chunk_count(raw) {
                 match Slot::new(number, chunk) {
-                    Some(slot) => self.insert(slot, moved),
+                    Some(slot) => self.insert(slot, moved, &known),
                     None => tracing::error!("the library has more frames than this program can count"),
                 }
             }
             first += chunk_count(raw);
         }
+        if let Some(before) = before.and_then(|pack| self.packs.get_mut(pack as usize)) {
+            self.epoch += 1;
+            (before.gone, before.chunks) = (true, Box::default());
+        }
     }
 
-    fn insert(&mut self, slot: Slot, moved: bool) {
+    fn insert(&mut self, slot: Slot, moved: bool, again: &HashSet<Digest>) {
         let Index { packs, frames, slots, raw, .. } = self;
         let Some(digest) = name(packs, frames, slot) else { return };
         match slots.find_mut(hash(&digest), |known| name(packs, frames, *known) == Some(digest)) {
-            Some(known) if moved => *known = slot,
+            Some(known) if moved || again.contains(&digest) => *known = slot,
             Some(_) => {}
             None => {
                 let rehash = |slot: &Slot| name(packs, frames, *slot).map_or(0, |digest| hash(&digest));

@@ -7,6 +7,7 @@ and then fails.
 import json
 import shutil
 import socket
+import time
 from pathlib import Path
 
 from process import LabError, Process
@@ -73,20 +74,30 @@ class Machine:
             "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
             "-chardev", f"file,id=c0,path={self.console}", "-serial", "chardev:c0",
             "-qmp", f"unix:{self.control},server=on,wait=off",
+            "-device", "qemu-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0",
         ]
         if start == "http":
             words += NO_PXE
         if start == "usb":
             words += [
                 "-drive", f"if=none,id=u0,format=raw,file={stick}",
-                "-device", "qemu-xhci,id=xhci", "-device", "usb-storage,bus=xhci.0,drive=u0,removable=on,bootindex=1",
+                "-device", "usb-storage,bus=xhci.0,drive=u0,removable=on,bootindex=1",
             ]
         self.process = Process(network.command("wire", *words), folder / "qemu.log")
 
     def screenshot(self, to: Path):
         """A picture of the screen, for people; none before QEMU is up."""
-        if not self.control.exists():
-            return
+        if self.control.exists():
+            self._tell("screendump", filename=str(to), format="png")
+
+    def press(self, *keys: str):
+        """Keys of its keyboard by QEMU's names, pressed together."""
+        self._tell("send-key", keys=[{"type": "qcode", "data": key} for key in keys], **{"hold-time": 40})
+        # A key that is held while the next one comes would be two of them.
+        time.sleep(0.1)
+
+    def _tell(self, command: str, **arguments):
+        """A command of QEMU's machine protocol."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(self.control))
@@ -94,13 +105,13 @@ class Machine:
             lines.readline()
             for command in (
                 {"execute": "qmp_capabilities"},
-                {"execute": "screendump", "arguments": {"filename": str(to), "format": "png"}},
+                {"execute": command, "arguments": arguments},
             ):
                 lines.write(json.dumps(command) + "\n")
                 lines.flush()
                 answer = json.loads(lines.readline())
                 if "error" in answer:
-                    raise LabError(f"QEMU gives no picture: {answer['error'].get('desc')}")
+                    raise LabError(f"QEMU does not {command}: {answer['error'].get('desc')}")
 
     def console_text(self) -> str:
         return self.console.read_text(errors="replace")

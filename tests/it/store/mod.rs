@@ -265,6 +265,43 @@ fn a_collection_packs_the_living_chunks_of_half_dead_frames_together() {
     }
 }
 
+/// What is left of a pack may be smaller than its headers; rewritten it would be the very same file.
+#[test]
+fn a_pack_with_little_in_it_outlives_any_number_of_collections() {
+    let (folder, store) = open();
+    let little = vec![7; CHUNK as usize];
+    let (gone, _) = import(&store, &[little.clone(), noise(1, MIB)].concat(), bare()).unwrap();
+    let (_, kept) = import(&store, &little, bare()).unwrap();
+    store.remove_manifest(gone).unwrap();
+    for _ in 0..3 {
+        store.collection().unwrap().run().unwrap();
+        assert_eq!(store.usage().chunks, 1);
+        assert!(all_well(&store, &kept));
+    }
+    assert!(all_well(&Store::open_to_read(folder.path()).unwrap(), &kept));
+}
+
+/// A chunk that was found damaged is stored anew, in a pack with the name of the bad one: that is one pack, not two.
+#[test]
+fn a_pack_that_is_written_once_more_under_its_name_is_not_collected_as_garbage() {
+    let (folder, store) = open();
+    let image = noise(1, MIB / 2);
+    let (name, kept) = import(&store, &image, bare()).unwrap();
+    let pack = packs(folder.path()).remove(0);
+    let bytes = fs::read(&pack).unwrap();
+    let mut bad = bytes.clone();
+    bad[1000] ^= 1;
+    fs::write(&pack, bad).unwrap();
+    assert!(!all_well(&store, &kept));
+    // All chunks are doubted, so that all are written again.
+    store.remove_manifest(name).unwrap();
+    store.collection().unwrap().run().unwrap();
+    let (_, kept) = import(&store, &image, bare()).unwrap();
+    assert!(fs::read(&pack).unwrap() == bytes, "the same pack again");
+    store.collection().unwrap().run().unwrap();
+    assert!(all_well(&store, &kept));
+}
+
 #[test]
 fn a_store_of_the_first_version_is_refused_with_what_to_do() {
     let (folder, store) = open();
