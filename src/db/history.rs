@@ -1,10 +1,12 @@
-//! What is kept of runs that have ended: times of their steps, and when the rest of them goes.
+//! Runs that end, go on again, and what is kept of them: times of their steps, and when the rest of them goes.
 
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::device::device_name;
+use super::run::Ended;
 use super::{Db, DbError, from_word, number, word};
 use crate::api::admin::{StepState, StepTime};
+use crate::api::runner::Outcome;
 
 /// One step of a run that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,44 @@ pub(super) async fn keep_steps(
         .await?;
     }
     Ok(())
+}
+
+/// A Mac that a run ended well on is known from then on: it is told, so that its collections are judged anew.
+pub(super) async fn end(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: i64,
+    ended: &Ended,
+    now_ms: i64,
+) -> Result<Option<i64>, DbError> {
+    sqlx::query("UPDATE run SET outcome = $2, message = $3, ended_ms = $4 WHERE id = $1 AND outcome IS NULL")
+        .bind(run)
+        .bind(word(&ended.outcome))
+        .bind(&ended.message)
+        .bind(now_ms)
+        .execute(&mut **tx)
+        .await?;
+    if ended.outcome != Outcome::Succeeded {
+        return Ok(None);
+    }
+    let known = "UPDATE device SET known = $2 WHERE id = (SELECT device FROM run WHERE id = $1) RETURNING id";
+    Ok(sqlx::query_scalar(known).bind(run).bind(true).fetch_optional(&mut **tx).await?)
+}
+
+/// The other run of the device that has not ended; none: this one goes on again.
+pub(super) async fn reopen(tx: &mut Transaction<'static, Sqlite>, run: i64) -> Result<Option<i64>, DbError> {
+    let other: Option<i64> = sqlx::query_scalar(
+        "SELECT o.id FROM run o JOIN run r ON r.device = o.device WHERE r.id = $1 AND o.id <> r.id AND o.outcome IS NULL",
+    )
+    .bind(run)
+    .fetch_optional(&mut **tx)
+    .await?;
+    if other.is_none() {
+        sqlx::query("UPDATE run SET outcome = NULL, message = NULL, ended_ms = NULL WHERE id = $1")
+            .bind(run)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(other)
 }
 
 impl Db {

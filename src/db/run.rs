@@ -6,7 +6,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{Change, record, who_acts};
 use super::device::device_name;
-use super::history::{StepRow, keep_steps};
+use super::history::{StepRow, end, keep_steps, reopen};
 use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
@@ -405,44 +405,6 @@ impl Db {
             .map(|row| Ok(format!("{} {}", row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?)))
             .collect()
     }
-}
-
-/// A Mac that a run ended well on is known from then on: it is told, so that its collections are judged anew.
-async fn end(
-    tx: &mut Transaction<'static, Sqlite>,
-    run: i64,
-    ended: &Ended,
-    now_ms: i64,
-) -> Result<Option<i64>, DbError> {
-    sqlx::query("UPDATE run SET outcome = $2, message = $3, ended_ms = $4 WHERE id = $1 AND outcome IS NULL")
-        .bind(run)
-        .bind(word(&ended.outcome))
-        .bind(&ended.message)
-        .bind(now_ms)
-        .execute(&mut **tx)
-        .await?;
-    if ended.outcome != Outcome::Succeeded {
-        return Ok(None);
-    }
-    let known = "UPDATE device SET known = $2 WHERE id = (SELECT device FROM run WHERE id = $1) RETURNING id";
-    Ok(sqlx::query_scalar(known).bind(run).bind(true).fetch_optional(&mut **tx).await?)
-}
-
-/// The other run of the device that has not ended; none: this one goes on again.
-async fn reopen(tx: &mut Transaction<'static, Sqlite>, run: i64) -> Result<Option<i64>, DbError> {
-    let other: Option<i64> = sqlx::query_scalar(
-        "SELECT o.id FROM run o JOIN run r ON r.device = o.device WHERE r.id = $1 AND o.id <> r.id AND o.outcome IS NULL",
-    )
-    .bind(run)
-    .fetch_optional(&mut **tx)
-    .await?;
-    if other.is_none() {
-        sqlx::query("UPDATE run SET outcome = NULL, message = NULL, ended_ms = NULL WHERE id = $1")
-            .bind(run)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(other)
 }
 
 async fn insert_event(

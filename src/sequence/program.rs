@@ -214,10 +214,11 @@ impl Program {
         (0..self.len()).any(|step| self.step(step).kind.is_of_os_deployment())
     }
 
-    /// Whether it may start on a live macOS (task-sequences section 1): it brings no operating system, and none of its steps
+    /// The first step for which it never starts on a live macOS (task-sequences section 1): it brings an operating system, or
     /// needs the boot environment.
-    pub fn starts_on_macos(&self) -> bool {
-        !self.deploys_an_os() && !(0..self.len()).any(|step| self.step(step).kind.needs_boot_environment())
+    pub fn bound_to_boot_environment(&self) -> Option<&Step> {
+        let bound = |step: &&Step| step.kind.is_of_os_deployment() || step.kind.needs_boot_environment();
+        (0..self.len()).map(|step| self.step(step)).find(bound)
     }
 
     /// Numbers of the disks on which something is lost, whichever sequence does it.

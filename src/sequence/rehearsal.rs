@@ -44,7 +44,8 @@ pub struct Mishaps {
     pub server_restarts: Vec<Which>,
     /// What a person answers.
     pub answers: Vec<(VariableName, String)>,
-    /// Questions without an answer are answered with a text of no meaning, and waits are confirmed.
+    /// Questions without an answer are answered with the variable's own name, which is good wherever a name must be, and waits
+    /// are confirmed.
     pub answer_anything: bool,
 }
 
@@ -194,7 +195,8 @@ impl Stage<'_> {
                 for (name, secret) in names {
                     let known = self.mishaps.answers.iter().find(|(one, _)| one == name);
                     let text = known.map(|(_, text)| text.clone());
-                    let text = text.or_else(|| self.mishaps.answer_anything.then(|| format!("<{name}>")));
+                    let text =
+                        text.or_else(|| self.mishaps.answer_anything.then(|| name.as_str().to_owned()));
                     self.asked.push((step, name.clone()));
                     if let Some(text) = text {
                         values.push((name.clone(), Value { text, secret: *secret }));

@@ -21,7 +21,6 @@ pub mod accounts;
 pub mod announce;
 pub mod app;
 pub mod authority;
-mod boot;
 pub mod caller;
 pub mod captures;
 pub mod check;
@@ -30,6 +29,7 @@ pub mod config;
 pub mod data;
 mod diagnosis;
 pub mod dropped;
+mod error;
 pub mod files;
 pub mod folders;
 pub mod gate;
@@ -80,22 +80,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::ServerError;
+
 use self::app::{App, Appliance};
-use self::authority::{Authority, AuthorityError};
+use self::authority::Authority;
 use self::clock::now_ms;
 use self::config::Config;
-use self::data::{DataError, DataFolder};
+use self::data::DataFolder;
 use self::gate::Gate;
 use self::jobs::Jobs;
 use self::library::Library;
-use self::listen::ListenError;
 use self::runs::Runs;
 use self::secrets::SecretKey;
 use self::timeline::Timeline;
 use crate::api::admin::Listener;
 use crate::api::timeline::ClientEvent;
-use crate::db::{Db, DbError};
-use crate::value::Digest;
+use crate::db::Db;
+use crate::netboot::tftp::Limits;
 
 /// How long requests under way may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -105,62 +106,6 @@ const HEAD: Duration = Duration::from_secs(60);
 const EXPIRE: Duration = Duration::from_secs(5);
 /// How often the machine's addresses are looked at.
 const ADDRESSES: Duration = Duration::from_secs(10);
-
-/// Why the daemon does not start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The data folder.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Certificates.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// Sockets.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Sockets of the boot services.
-    #[error(transparent)]
-    Boot(#[from] netboot::BindError),
-    /// The DHCP server.
-    #[error(transparent)]
-    Leases(#[from] netboot::OpenError),
-    /// Another DHCP server.
-    #[error(transparent)]
-    Rival(#[from] netboot::RivalError),
-    /// The library.
-    #[error(transparent)]
-    Library(#[from] library::LibraryError),
-    /// The key of secrets.
-    #[error(transparent)]
-    Secrets(#[from] secrets::KeyError),
-    /// Boot sets.
-    #[error(transparent)]
-    Nbi(#[from] nbi::NbiError),
-    /// Uploads.
-    #[error(transparent)]
-    Upload(#[from] upload::UploadError),
-    /// The admin token.
-    #[error("the admin token {} cannot be made or read", path.display())]
-    Token {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A listener was lost.
-    #[error("{what} stopped")]
-    Lost {
-        /// Which service.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// A daemon that is ready: everything is open and bound, nothing is served yet.
 pub struct Server {
@@ -179,7 +124,8 @@ impl Server {
         listen::check_interfaces(&config)?;
         let data = DataFolder::open(data)?;
         let authority = Authority::open(&data.keys())?;
-        let admin_token = admin_token(&data.keys())?;
+        let admin_token =
+            token::admin(&data.keys()).map_err(|(path, source)| ServerError::Token { path, source })?;
         let secrets = Arc::new(SecretKey::open(&data.keys().join("secrets.key"))?);
         let db = Db::open(&data.database()).await?;
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
@@ -196,9 +142,9 @@ impl Server {
         ];
         let mut transfers = netboot::Transfers::default();
         let boot = if config.network.boot_services {
-            let settings = boot::settings(&config, data.boot(), https_address.port());
+            let settings = boot_settings(&config, data.boot(), https_address.port());
             let sockets = netboot::Sockets::bind(&settings)?;
-            listeners.extend(boot::listeners(&sockets));
+            listeners.extend(boot_listeners(&sockets));
             transfers = sockets.transfers();
             Some((sockets, settings))
         } else {
@@ -445,22 +391,49 @@ async fn open_leases(config: &Config, db: &Db) -> Result<Option<Arc<netboot::Lea
     Ok(Some(Arc::new(leases)))
 }
 
-/// Reads the admin token, or makes it on first start.
-fn admin_token(keys: &Path) -> Result<Digest, ServerError> {
-    let path = keys.join("admin.token");
-    let failed = |source| ServerError::Token { path: path.clone(), source };
-    let text = match data::read_small(&path).map_err(failed)? {
-        Some(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        None => String::new(),
-    };
-    if text.trim().len() >= 32 {
-        return Ok(token::digest(text.trim()));
+fn boot_settings(config: &Config, boot: PathBuf, https_port: u16) -> netboot::Settings {
+    let defaults = netboot::Settings::new(boot);
+    netboot::Settings {
+        ports: netboot::Ports {
+            dhcp: config.ports.dhcp,
+            proxy: config.ports.proxy_dhcp,
+            tftp: config.ports.tftp,
+            http: config.ports.http,
+        },
+        interfaces: config.network.interfaces.clone(),
+        advertise: config.network.address,
+        https_port,
+        bsdp: config.bsdp.policy.clone(),
+        without_deployment: config.boot.without_deployment,
+        kernel_arguments: config.boot.kernel_arguments.clone(),
+        pxe: config.pxe.policy.clone(),
+        offer_delay: config.pxe.offer_delay,
+        tftp: Limits {
+            block_size: config.tftp.max_block_size,
+            window: config.tftp.max_window,
+            ..Limits::default()
+        },
+        tftp_caps: config.tftp.caps.clone(),
+        tftp_transfers: config.tftp.max_transfers as usize,
+        nbi: config.nbi.rules(),
+        ..defaults
     }
-    let token = token::random().map_err(|error| failed(io::Error::other(error)))?;
-    data::write_durably(&path, format!("{}\n", token.expose()).as_bytes(), 0o600).map_err(failed)?;
-    Ok(token::digest(token.expose()))
 }
 
 fn lost(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Lost { what, source }
+}
+
+fn boot_listeners(sockets: &netboot::Sockets) -> Vec<Listener> {
+    [
+        ("http", sockets.http_address()),
+        ("dhcp", sockets.dhcp_address()),
+        ("proxy-dhcp", sockets.proxy_address()),
+        ("tftp", sockets.tftp_address()),
+    ]
+    .into_iter()
+    .filter_map(|(service, address)| {
+        Some(Listener { service: service.to_owned(), address: address.ok()?.to_string() })
+    })
+    .collect()
 }

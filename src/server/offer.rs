@@ -224,8 +224,13 @@ fn offered(
     if sequence.disabled {
         return Err(No::new("disabled", "the sequence is disabled"));
     }
-    if mac.boot == BootMethod::Macos && program.deploys_an_os() {
-        let reason = "it brings an operating system: it never starts on a live macOS, only over the network or from a stick";
+    if mac.boot == BootMethod::Macos
+        && let Some(step) = program.bound_to_boot_environment()
+    {
+        let reason = format!(
+            "its step `{}` brings an operating system or needs the boot environment: it never starts on a live macOS, only over the network or from a stick",
+            step.name
+        );
         return Err(No::new("needs-boot", reason));
     }
     let terms = deployment

@@ -468,8 +468,8 @@ mod tests {
     fn codes_are_stable() {
         let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
         codes.sort();
-        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-receiver bad-value disabled-sequence \
-                     disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-prompt bad-receiver bad-value \
+                     disabled-sequence disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
                      no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
                      partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \
                      secret-in-plain-field secret-in-script sequence-circle step-not-in-non-os too-many-steps undefined-destination \

@@ -129,9 +129,11 @@ impl Run {
         self.frames = failed.at.clone();
         (self.ended_ms, self.counted_from_ms, self.stopped_until_ms) = (None, at_ms, None);
         self.state = State::Ready { not_before_ms: None, decided: self.step_at().is_some() };
-        let at = self.step_at();
+        let (at, ahead) = (self.step_at(), self.step_ahead().unwrap_or(0));
         for (index, record) in self.steps.iter_mut().enumerate() {
-            let again = Some(index) == at || record.why.as_deref() == Some(course::NOT_REACHED);
+            // What a failure before left out, and a *catch* went on from, lies behind.
+            let left_out = record.why.as_deref() == Some(course::NOT_REACHED) && index >= ahead;
+            let again = Some(index) == at || left_out;
             if again {
                 (record.state, record.ended_ms, record.why) = (StepState::Pending, None, None);
                 (record.tries, record.failure, record.exit_code) = (0, None, None);

@@ -100,7 +100,14 @@ pub async fn run(
             app.timeline.runner(facts.macs.first(), true, line);
             Ok(RunTicket { run, token, sequence: name, steps })
         }
-        Started::Active(run) => again(app, session, deployment, run).await,
+        Started::Active(run) => match starter {
+            Starter::AtTheMac(_) => again(app, session, deployment, run).await,
+            // Its runner has a token already, which must stay good.
+            Starter::Afar(_) => Err(Refusal::conflict(
+                format!("this Mac has run {run}, which has not ended"),
+                format!("wait for its end, or cancel it: rootstock run cancel {run}"),
+            )),
+        },
         Started::ImageGone => Err(Refusal::conflict(
             format!("an image version that {name} applies was deleted just now"),
             "try again",

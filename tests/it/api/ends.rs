@@ -256,7 +256,8 @@ asyncio.run(main())
             "-days",
             "2",
         ])
-        .args(["-subj", "/CN=mail", "-addext", "subjectAltName=IP:127.0.0.1", "-out"])
+        .args(["-subj", "/CN=mail", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-out"])
         .arg(&cert)
         .arg("-keyout")
         .arg(&key)
