@@ -115,6 +115,10 @@ impl Device {
     }
 
     fn open_file(path: &Path, size: u64) -> Result<Device, DeviceError> {
+        let by = mounts::users_of_file(path);
+        if !by.is_empty() {
+            return Err(DeviceError::InUse { path: path.to_owned(), by });
+        }
         let open = || {
             let file = options().create(true).truncate(false).open(path)?;
             let has = file.metadata()?.len();
