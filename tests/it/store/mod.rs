@@ -287,7 +287,7 @@ fn a_pack_that_is_written_once_more_under_its_name_is_not_collected_as_garbage()
     let (folder, store) = open();
     let image = noise(1, MIB / 2);
     let (name, kept) = import(&store, &image, bare()).unwrap();
-    let pack = packs(folder.path()).remove(0);
+    let pack = packs(&folder).remove(0);
     let bytes = fs::read(&pack).unwrap();
     let mut bad = bytes.clone();
     bad[1000] ^= 1;
