@@ -7,7 +7,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::audit::{Change, record, who_acts};
 use super::device::device_name;
 use super::history::{StepRow, end, keep_steps, reopen};
-use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number, word};
+use super::{Db, DbError, StoredVersion, big, from_json, from_word, json, next_number, number};
 use crate::api::admin::RunSummary;
 use crate::api::runner::{Outcome, Progress, SignedReceipt};
 use crate::value::Digest;
