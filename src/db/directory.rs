@@ -125,27 +125,29 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_directory_or_is_not_asked_after_for_a_day_is_signed_in_nowhere() {
+        // As clocks go: long after 1970.
+        const T: i64 = 10 * BELIEVED_MS;
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("db.sqlite3")).await.unwrap();
         let said = FromDirectory { domain: "EX", name: "eva", full_name: "Eva", role: Role::Administrator };
-        let eva = db.heard_from_directory(&said, true, 1_000).await.unwrap();
+        let eva = db.heard_from_directory(&said, true, T + 1_000).await.unwrap();
         let (session, token) = (Digest::of(b"s"), Digest::of(b"t"));
         let new = NewSession { token: session, account: eva.id, how: "api", address: "", ends_ms: i64::MAX };
-        db.add_session(&new, "eva", 1_000).await.unwrap();
+        db.add_session(&new, "eva", T + 1_000).await.unwrap();
         let new =
             NewToken { token, account: &eva, name: "ci", role: Role::Auditor, areas: &[], expires_ms: None };
-        db.add_token(&new, 1_000).await.unwrap();
+        db.add_token(&new, T + 1_000).await.unwrap();
         let good = async |now| {
             let session = db.session_account(session, i64::MAX / 4, now).await.unwrap().is_some();
             (session, db.token_account(token, "", now).await.unwrap().is_some())
         };
-        assert_eq!(good(2_000).await, (true, true));
-        assert_eq!(db.to_be_asked_after("EX", 2_000).await.unwrap().len(), 1);
-        assert_eq!(good(1_000 + BELIEVED_MS).await, (false, false), "the directory was silent for a day");
-        db.lost_by_directory("EX", "eva", 2_000).await.unwrap();
-        assert_eq!(good(2_000).await, (false, false));
-        assert!(db.to_be_asked_after("EX", 9_000).await.unwrap().is_empty());
-        db.heard_from_directory(&said, true, 3_000).await.unwrap();
-        assert_eq!(good(4_000).await, (false, true), "the token is good again, the session has ended");
+        assert_eq!(good(T + 2_000).await, (true, true));
+        assert_eq!(db.to_be_asked_after("EX", T + 2_000).await.unwrap().len(), 1);
+        assert_eq!(good(T + 1_000 + BELIEVED_MS).await, (false, false), "the directory was silent for a day");
+        db.lost_by_directory("EX", "eva", T + 2_000).await.unwrap();
+        assert_eq!(good(T + 2_000).await, (false, false));
+        assert!(db.to_be_asked_after("EX", T + 9_000).await.unwrap().is_empty());
+        db.heard_from_directory(&said, true, T + 3_000).await.unwrap();
+        assert_eq!(good(T + 4_000).await, (false, true), "the token is good again, the session has ended");
     }
 }

@@ -205,7 +205,14 @@ impl Server {
         let announcer = announce::Announcer::start(&app.config, &app.ca_fingerprint, port_of(&https));
         let tls = RustlsConfig::from_config(Arc::new(authority.server(&listen::names(&app.config))?));
         let address = format!("https://{}", address_of(&app.config, &https));
-        accounts::setup::announce(&app.db, &address, app.config.accounts.setup_hours, now_ms()).await?;
+        let hours = app.config.accounts.setup_hours;
+        // On a full disk the appliance serves all the same; root there needs no code.
+        if let Err(error) = accounts::setup::announce(&app.db, &address, hours, now_ms()).await {
+            let error = http::error::chain(&error);
+            tracing::error!(
+                "no set-up code can be kept: {error}; mend that and start again, or run here: rootstock user setup"
+            );
+        }
         let mut services: JoinSet<Result<(), ServerError>> = JoinSet::new();
         services.spawn(serve_https(app.clone(), https, tls.clone(), stop.clone()));
         services.spawn(serve_unix(app.clone(), unix, stop.clone()));

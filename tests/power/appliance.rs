@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,6 +17,8 @@ const SETTINGS: &str = "[network]\naddress = '127.0.0.1'\ninterfaces = ['lo']\n[
 pub struct Appliance {
     process: Child,
     data: PathBuf,
+    /// Lines of its log.
+    said: Arc<Mutex<Vec<String>>>,
     _settings: TempDir,
 }
 
@@ -53,8 +56,10 @@ impl Appliance {
             drop(process.wait());
             panic!("rootstockd does not start:\n{}", said.join("\n"));
         }
-        std::thread::spawn(move || lines.for_each(drop));
-        Appliance { process, data: data.to_owned(), _settings: folder }
+        let said = Arc::new(Mutex::new(said));
+        let heard = said.clone();
+        std::thread::spawn(move || lines.for_each(|line| heard.lock().unwrap().push(line)));
+        Appliance { process, data: data.to_owned(), said, _settings: folder }
     }
 
     /// Kills it and starts it again.
@@ -85,7 +90,11 @@ impl Appliance {
     pub fn must(&self, words: &[&str]) -> String {
         let done = self.run(words);
         let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "rootstock {}: {out}{err}", words.join(" "));
+        if !done.status.success() {
+            let said = self.said.lock().unwrap();
+            let last = said[said.len().saturating_sub(20)..].join("\n");
+            panic!("rootstock {}: {out}{err}rootstockd said last:\n{last}", words.join(" "));
+        }
         out.into_owned()
     }
 
