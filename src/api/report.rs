@@ -303,7 +303,6 @@ mod tests {
                 steps: 1,
                 started_ms: 0,
                 ended_ms: Some(5000),
-                ..serde_json::from_value(serde_json::json!({"id": 0, "sequence": "", "revision": 0, "device": 0, "device_name": "", "step": 0, "steps": 0, "started_ms": 0})).unwrap()
             },
             change: 0,
             progress: None,
@@ -315,7 +314,10 @@ mod tests {
             can_resume: true,
             waits: None,
             images: vec![evil.into()],
-            receipts: vec![crate::api::runner::SignedReceipt { receipt: evil.into(), signature: evil.into() }],
+            receipts: vec![crate::api::runner::SignedReceipt {
+                receipt: evil.into(),
+                signature: evil.into(),
+            }],
         }
     }
 

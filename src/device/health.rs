@@ -104,7 +104,7 @@ fn of_ata(
         Some(row[5..11].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let value = |id: u8| attributes.iter().find(|row| row[0] == id).map(|row| u32::from(row[3]));
-    let thresholds = thresholds.filter(|page| is_whole(page)).map(|page| rows(page)).unwrap_or_default();
+    let thresholds = thresholds.filter(|page| is_whole(page)).map(rows).unwrap_or_default();
     let mut failing = Vec::new();
     let mut worn = Vec::new();
     if fails {

@@ -15,8 +15,8 @@ use std::process::Command;
 /// # Errors
 /// The path that is missing.
 pub fn linker(libraries: &[PathBuf]) -> Result<PathBuf, PathBuf> {
-    let places = libraries.iter().map(|root| root.join("lib64/ld-linux-x86-64.so.2"));
-    places.clone().find(|path| path.exists()).ok_or_else(|| places.last().unwrap_or_default())
+    let mut places = libraries.iter().map(|root| root.join("lib64/ld-linux-x86-64.so.2"));
+    places.clone().find(|path| path.exists()).ok_or_else(|| places.next_back().unwrap_or_default())
 }
 
 /// `program` with the libraries of these packages. Links to them are made in `scratch`.

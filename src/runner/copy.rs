@@ -247,7 +247,6 @@ fn meta(mode: u32, modified: u32) -> FileMeta {
         mtime: modified,
         atime: modified,
         ctime: modified,
-        ..FileMeta::default()
     }
 }
 

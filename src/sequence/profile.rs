@@ -103,7 +103,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let padding = digits.iter().rev().take_while(|byte| **byte == b'=').count();
     let digits = &digits[..digits.len() - padding.min(2)];
-    if (digits.len() + padding) % 4 != 0 {
+    if !(digits.len() + padding).is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);

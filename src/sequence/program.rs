@@ -49,6 +49,7 @@ pub struct Item {
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most entries are steps")]
 pub enum Body {
     /// A step with its number from 0.
     Step(usize, Step),

@@ -104,7 +104,7 @@ impl Found<'_> {
         }
         self.list.entries.push(FileEntry {
             path: shown.clone(),
-            size: kind.is_file().then(|| facts.len()),
+            size: kind.is_file().then_some(facts.len()),
             mode: facts.permissions().mode() & 0o777,
             modified: u32::try_from(facts.mtime()).unwrap_or(0),
         });

@@ -103,13 +103,12 @@ class Machine:
             connection.connect(str(self.control))
             lines = connection.makefile("rw")
             lines.readline()
-            for command in (
-                {"execute": "qmp_capabilities"},
-                {"execute": command, "arguments": arguments},
-            ):
-                lines.write(json.dumps(command) + "\n")
+            for message in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(message) + "\n")
                 lines.flush()
                 answer = json.loads(lines.readline())
+                while "event" in answer:
+                    answer = json.loads(lines.readline())
                 if "error" in answer:
                     raise LabError(f"QEMU does not {command}: {answer['error'].get('desc')}")
 

@@ -14,8 +14,12 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
-from lab import VLAN, Lab, disk_for, say  # noqa: E402
+import judge  # noqa: E402
+from directory import BIND_PASSWORD, Directory  # noqa: E402
+from lab import VLAN, VOLUME, Lab, disk_for, say  # noqa: E402
+from machine import Machine  # noqa: E402
 from process import LabError  # noqa: E402
+from technician import Technician  # noqa: E402
 
 ROOT = HERE.parent.parent
 SHARED = Path(os.environ.get("ROOTSTOCK_SHARED", ROOT / ".." / "shared"))
@@ -37,18 +41,129 @@ class Boot(NamedTuple):
     finds: bool = False
     # The appliance is the DHCP server, from here on.
     leases: bool = False
+    # A person of a directory logs in, chooses, answers, resumes.
+    technician: bool = False
 
 
 BOOTS = (
     Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_and_can_make_a_vlan", "pxe", vlan=True),
     Boot("a_machine_boots_by_uefi_http_and_gets_an_hfs_volume", "http", HFS),
+    Boot("a_technician_of_the_directory_logs_in_chooses_answers_and_resumes_what_failed", "http", technician=True),
     Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
     Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
     Boot("a_machine_with_32_bit_efi_boots_by_pxe_with_addresses_of_the_appliance_and_is_imaged", "pxe-ia32", leases=True),
 )
 
 
+PASSWORD = "Imaging2026"
+# Everything that a run can come to at a Mac: questions, a condition that holds and one that does not, two partitions, an image on
+# the one that a variable names, a script that reads and sets variables, a step that fails the first time.
+SEQUENCE = """\
+name: With a technician
+prompts:
+  - {{variable: Owner, label: Whose Mac, pattern: '[a-z]+'}}
+  - {{variable: Room, type: choice, choices: [Library, Lab]}}
+steps:
+  - name: Two partitions
+    format_disk:
+      disk: 0
+      partitions:
+        - {{name: {volume}, format: hfs+ journaled, size: {size} MiB, variable: SystemDisk}}
+        - {{name: Data, format: hfs+ journaled, size: 100%, variable: DataDisk}}
+  - name: In the library only
+    if: {{all: [{{variable: Room, equals: Library}}]}}
+    execute_script: {{script: "#!/bin/sh\\nexit 9"}}
+  - name: In the lab only
+    if: {{all: [{{variable: Room, equals: Lab}}]}}
+    set_variables: [{{name: Kind, value: lab}}]
+  - name: Apply image
+    apply_image: {{image: {image}, destination: {{variable: SystemDisk}}}}
+  - name: Reads and sets
+    execute_script:
+      script: |
+        #!/bin/sh -eu
+        [ "$("$PMM_TS_VARIABLE_UTIL" --get Owner)" = ana ]
+        "$PMM_TS_VARIABLE_UTIL" --set Label="$Owner's Mac in $Room"
+  - name: Fails once
+    execute_script:
+      script: |
+        #!/bin/sh -eu
+        [ "$Label" = "ana's Mac in Lab" ]
+        [ "$Kind" = lab ]
+        [ -e /run/tried ] || {{ touch /run/tried; exit 7; }}
+  - name: Restart
+    restart:
+"""
+
+
+def with_a_technician(lab: Lab, number: int, image: Path):
+    """The directory is there only now: before and after, nobody has to log in."""
+    name, decoded = f"image-{number}", lab.folder / "decoded"
+    size = judge.main_volume(image, decoded).size
+    judge.clean(decoded)
+    directory = Directory(lab.folder, lab.network, PASSWORD)
+    lab.appliance.stop()
+    lab.appliance.start(directory.settings)
+    try:
+        secret = lab.folder / "bind-password"
+        secret.write_text(BIND_PASSWORD)
+        lab.appliance.tell("ldap", "password", "--password-file", secret)
+        lab.appliance.ask("image", "import", image, "--name", name, timeout=3600)
+        file = lab.folder / f"{name}.yaml"
+        file.write_text(SEQUENCE.format(volume=VOLUME, size=(size >> 20) + 64, image=name))
+        for deployment in lab.appliance.ask("deployment", "list"):
+            lab.appliance.tell("deployment", "delete", deployment["id"])
+        lab.appliance.ask("sequence", "apply", file)
+        lab.appliance.ask("deploy", "With a technician", "--to", "All Macs", "--purpose", "available")
+        lab.machine = Machine(lab.folder, lab.network, "http", disk_for(image, decoded) + (256 << 20), number=number)
+        at_the_mac(lab, Technician(lab, PATIENCE))
+        judge.written_volume(lab.machine.disk, "Data")
+        lab.compare(image)
+    finally:
+        lab.machine.stop()
+        directory.stop()
+        lab.appliance.stop()
+        lab.appliance.start()
+
+
+def at_the_mac(lab: Lab, technician: Technician):
+    technician.sees("log-in")
+    technician.types(f"ben\n{PASSWORD}\n")
+    technician.sees("choose", "With a technician")
+    technician.types("\n")
+    technician.sees("confirm", "ERASED")
+    technician.types("y")
+    technician.sees("prompt", "Whose Mac")
+    # Capitals are not taken, and it is said why.
+    technician.types("Ana\n")
+    technician.presses("right")
+    technician.types("\n")
+    technician.sees("prompt", "NOT TAKEN  Whose Mac")
+    for _ in range(4):
+        technician.presses("up")
+    for _ in "Ana":
+        technician.presses("backspace")
+    technician.types("ana\n\n")
+    ended = technician.sees("ended", "Fails once")
+    run = ended["run"]
+    states = {step["name"]: step["state"] for step in lab.appliance.ask("run", "show", run)["step_list"]}
+    expected = {"In the library only": "skipped", "In the lab only": "succeeded", "Reads and sets": "succeeded", "Fails once": "failed"}
+    if not expected.items() <= states.items():
+        raise LabError(f"the steps ended {states}, not {expected}")
+    technician.types("1")
+    deadline = time.monotonic() + 120
+    while (shown := lab.appliance.ask("run", "show", run))["outcome"] != "succeeded" or lab.machine.running():
+        if time.monotonic() > deadline:
+            raise LabError(f"the run was resumed and is {shown['outcome']}: {shown['message']}; {lab.machine.console_text()[-400:]}")
+        time.sleep(0.5)
+    starts = [entry["who"] for entry in lab.appliance.ask("audit", "list", "--action", "run.")]
+    if not any("ben" in who for who in starts):
+        raise LabError(f"the audit log does not say that ben started it: {starts}")
+
+
 def run(lab: Lab, number: int, boot: Boot, image: Path):
+    if boot.technician:
+        return with_a_technician(lab, number, image)
     if boot.leases:
         lab.lease_addresses()
     lab.prepare(image, f"image-{number}", VLAN if boot.vlan else "")

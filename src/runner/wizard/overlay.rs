@@ -17,6 +17,7 @@ const PAGE: usize = 15;
 
 /// What lies over a page.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Over {
     /// The network page.
     Network(NetworkPage),

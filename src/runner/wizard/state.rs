@@ -341,11 +341,14 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
 
 /// Where nothing is at work, the machine may go down by a key.
 fn going_down(state: &State, key: Key) -> Option<Down> {
-    let idle = match &state.page {
-        Page::Connecting { .. } | Page::Appliances(_) | Page::Choose { .. } | Page::Problem(_) => true,
-        Page::Result(_) => true,
-        _ => false,
-    };
+    let idle = matches!(
+        &state.page,
+        Page::Connecting { .. }
+            | Page::Appliances(_)
+            | Page::Choose { .. }
+            | Page::Problem(_)
+            | Page::Result(_)
+    );
     match key {
         Key::Char('r') if idle => Some(Down::Restart),
         Key::Char('s') if idle => Some(Down::ShutDown),

@@ -197,8 +197,8 @@ impl Run {
 
     /// The stop that is on its way out of the groups that the run is in.
     pub(super) fn stopping(&self) -> Option<Arc<Pending>> {
-        let pending = self.frames.iter().rev().filter_map(|frame| frame.pending.clone());
-        pending.filter(|pending| pending.stops.is_some()).last()
+        let mut pending = self.frames.iter().filter_map(|frame| frame.pending.clone());
+        pending.find(|pending| pending.stops.is_some())
     }
 
     pub(super) fn summary(&self) -> String {

@@ -64,7 +64,7 @@ fn section_7_a_message_is_told_once_and_acknowledged_by_its_own_mac_only() {
     assert_eq!(refused(send(&"x".repeat(2001))).0, 422);
     let sent = send("Hello\u{1b}[31m there").unwrap();
     assert_eq!(sent.text, "Hello[31m there");
-    assert_eq!(waits.join().unwrap().messages, [sent.clone()]);
+    assert_eq!(waits.join().unwrap().messages, std::slice::from_ref(&sent));
     let read = format!("/runner/v1/messages/{}", sent.id);
     assert_eq!(refused(session(&other).post::<_, TechnicianMessage>(&read, &Acknowledge {})).0, 404);
     let read: TechnicianMessage = session(&mac).post(&read, &Acknowledge {}).unwrap();

@@ -44,7 +44,7 @@ fn section_6_macs_are_registered_before_they_come_and_get_what_the_list_says_whe
     assert_eq!(welcome.device, id);
     assert_eq!(offered(&welcome), [("Lab Mac".into(), Purpose::Required)]);
     assert!(boot(&appliance, "C02LIST00002", 8).offers.is_empty());
-    assert!(boot(&appliance, "C02LIST00003", 9).why_empty.unwrap().contains("Lab Mac") == false);
+    assert!(!boot(&appliance, "C02LIST00003", 9).why_empty.unwrap().contains("Lab Mac"));
     let variables: Vec<admin::Variable> = admin.get(&format!("/api/v1/devices/{id}/variables")).unwrap();
     let shown: Vec<_> = variables.iter().map(|one| (one.name.as_str(), one.value.as_deref())).collect();
     assert_eq!(shown, [("Key", None), ("Room", Some("B12"))]);
