@@ -190,9 +190,13 @@ fn plan_simulate_diff_and_schema_need_no_appliance_when_everything_is_in_files()
     let call = |words: &[&str]| outcome(rootstock().args(["sequence"]).args(words));
     let (code, out, errors) = call(&["plan", &file, "--facts", &facts, "--vars", &vars]);
     assert_eq!(code, 0, "{out}{errors}");
-    for part in
-        ["HD <Room>", "skip", "is not like `MacBook*`", "asks for Room, before step 1", "erases on disk 0"]
-    {
+    for part in [
+        "partition: HD Room,",
+        "skip",
+        "is not like `MacBook*`",
+        "asks for Room, before step 1",
+        "erases on disk 0",
+    ] {
         assert!(out.contains(part), "{part}: {out}");
     }
     let (code, out, _) = call(&["plan", &file, "--facts", &facts, "--json"]);
