@@ -8,8 +8,8 @@ from pathlib import Path
 
 from process import LabError, Process, run
 
-# The lab may run where less is free than an appliance must keep; its images are small.
-SETTINGS = "[library]\nkeep-free = '64 MB'\n"
+# The lab may run where less is free than an appliance must keep; its images are small. Nobody is there to be given time.
+SETTINGS = "[library]\nkeep-free = '64 MB'\n[runner]\ncountdown = 5\n"
 
 
 class Appliance:

@@ -47,8 +47,7 @@ class Boot(NamedTuple):
 
 BOOTS = (
     Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_and_can_make_a_vlan", "pxe", vlan=True),
-    Boot("a_machine_boots_by_uefi_http_and_gets_an_hfs_volume", "http", HFS),
-    Boot("a_technician_of_the_directory_logs_in_chooses_answers_and_resumes_what_failed", "http", technician=True),
+    Boot("a_machine_boots_by_uefi_http_and_a_technician_logs_in_chooses_answers_and_resumes_what_failed", "http", HFS, technician=True),
     Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
     Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
     Boot("a_machine_with_32_bit_efi_boots_by_pxe_with_addresses_of_the_appliance_and_is_imaged", "pxe-ia32", leases=True),
