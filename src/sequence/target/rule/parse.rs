@@ -9,6 +9,8 @@ use crate::sequence::name::VariableName;
 use crate::sequence::target::fact::{Fact, Kind};
 use crate::value::{ByteSize, MacAddr};
 
+/// Letters of a message at most.
+const LONGEST_MESSAGE: usize = 300;
 /// Prefix of the Mac's own variables.
 const VARIABLE: &str = "variable.";
 
@@ -58,7 +60,7 @@ impl Reader<'_> {
     }
 
     fn note(&mut self, word: &Word, message: impl Into<String>) {
-        self.findings.push(RuleFinding { at: word.at, length: word.length, message: message.into() });
+        self.findings.push(RuleFinding { at: word.at, length: word.length, message: fit(&message.into()) });
     }
 
     fn broken(&mut self, message: impl Into<String>) -> Broken {
@@ -330,6 +332,15 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/')?;
     let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
     (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, prefix))
+}
+
+/// For one line of a terminal or a log: what a rule is made of may stand in it.
+fn fit(message: &str) -> String {
+    let shown = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    message.chars().take(LONGEST_MESSAGE).map(shown).collect()
 }
 
 fn shortened(text: &str) -> String {
