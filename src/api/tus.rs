@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::value::{decode_base64, encode_base64};
+
 /// The only version spoken.
 pub const VERSION: &str = "1.0.0";
 /// What is spoken beyond the core.
@@ -158,40 +160,6 @@ impl FromStr for Checksum {
     }
 }
 
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// RFC 4648 section 4, with padding.
-pub fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word =
-            group.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-/// The same back; padding may be missing, as some clients leave it away.
-pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    if digits.len() % 4 == 1 || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    for group in digits.chunks(4) {
-        let mut word = 0_u32;
-        for digit in group {
-            word = word << 6 | DIGITS.iter().position(|known| known == digit)? as u32;
-        }
-        word <<= 6 * (4 - group.len());
-        bytes.extend_from_slice(&word.to_be_bytes()[1..group.len()]);
-    }
-    Some(bytes)
-}
-
 /// IMF-fixdate (RFC 9110 section 5.6.7) of milliseconds since 1970 UTC: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(ms: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -226,20 +194,6 @@ pub fn http_date(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_goes_there_and_back_for_every_length_and_refuses_what_is_none() {
-        for length in 0..70_u8 {
-            let bytes: Vec<u8> = (0..length).map(|n| n.wrapping_mul(37) ^ length).collect();
-            let text = encode_base64(&bytes);
-            assert_eq!(decode_base64(&text), Some(bytes.clone()), "{text}");
-            assert_eq!(decode_base64(text.trim_end_matches('=')), Some(bytes));
-        }
-        assert_eq!(encode_base64(b"hello"), "aGVsbG8=");
-        for text in ["a", "a===", "aGV$", "ab cd", "é"] {
-            assert_eq!(decode_base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn metadata_is_texts_by_key_and_a_key_may_stand_alone() {

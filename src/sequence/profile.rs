@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::value::decode_base64;
+
 /// Bytes of the longest profile.
 pub const LONGEST: usize = 1 << 20;
 
@@ -98,34 +100,9 @@ fn facts(xml: &[u8], signed: bool) -> Result<Facts, NoProfile> {
     Ok(Facts { identifier, name, payloads: payloads.collect(), signed })
 }
 
-/// Base64 (RFC 4648 section 4) with line ends in it.
+/// With line ends in it.
 fn decode(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let padding = digits.iter().rev().take_while(|byte| **byte == b'=').count();
-    let digits = &digits[..digits.len() - padding.min(2)];
-    if !(digits.len() + padding).is_multiple_of(4) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for digit in digits {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(bytes)
+    decode_base64(&text.split_ascii_whitespace().collect::<String>())
 }
 
 #[cfg(test)]
@@ -133,6 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::value::encode_base64;
 
     pub const WIFI: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
@@ -142,23 +120,6 @@ mod tests {
 <key>PayloadDisplayName</key><string>Wi-Fi</string>
 <key>PayloadContent</key><array><dict><key>PayloadType</key><string>com.apple.wifi.managed</string></dict></array>
 </dict></plist>"#;
-
-    fn base64(bytes: &[u8]) -> String {
-        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for part in bytes.chunks(3) {
-            let three = [part[0], *part.get(1).unwrap_or(&0), *part.get(2).unwrap_or(&0)];
-            let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-            for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-                text.push(if at <= part.len() {
-                    char::from(DIGITS[(bits >> shift) as usize & 63])
-                } else {
-                    '='
-                });
-            }
-        }
-        text
-    }
 
     #[test]
     fn section_2_a_profile_tells_what_it_is_and_a_signed_one_keeps_its_bytes() {
@@ -171,7 +132,7 @@ mod tests {
         let mut cms = vec![0x30, 0x82, 1, 2, 6, 9];
         cms.extend_from_slice(WIFI.as_bytes());
         cms.extend_from_slice(&[0xa0, 0x82, 0, 0]);
-        let signed = Profile(base64(&cms));
+        let signed = Profile(encode_base64(&cms));
         assert_eq!(signed.facts().unwrap(), Facts { signed: true, ..facts });
     }
 
@@ -190,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn base64_comes_back_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), text in "[ -~]{0,60}") {
-            prop_assert_eq!(decode(&base64(&bytes)), Some(bytes));
+            prop_assert_eq!(decode(&encode_base64(&bytes)), Some(bytes));
             let _ = Profile(text).facts();
         }
     }

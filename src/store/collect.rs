@@ -339,7 +339,7 @@ impl Store {
         let (mut plan, mut rewrite) = (CollectionPlan::default(), Vec::new());
         for (number, pack) in (0..).zip(&index.packs).filter(|(_, pack)| !pack.gone) {
             let alive = alive_in(&index, number, marks, &claims);
-            // Headers and the table are no garbage: a pack that is all but empty otherwise has as large ones when it was rewritten.
+            // Headers and the table are no garbage: a rewritten pack has them too.
             let frames = pack.length.saturating_sub(pack.overhead);
             let mut dead = frames.saturating_sub(alive);
             match alive {

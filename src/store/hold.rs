@@ -14,8 +14,8 @@ use crate::store::files::{self, Lock};
 use crate::store::{ManifestError, Store, StoreError};
 use crate::value::Digest;
 
-/// How often a manifest may be signed again while somebody is about to hold it.
-const TRIES: u32 = 20;
+/// How often a manifest may be signed again while somebody is about to hold it: each try waits for one signing, so this is no spinning.
+const TRIES: u32 = 100;
 pub(super) const SUPERSEDED: &str = "superseded";
 
 /// Keeps a manifest in the store, and with it all that it names. Also against another process, also past a crash of either.

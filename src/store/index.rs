@@ -6,7 +6,7 @@
 //! its pack), 6 for its share of a frame (24 for four), and 5 to 12 for its place in the hash table, which holds
 //! slots only and looks names up in the lists: about 50 in all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ const TRIES: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub packs: Vec<PackInfo>,
+    /// Numbers of those that are not gone: one file has one.
+    numbers: HashMap<Digest, u32>,
     frames: Vec<FrameInfo>,
     /// By the first bytes of the chunk's digest.
     slots: HashTable<Slot>,
@@ -143,12 +145,12 @@ impl Index {
         self.take_in(closed, true);
     }
 
-    /// A pack with the name of one that is here is that very file, written once more: the new entry takes the place of the old one,
-    /// so that one file never has two.
     fn take_in(&mut self, closed: ClosedPack, moved: bool) {
-        let before = self.number(&closed.digest);
-        let known: HashSet<Digest> =
-            before.into_iter().flat_map(|pack| self.found_in(pack)).map(|(digest, _)| digest).collect();
+        // A pack's name is the digest of all its bytes: this is that very file, written once more. Only what is found in it may
+        // have changed.
+        if let Some(pack) = self.number(&closed.digest) {
+            return self.point_to(self.packs[pack as usize].frames.clone(), moved);
+        }
         let pack = self.packs.len() as u32;
         let start = self.frames.len() as u32;
         let frames: u64 = closed.entries.iter().map(|entry| u64::from(entry.length)).sum();
@@ -160,30 +162,33 @@ impl Index {
             frames: start..start + closed.entries.len() as u32,
             gone: false,
         });
+        self.numbers.insert(closed.digest, pack);
         let mut first = 0;
         for entry in closed.entries {
             let (offset, length, raw) = (entry.offset, entry.length, entry.raw);
-            let number = self.frames.len() as u32;
             self.frames.push(FrameInfo { offset, pack, length, raw, first });
-            for chunk in 0..chunk_count(raw) {
-                match Slot::new(number, chunk) {
-                    Some(slot) => self.insert(slot, moved, &known),
+            first += chunk_count(raw);
+        }
+        self.point_to(start..self.frames.len() as u32, moved);
+    }
+
+    /// The chunks of these frames are found there: all of them when they were `moved`, else those that are found nowhere yet.
+    fn point_to(&mut self, frames: Range<u32>, moved: bool) {
+        for frame in frames {
+            for chunk in 0..chunk_count(self.frames[frame as usize].raw) {
+                match Slot::new(frame, chunk) {
+                    Some(slot) => self.insert(slot, moved),
                     None => tracing::error!("the library has more frames than this program can count"),
                 }
             }
-            first += chunk_count(raw);
-        }
-        if let Some(before) = before.and_then(|pack| self.packs.get_mut(pack as usize)) {
-            self.epoch += 1;
-            (before.gone, before.chunks) = (true, Box::default());
         }
     }
 
-    fn insert(&mut self, slot: Slot, moved: bool, again: &HashSet<Digest>) {
+    fn insert(&mut self, slot: Slot, moved: bool) {
         let Index { packs, frames, slots, raw, .. } = self;
         let Some(digest) = name(packs, frames, slot) else { return };
         match slots.find_mut(hash(&digest), |known| name(packs, frames, *known) == Some(digest)) {
-            Some(known) if moved || again.contains(&digest) => *known = slot,
+            Some(known) if moved => *known = slot,
             Some(_) => {}
             None => {
                 let rehash = |slot: &Slot| name(packs, frames, *slot).map_or(0, |digest| hash(&digest));
@@ -205,7 +210,7 @@ impl Index {
 
     /// Number of a pack.
     pub fn number(&self, pack: &Digest) -> Option<u32> {
-        self.packs.iter().position(|known| known.digest == *pack && !known.gone).map(|number| number as u32)
+        self.numbers.get(pack).copied()
     }
 
     /// Chunks that are found in pack number `pack`, with their slots: copies of chunks that lie elsewhere are left out.
@@ -228,6 +233,7 @@ impl Index {
         found.iter().for_each(|digest| self.forget(digest));
         if let Some(pack) = self.packs.get_mut(pack as usize) {
             (pack.gone, pack.chunks) = (true, Box::default());
+            self.numbers.remove(&pack.digest);
         }
     }
 
@@ -245,6 +251,7 @@ impl Index {
                 moved[old as usize] = frames.len() as u32;
                 frames.push(FrameInfo { pack: packs.len() as u32, ..self.frames[old as usize] });
             }
+            self.numbers.insert(pack.digest, packs.len() as u32);
             packs.push(PackInfo { frames: start..frames.len() as u32, ..pack });
         }
         for slot in self.slots.iter_mut() {

@@ -145,7 +145,7 @@ impl Store {
         let mut index = self.index_mut();
         let old = index.number(&pack);
         closed.into_iter().for_each(|pack| index.move_to(pack));
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| !same_name) {
             index.remove(old);
         }
         Ok(same_name)

@@ -1,8 +1,9 @@
 //! Plain values of the domain: parse strictly, print canonically, compare.
 //!
-//! Owns: spelling and validity of digests, MAC addresses, sizes, identities, rings, roles, secrets; what is known of each Mac model ([`model`]).
+//! Owns: spelling and validity of digests, base64, MAC addresses, sizes, identities, rings, roles, secrets; what is known of each Mac model ([`model`]).
 //! Must not know: protocols, files, clock.
 
+mod base64;
 mod digest;
 mod free;
 mod identity;
@@ -14,6 +15,7 @@ mod role;
 mod secret;
 mod size;
 
+pub use self::base64::{decode_base64, encode_base64};
 pub use digest::{BadDigest, Digest};
 pub use free::{BadFreeSpace, FreeSpace};
 pub use identity::{BadIdentity, Model, Serial};

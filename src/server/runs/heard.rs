@@ -2,8 +2,6 @@
 //!
 //! Must not know: what an action came to.
 
-use std::time::Duration;
-
 use super::{Held, MOST_LOG, MOST_ROWS, Machine, PROGRESS_AGE_MS, RunError, Runs, change_of};
 use crate::api::runner::Progress;
 use crate::db::{Append, EventBody, Logged};
@@ -12,12 +10,6 @@ use crate::sequence::run::event::Event;
 use crate::server::clock::now_ms;
 
 impl Runs {
-    /// Waits until something with a greater number than `after` is recorded, the run has ended, or the time is over.
-    pub async fn recorded(&self, id: i64, after: i64, wait: Duration) -> Result<(), RunError> {
-        let next = change_of(after.saturating_add(1)).saturating_sub(1);
-        self.watch(id, next, wait, |_, _| ()).await
-    }
-
     pub(super) async fn progress(
         &self,
         held: &Held,

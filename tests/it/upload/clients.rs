@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rootstock::api::admin::UploadState;
-use rootstock::api::tus::encode_base64;
+use rootstock::value::encode_base64;
 use tempfile::tempdir;
 
 use super::ended;

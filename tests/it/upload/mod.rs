@@ -13,8 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rootstock::api::admin::{Upload, UploadState};
-use rootstock::api::tus::encode_base64;
 use rootstock::client::Client;
+use rootstock::value::encode_base64;
 
 /// One answer, as it came.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! tus 1.0.0 by the letter: every rule of the specification that a client can see.
 
 use rootstock::api::admin::{Image, ImportUpload, Job, UploadState};
-use rootstock::api::tus::encode_base64;
+use rootstock::value::encode_base64;
 use tempfile::tempdir;
 
 use super::{Answer, BODY, TUS, ask, begin, ended, offset, send};
