@@ -69,7 +69,6 @@ pub use session::{KnownToken, NewSession, NewToken};
 pub use standing::MacStanding;
 pub use variable::{Owner, VariableRow};
 
-
 /// The database of one appliance. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -136,7 +135,10 @@ impl Db {
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
-        schema::migrations().run(&write).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        schema::migrations()
+            .run(&write)
+            .await
+            .map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
         sqlx::raw_sql(audit::APPEND_ONLY).execute(&write).await.map_err(failed)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)

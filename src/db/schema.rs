@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 macro_rules! files {
     ($($name:literal)+) => { [$(($name, include_str!(concat!("migrations/", $name)))),+] };
@@ -63,8 +63,8 @@ mod tests {
     #[test]
     fn a_released_file_never_changes() {
         let released = [
-            "9bf2583f", "7273792c", "a2262ded", "9e42c1b6", "f0781334", "4a726b5c", "873e6a47",
-            "8bae62bf", "dae26425", "636d6991", "0cc5c8c4", "32cfcd59", "8d9e2125", "8ab50758",
+            "9bf2583f", "7273792c", "a2262ded", "9e42c1b6", "f0781334", "4a726b5c", "873e6a47", "8bae62bf",
+            "dae26425", "636d6991", "0cc5c8c4", "32cfcd59", "8d9e2125", "8ab50758",
         ];
         for (migration, digest) in migrations().iter().zip(released) {
             let now: String = migration.checksum.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
