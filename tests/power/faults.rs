@@ -7,7 +7,7 @@
 //! | `ROOTSTOCK_FAULTS` | how many faults, at steps that the seed chooses, in one run; `all`: each kind at each step, each in a run of its own |
 //! | `ROOTSTOCK_FAULT_KINDS`, `ROOTSTOCK_FAULT_STEPS` | of all, only these: `runner,appliance,network,mac,power`; `3-7,29` |
 //! | `ROOTSTOCK_CUT_SECONDS` | how long the network is gone |
-//! | `ROOTSTOCK_SEED` | where the dice begin |
+//! | `ROOTSTOCK_FAULT_SEED` | where the dice begin; else anywhere, and it is printed |
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -349,9 +349,14 @@ fn reached(run: &Run, step: usize) -> bool {
     run.step_list.get(step - 1).is_some_and(|seen| seen.state != StepState::Pending)
 }
 
+/// What the environment says; none where that is nothing.
+fn asked(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 /// `3-7,29`
 fn steps_asked() -> Vec<usize> {
-    let text = std::env::var("ROOTSTOCK_FAULT_STEPS").unwrap_or_else(|_| format!("1-{STEPS}"));
+    let text = asked("ROOTSTOCK_FAULT_STEPS").unwrap_or_else(|| format!("1-{STEPS}"));
     let numbers = text.split(',').flat_map(|part| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         from.parse::<usize>().unwrap()..=to.parse().unwrap()
@@ -360,8 +365,7 @@ fn steps_asked() -> Vec<usize> {
 }
 
 fn kinds_asked() -> Vec<Kind> {
-    let text = std::env::var("ROOTSTOCK_FAULT_KINDS")
-        .unwrap_or_else(|_| "runner,appliance,network,mac,power".into());
+    let text = asked("ROOTSTOCK_FAULT_KINDS").unwrap_or_else(|| "runner,appliance,network,mac,power".into());
     let kind = |word: &str| {
         KINDS.iter().find(|(name, _)| *name == word).unwrap_or_else(|| panic!("no kind {word}")).1
     };
@@ -376,13 +380,15 @@ fn scene(faults: &[Fault], doomed: bool) -> Scene {
 
 #[test]
 fn section_8_whatever_breaks_at_any_step_a_run_ends_as_if_nothing_had_happened_or_where_a_person_decides() {
-    let seed = setting("ROOTSTOCK_SEED", u64::from(std::process::id()));
+    let seed =
+        asked("ROOTSTOCK_FAULT_SEED").map_or(u64::from(std::process::id()), |text| text.parse().unwrap());
     println!("seed {seed}");
     let mut random = Random(seed);
-    if std::env::var("ROOTSTOCK_FAULTS").is_ok_and(|text| text == "all") {
+    let count = asked("ROOTSTOCK_FAULTS").unwrap_or_else(|| "5".to_owned());
+    if count == "all" {
         return all(&mut random);
     }
-    let count = setting("ROOTSTOCK_FAULTS", 5).clamp(1, STEPS as u64) as usize;
+    let count = count.parse::<usize>().unwrap().clamp(1, STEPS);
     let mut steps: Vec<usize> = (1..=STEPS).collect();
     while steps.len() > count {
         steps.remove(random.below(steps.len() as u64) as usize);
