@@ -15,8 +15,8 @@ median of the pairwise ratios of the rounds, and above 1 means that ours is fast
 and the daemon's alike (25 MiB or less: the system counts what this program had when it started the other). Each result is compared with the volume, byte by byte, once. Free blocks of the volumes are zeros, which
 helps those that do not know file systems.
 
-desync (folbricht/desync) is no Debian package: ROOTSTOCK_DESYNC names its program, and where it is missing, casync stands alone for
-the format that both have. ROOTSTOCK_DMGWIZ likewise.
+`./dev` brings desync (Debian unstable's package, unpacked beside the others) and dmgwiz (crates.io); ROOTSTOCK_DESYNC and ROOTSTOCK_DMGWIZ
+name other programs. Where one cannot be had its column is left out, and the table says so.
 """
 
 import contextlib
@@ -175,7 +175,7 @@ class Lab:
 
     def missing(self, rows):
         if not self.desync:
-            rows.note("desync: not measured, it is no Debian package and ROOTSTOCK_DESYNC names none; casync has its format")
+            rows.note("desync: not measured, ROOTSTOCK_DESYNC names none; casync has its format")
 
 
 class Library:
@@ -237,7 +237,7 @@ def decoders(lab, kind, dmg, size):
         ways["dmg2img"] = (f"rm -f {folder}/dmg2img; dmg2img -s {dmg} {folder}/dmg2img", folder / "dmg2img")
     ways["qemu-img"] = (f"rm -f {folder}/qemu; qemu-img convert -f dmg -O raw {dmg} {folder}/qemu", folder / "qemu")
     if lab.dmgwiz:
-        ways["dmgwiz"] = (f"rm -f {folder}/dmgwiz; {lab.dmgwiz} --input {dmg} extract-all {folder}/dmgwiz", folder / "dmgwiz")
+        ways["dmgwiz"] = (f"rm -f {folder}/dmgwiz; {lab.dmgwiz} -q extract {dmg} {folder}/dmgwiz", folder / "dmgwiz")
     return ways
 
 
