@@ -28,7 +28,8 @@ const FILES: [(&str, &str); 14] = files! {
     "0051_audit.sql"
     "0060_targets.sql"
     "0070_wizard.sql"
-    "0080_run_step.sql"
+    "0080_run_step.sql",
+    "0100_runner_start.sql"
 };
 
 /// What brings a database up to date.
