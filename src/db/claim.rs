@@ -5,7 +5,6 @@ use sqlx::Row;
 use super::device::{find, identity};
 use super::{Db, DbError};
 use crate::api::runner::DeviceFacts;
-use crate::value::Digest;
 
 impl Db {
     /// The device that these facts are of, if it is there already; nothing is changed.
@@ -23,14 +22,5 @@ impl Db {
             .fetch_optional(&self.read)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
-    }
-
-    /// The run that a token belongs to, and the receipt key of its runner.
-    pub async fn run_of_token(&self, token: Digest) -> Result<Option<(i64, String)>, DbError> {
-        let row = sqlx::query("SELECT id, receipt_key FROM run WHERE token = $1")
-            .bind(token.to_string())
-            .fetch_optional(&self.read)
-            .await?;
-        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 }

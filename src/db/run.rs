@@ -283,6 +283,14 @@ impl Db {
         Ok(())
     }
 
+    /// The run that a token belongs to.
+    pub async fn run_of_token(&self, token: Digest) -> Result<Option<i64>, DbError> {
+        Ok(sqlx::query_scalar("SELECT id FROM run WHERE token = $1")
+            .bind(token.to_string())
+            .fetch_optional(&self.read)
+            .await?)
+    }
+
     /// Runs that have not ended.
     pub async fn active_runs(&self) -> Result<Vec<i64>, DbError> {
         Ok(sqlx::query_scalar("SELECT id FROM run WHERE outcome IS NULL ORDER BY id")

@@ -184,6 +184,7 @@ impl Runs {
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
@@ -210,6 +211,7 @@ impl Runs {
     pub async fn report(&self, id: i64, report: Report) -> Result<bool, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         let number = report.number;
         let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
         match report.event {

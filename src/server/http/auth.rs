@@ -85,15 +85,13 @@ impl FromRequestParts<App> for RunToken {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<RunToken, Refusal> {
         let token = bearer(&parts.headers)?;
-        let Some((run, receipt_key)) = app.db.run_of_token(token).await? else {
-            return Err(Refusal::unauthorized(
+        let run = app.db.run_of_token(token).await?;
+        run.map(|run| RunToken { run }).ok_or_else(|| {
+            Refusal::unauthorized(
                 "this run token is unknown, or was replaced when the Mac said hello again",
                 "say hello again: `POST /runner/v1/hello`",
-            ));
-        };
-        let Ok(Peer(from)) = Peer::from_request_parts(parts, app).await;
-        app.runs.heard().note(&receipt_key, from, now_ms());
-        Ok(RunToken { run })
+            )
+        })
     }
 }
 
