@@ -50,6 +50,9 @@ pub struct Hello {
     pub device: DeviceFacts,
     /// Ed25519 public key (32 bytes, hexadecimal) that signs this runner's receipts; made anew at each start.
     pub receipt_key: String,
+    /// Which start of the kernel this is: a runner that was started anew on it takes its run over at once. Empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
 }
 
 /// How the program that speaks was started.
@@ -143,6 +146,25 @@ pub struct Offer {
     pub countdown: u32,
     /// Numbers of the disks that the sequence erases: named on the page that asks for confirmation.
     pub erases: Vec<u32>,
+    /// Revision of the sequence; 0: not told.
+    #[serde(default)]
+    pub revision: u32,
+}
+
+/// What a person, or a countdown, agreed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenOffer {
+    /// [`Offer::revision`] as it was shown.
+    pub revision: u32,
+    /// [`Offer::erases`] as it was shown.
+    pub erases: Vec<u32>,
+}
+
+impl Offer {
+    /// What whoever starts it agrees to.
+    pub fn seen(&self) -> SeenOffer {
+        SeenOffer { revision: self.revision, erases: self.erases.clone() }
+    }
 }
 
 /// Whether a deployment starts by itself.
@@ -164,6 +186,9 @@ pub struct StartRun {
     /// Of the technician who confirmed, where one signed in: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Secret>,
+    /// The offer as it was shown: a sequence that was changed since is not started. Absent: whatever it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenOffer>,
 }
 
 /// A run that this runner may work on.

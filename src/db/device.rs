@@ -22,6 +22,8 @@ pub struct Hello {
     pub boot: BootMethod,
     /// Its receipt key.
     pub receipt_key: String,
+    /// Which start of its kernel it is of; empty: not known.
+    pub boot_id: String,
     /// Digest of the session token that it is given.
     pub token: Digest,
     /// Until when that is good.
@@ -342,13 +344,14 @@ async fn remember(
     .execute(&mut **tx)
     .await?;
     sqlx::query(
-        "INSERT INTO session (token, device, receipt_key, boot, expires_ms) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO session (token, device, receipt_key, boot, expires_ms, boot_id) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(hello.token.to_string())
     .bind(device)
     .bind(&hello.receipt_key)
     .bind(word(&hello.boot))
     .bind(hello.expires_ms)
+    .bind(&hello.boot_id)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -413,7 +416,7 @@ pub(super) fn identity(facts: &DeviceFacts) -> (Option<&Serial>, Option<Uuid>) {
 
 /// The device and whether it is known; else those that it cannot be right beside. Without serial number and UUID, model, one
 /// address and the disks decide together.
-async fn find(
+pub(super) async fn find(
     tx: &mut Transaction<'static, Sqlite>,
     facts: &DeviceFacts,
     serial: Option<&Serial>,
@@ -505,6 +508,7 @@ mod tests {
             },
             boot: BootMethod::Netboot,
             receipt_key: String::new(),
+            boot_id: String::new(),
             token: Digest::of(&[mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()]),
             expires_ms: 100,
             address: None,

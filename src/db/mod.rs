@@ -12,6 +12,7 @@ mod account;
 mod audit;
 mod binding;
 mod capture;
+mod claim;
 mod client;
 mod collection;
 mod conflict;

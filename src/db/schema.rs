@@ -14,7 +14,7 @@ macro_rules! files {
 }
 
 /// Name and text of each.
-const FILES: [(&str, &str); 14] = files! {
+const FILES: [(&str, &str); 15] = files! {
     "0001_spine.sql"
     "0002_logged.sql"
     "0003_binding.sql"
@@ -29,6 +29,7 @@ const FILES: [(&str, &str); 14] = files! {
     "0060_targets.sql"
     "0070_wizard.sql"
     "0080_run_step.sql"
+    "0100_runner_start.sql"
 };
 
 /// What brings a database up to date.

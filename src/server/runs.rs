@@ -4,6 +4,7 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+pub mod claim;
 mod error;
 mod heard;
 mod people;
@@ -19,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::claim::{Claim, Claimant, Heard, Holder};
 use super::clock::now_ms;
 use super::notify::Notifier;
 use super::receipt;
@@ -59,6 +61,7 @@ pub struct Runs {
     /// Notifications on their way.
     telling: TaskTracker,
     stopping: CancellationToken,
+    heard: Heard,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
 }
 
@@ -102,7 +105,8 @@ impl Runs {
     /// No run is read before it is asked for.
     pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
         let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held: Arc::default() }
+        let (notifier, heard) = (Arc::new(notifier), Heard::new(now_ms()));
+        Runs { db, timeline, secrets, notifier, telling, stopping, heard, held: Arc::default() }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -180,6 +184,7 @@ impl Runs {
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
                 Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
@@ -206,6 +211,7 @@ impl Runs {
     pub async fn report(&self, id: i64, report: Report) -> Result<bool, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         let number = report.number;
         let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
         match report.event {
@@ -233,17 +239,46 @@ impl Runs {
         Ok(machine.run.outcome().is_some() || !ends && !at_work)
     }
 
+    /// Who was heard last.
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// Whether a runner may have a run that goes on.
+    ///
+    /// # Errors
+    /// [`RunError::Taken`] when another one is at work.
+    pub async fn may_have(&self, id: i64, claimant: Claimant<'_>) -> Result<(), RunError> {
+        let held = self.open(id).await?;
+        let machine = held.machine.lock().await;
+        self.claim(&held, &machine, claimant).await.map(drop)
+    }
+
+    async fn claim(&self, held: &Held, machine: &Machine, claimant: Claimant<'_>) -> Result<Claim, RunError> {
+        let boot_id = self.db.boot_id(held.device, &machine.receipt_key).await?;
+        let leaves = machine.run.outcome().is_some() || machine.run.starts_anew();
+        let holder = Holder { receipt_key: &machine.receipt_key, boot_id: &boot_id, leaves };
+        match self.heard.claim(claimant, holder, now_ms()) {
+            Claim::Taken { by, silent_ms } => Err(RunError::Taken { run: held.id, by, silent_ms }),
+            claim => Ok(claim),
+        }
+    }
+
     /// The Mac of this run said hello. A runner that was started anew has another receipt key and remembers nothing; the same
     /// one only lost its token.
-    pub async fn reconnect(&self, id: i64, boot: BootMethod, receipt_key: &str) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// [`RunError::Taken`] when another one is at work.
+    pub async fn reconnect(&self, id: i64, boot: BootMethod, claimant: Claimant<'_>) -> Result<(), RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
-        if machine.receipt_key == receipt_key {
+        if self.claim(&held, &machine, claimant).await? == Claim::Same {
             return Ok(());
         }
         let event = Event::Reconnected { boot: wire::boot_method(boot) };
         self.record(&held, &mut machine, event, None).await?;
-        machine.receipt_key = receipt_key.to_owned();
+        machine.receipt_key = claimant.receipt_key.to_owned();
+        self.heard.note(claimant.receipt_key, None, now_ms());
         Ok(())
     }
 

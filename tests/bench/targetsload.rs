@@ -95,6 +95,7 @@ fn mac(n: u32, change: u32) -> Hello {
         },
         boot: BootMethod::Netboot,
         receipt_key: "00".repeat(32),
+        boot_id: String::new(),
         token: Digest::of(&[n.to_be_bytes(), change.to_be_bytes()].concat()),
         expires_ms: i64::MAX,
         address: Some([10, b, c, d].into()),

@@ -360,6 +360,7 @@ impl Session {
                 purpose,
                 countdown: 1,
                 erases: vec![0],
+                revision: 1,
             });
             Welcome {
                 device: 1,

@@ -75,6 +75,7 @@ fn offer(deployment: i64, purpose: Purpose) -> Offer {
         purpose,
         countdown: 30,
         erases: vec![0],
+        revision: 1,
     }
 }
 

@@ -13,6 +13,7 @@ mod export;
 mod library;
 mod openapi;
 mod ring;
+mod robust;
 mod run;
 mod screen;
 mod verdict;
