@@ -187,6 +187,8 @@ pub const MODULES: &[&str] = &[
     "nls_utf8",
     "efivarfs",
     "loop",
+    // SMB shares, for Capture Image. It asks for its ciphers itself.
+    "cifs",
 ];
 
 /// Modules that go along where the kernel has them. Debian 12 has no simpledrm: its built-in efifb draws instead.

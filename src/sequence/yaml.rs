@@ -430,6 +430,10 @@ steps:
       source: {disk: 1, partition: 2}
   - capture_image: {image: whole, source: {disk: 0}}
   - capture_image: {image: mac}
+  - capture_image: {image: mac, destination: share}
+  - capture_image:
+      image: mac
+      destination: {share: '\\files\images', folder: 'Lab %SerialNumber%', account: 'DOM\ana', password: '%Key%'}
   - set_variables:
       - {name: OSDComputerName, value: "mac-%SerialNumber%"}
       - {name: Token, value: x, secret: true}

@@ -19,6 +19,7 @@ from directory import BIND_PASSWORD, Directory  # noqa: E402
 from lab import VLAN, VOLUME, Lab, disk_for, say  # noqa: E402
 from machine import Machine  # noqa: E402
 from process import LabError  # noqa: E402
+from share import Share  # noqa: E402
 from technician import Technician  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -43,10 +44,12 @@ class Boot(NamedTuple):
     leases: bool = False
     # A person of a directory logs in, chooses, answers, resumes.
     technician: bool = False
+    # The volume is captured to an SMB share.
+    captures: bool = False
 
 
 BOOTS = (
-    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_and_can_make_a_vlan", "pxe", vlan=True),
+    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_captures_it_to_a_share_and_can_make_a_vlan", "pxe", vlan=True, captures=True),
     Boot("a_machine_boots_by_uefi_http_and_a_technician_logs_in_chooses_answers_and_resumes_what_failed", "http", HFS, technician=True),
     Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
     Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
@@ -165,9 +168,14 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
         return with_a_technician(lab, number, image)
     if boot.leases:
         lab.lease_addresses()
-    lab.prepare(image, f"image-{number}", VLAN if boot.vlan else "")
+    share = Share(lab.folder, lab.network) if boot.captures else None
+    lab.prepare(image, f"image-{number}", (VLAN if boot.vlan else "") + (share.steps() if share else ""))
     lab.boot(boot.firmware, disk_for(image, lab.folder / "decoded"), PATIENCE, number=number, named=not boot.finds)
     lab.compare(image)
+    if share:
+        volume = judge.written_volume(lab.machine.disk, VOLUME)
+        share.must_have_captured(lab.machine.serial, volume, lab.appliance, lab.folder / "decoded")
+        share.stop()
     if boot.vlan:
         lab.must_have_tagged()
     if boot.finds:

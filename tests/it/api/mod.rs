@@ -15,4 +15,5 @@ mod openapi;
 mod ring;
 mod run;
 mod screen;
+mod share;
 mod verdict;
