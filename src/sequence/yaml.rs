@@ -430,10 +430,6 @@ steps:
       source: {disk: 1, partition: 2}
   - capture_image: {image: whole, source: {disk: 0}}
   - capture_image: {image: mac}
-  - capture_image: {image: mac, destination: share}
-  - capture_image:
-      image: mac
-      destination: {share: '\\files\images', folder: 'Lab %SerialNumber%', account: 'DOM\ana', password: '%Key%'}
   - set_variables:
       - {name: OSDComputerName, value: "mac-%SerialNumber%"}
       - {name: Token, value: x, secret: true}
@@ -472,6 +468,10 @@ steps:
   - apply_profile: {profile: '<plist/>'}
   - enroll: {server: 'https://mdm.example', enrollment_profile: labs, package: client.pkg}
   - execute_script: {phase: macos, script: '#!/bin/sh'}
+  - capture_image: {image: mac, destination: share}
+  - capture_image:
+      image: mac
+      destination: {share: '\\files\images', folder: 'Lab %SerialNumber%', account: 'DOM\ana', password: '%Key%'}
   - restart:
 "#;
 

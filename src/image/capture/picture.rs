@@ -6,10 +6,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::image::capture::shape::{Content, Copied, Part, Shape};
-use crate::image::capture::{Changed, Origin};
+use crate::image::capture::{Changed, Origin, Reader};
 use crate::image::chunk::Span;
 use crate::image::export::{self, Area, Kind, Stretch};
 use crate::image::manifest::{PartitionFacts, VolumeFacts};
+use crate::image::partition::Scheme;
+use crate::image::volume;
 use crate::value::Digest;
 
 /// Free blocks in a row that are fewer are read over and written as zeros: a run of an image has its price, too.
@@ -23,20 +25,23 @@ const MOST_SEEN: usize = 512;
 
 impl Shape {
     /// What an export of it has, as a file that is numbered `id`.
-    pub fn to_export(&self, id: u128) -> export::Shape {
-        let areas: Vec<Area> = self.parts.iter().map(|part| self.area(part)).collect();
-        export::Shape { start: 0, size: self.size(), scheme: self.layout.scheme, areas, id: Some(id) }
+    ///
+    /// # Errors
+    /// Reading what the volume says of itself.
+    pub fn to_export(&self, origin: &impl Origin, id: u128) -> io::Result<export::Shape> {
+        let mut areas: Vec<Area> = self.parts.iter().map(|part| self.area(part)).collect();
+        // A volume without a partition map around it is called by its own kind.
+        if self.layout.scheme == Scheme::None
+            && let (Some(area), Some(copied)) = (areas.first_mut(), self.copied().next())
+        {
+            area.volume = facts(origin, copied)?;
+        }
+        Ok(export::Shape { start: 0, size: self.size(), scheme: self.layout.scheme, areas, id: Some(id) })
     }
 
     fn area(&self, part: &Part) -> Area {
         let of = &self.layout.partitions;
         let partition = of.iter().find(|one| one.start == part.at && one.size == part.length());
-        let (stretches, volume) = match &part.content {
-            Content::Made(_) => (vec![whole(part)], None),
-            Content::Copied(copied) => {
-                (stretches(part, copied), copied.volume.then(|| facts(copied)).flatten())
-            }
-        };
         Area {
             offset: part.at,
             size: part.length(),
@@ -45,16 +50,24 @@ impl Shape {
                 kind: partition.kind.to_string(),
                 name: partition.name.clone(),
             }),
-            volume,
-            stretches,
+            volume: None,
+            stretches: match &part.content {
+                Content::Made(_) => vec![whole(part)],
+                Content::Copied(copied) => stretches(part, copied),
+            },
         }
     }
 }
 
-fn facts(copied: &Copied) -> Option<VolumeFacts> {
-    let kind = copied.kind.as_ref()?.to_string();
-    let used = copied.allocation.as_ref().map(crate::image::volume::Allocation::used);
-    Some(VolumeFacts { kind, label: String::new(), size: copied.from.length, used, block_size: 0 })
+fn facts(origin: &impl Origin, copied: &Copied) -> io::Result<Option<VolumeFacts>> {
+    let found = volume::read(&mut Reader::new(origin), copied.from.offset, copied.from.length)?;
+    Ok((found.kind != volume::Kind::Unknown).then(|| VolumeFacts {
+        kind: found.kind.to_string(),
+        label: found.label.unwrap_or_default(),
+        size: found.size,
+        used: found.used,
+        block_size: found.block_size.unwrap_or(0),
+    }))
 }
 
 fn whole(part: &Part) -> Stretch {

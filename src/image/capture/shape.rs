@@ -105,8 +105,6 @@ pub(super) struct Copied {
     pub volume: bool,
     /// Which of them are in use; none: all.
     pub allocation: Option<Allocation>,
-    /// The file system, where there is a known one.
-    pub kind: Option<volume::Kind>,
 }
 
 impl Part {
@@ -138,8 +136,6 @@ impl Shape {
         let mut warnings = Vec::new();
         for copied in shape.copied_mut().filter(|copied| copied.volume) {
             let Span { offset, length } = copied.from;
-            let found = volume::read(&mut Reader::new(origin), offset, length).map_err(ShapeError::Read)?;
-            copied.kind = Some(found.kind).filter(|kind| *kind != volume::Kind::Unknown);
             let judged = volume::judged_allocation(&mut Reader::new(origin), offset, length);
             match judged.map_err(ShapeError::Read)? {
                 Ok(allocation) => copied.allocation = Some(allocation),
@@ -256,7 +252,7 @@ pub(super) fn allocation<O: Origin>(
 fn whole(layout: Layout, size: u64) -> Shape {
     let copied = |offset: u64, end: u64, volume: bool| {
         let from = Span { offset, length: end - offset };
-        Content::Copied(Copied { from, volume, allocation: None, kind: None })
+        Content::Copied(Copied { from, volume, allocation: None })
     };
     let (mut contents, mut at) = (Vec::new(), 0);
     for partition in &layout.partitions {
@@ -270,7 +266,7 @@ fn whole(layout: Layout, size: u64) -> Shape {
 
 fn partition_content(partition: &Partition) -> Content {
     let from = Span { offset: partition.start, length: partition.size };
-    Content::Copied(Copied { from, volume: true, allocation: None, kind: None })
+    Content::Copied(Copied { from, volume: true, allocation: None })
 }
 
 fn one(layout: &Layout, number: u32) -> Result<Shape, ShapeError> {

@@ -222,7 +222,10 @@ impl<'a> Writer<'a> {
         let mut writer =
             Writer { reach, watch, counters, file, at: 0, flushed: 0, held, kept: 0, comparing, blocks };
         // What is found right from here on cannot be lost by a server that is started anew.
-        writer.lasting(|writer| writer.file.sync_all())?;
+        writer.lasting(|writer| match writer.file.metadata()?.len() {
+            0 => Ok(()),
+            _ => writer.file.sync_all(),
+        })?;
         Ok(writer)
     }
 

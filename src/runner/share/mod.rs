@@ -175,7 +175,8 @@ fn engine(chosen: &Chosen<'_>, shelf: &mut Shelf<'_>, watch: &Watch, at: &State)
     let Chosen { source, shape, .. } = chosen;
     let witness = Witness::of(source, shape)?;
     let mut picture = Picture::new(source, shape, &at.read);
-    let plan = shape.to_export(shelf.id);
+    let plan = shape.to_export(source, shelf.id);
+    let plan = plan.map_err(|source| Changed::Read { at: 0, source })?;
     let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let whole = write(shelf, watch, &at.counters, |sink| {
         let mut go_on = |_| !at.stop.load(Ordering::Relaxed);

@@ -191,7 +191,7 @@ fn meaning(number: Errno, share: &ShareFolder) -> MountError {
         Errno::EACCES => MountError::Account { account: share.account.to_string(), path },
         Errno::EKEYEXPIRED | Errno::EKEYREVOKED => MountError::Expired(share.account.to_string()),
         Errno::ENOENT | Errno::ENXIO => MountError::NoFolder(path),
-        Errno::ENODEV | Errno::ENOSYS | Errno::EPERM => MountError::NoClient(number.into()),
+        Errno::ENODEV | Errno::ENOSYS => MountError::NoClient(number.into()),
         other => MountError::Other { path, source: other.into() },
     }
 }

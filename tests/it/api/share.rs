@@ -64,7 +64,7 @@ impl Smbd {
         .unwrap();
         assert!(added.wait().unwrap().success());
         let child = Command::new("/usr/sbin/smbd")
-            .args(["-F", "--no-process-group", "-s"])
+            .args(["-F", "-s"])
             .arg(&settings)
             .stdin(Stdio::null())
             .spawn()

@@ -15,7 +15,7 @@ use rootstock::runner::share::file::{Counters, FileError, Lost, write};
 use rootstock::runner::share::needed;
 use rootstock::server::library::Library;
 
-use super::disk::{Disk, mac_disk};
+use super::disk::{Disk, mac_disk, noise};
 
 #[derive(Debug, thiserror::Error)]
 enum Odd {
@@ -35,9 +35,10 @@ fn save(disk: &Disk, selection: Selection, path: &Path, most: u64) -> Result<(u6
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         file.map_err(|error| Lost::Now(error.to_string()))
     };
+    let plan = shape.to_export(disk, 7).unwrap();
     let whole = write(&mut reach, &watch, &counters, |sink| {
         let mut go_on = |_| read.load(Ordering::Relaxed) < most;
-        export::export(&shape.to_export(7), &mut picture, Format::Udzo, 3, sink, &mut go_on)?;
+        export::export(&plan, &mut picture, Format::Udzo, 3, sink, &mut go_on)?;
         Ok::<(), Odd>(())
     })?;
     picture.check().unwrap();
@@ -94,9 +95,10 @@ fn section_2_used_blocks_of_a_disk_are_a_dmg_that_7z_qemu_img_dmg2img_and_the_li
 fn section_2_a_capture_that_was_cut_off_goes_on_and_one_of_a_disk_that_changed_meanwhile_does_not_keep_the_old()
  {
     let folder = tempfile::tempdir().unwrap();
-    let (bytes, clear) = mac_disk(folder.path(), 40 << 20, 43);
-    let (disk, part) = (Disk::new(bytes), folder.path().join("part"));
-    let cut = save(&disk, Selection::Whole, &part, 20 << 20).unwrap_err();
+    let mut clear = vec![0; 24 << 20];
+    noise(43, &mut clear[..23 << 20]);
+    let (disk, part) = (Disk::new(clear.clone()), folder.path().join("part"));
+    let cut = save(&disk, Selection::Whole, &part, 14 << 20).unwrap_err();
     assert!(matches!(cut, Odd::Export(ExportError::Stopped)), "{cut:?}");
     let left = File::open(&part).unwrap().metadata().unwrap().len();
     let (kept, written) = save(&disk, Selection::Whole, &part, u64::MAX).unwrap();
@@ -104,9 +106,8 @@ fn section_2_a_capture_that_was_cut_off_goes_on_and_one_of_a_disk_that_changed_m
     assert!(told("7z", &["x", "-so", "-tdmg", part.to_str().unwrap()]) == clear);
     // The same once more writes nothing.
     assert_eq!(save(&disk, Selection::Whole, &part, u64::MAX).unwrap(), (kept + written, 0));
-    // A byte that is in use changes near the end: the file follows.
-    let shape_end = clear.iter().rposition(|byte| *byte != 0).unwrap() - (64 << 10);
-    let place = clear[..shape_end].iter().rposition(|byte| *byte != 0).unwrap();
+    // A byte changes near the end: the file follows.
+    let place = 22 << 20;
     disk.bytes.lock().unwrap()[place] ^= 1;
     let (again, anew) = save(&disk, Selection::Whole, &part, u64::MAX).unwrap();
     assert!(again < kept + written && anew > 0, "{again} {anew}");
