@@ -3,11 +3,12 @@
 One account, root of this machine, with a password of the share's own. Needs samba.
 """
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import judge
-from process import LabError, Process, run
+from process import LabError, Process
 
 SMBD = Path("/usr/sbin/smbd")
 ACCOUNT = "LAB\\root"
@@ -54,6 +55,12 @@ STEPS = """\
 """
 
 
+def files_in(volume: Path) -> str:
+    """A digest of everything that 7z unpacks; of a volume without a file system, of nothing."""
+    unpacked = subprocess.run(["7z", "x", "-so", str(volume)], capture_output=True, check=False).stdout
+    return hashlib.sha256(unpacked).hexdigest()
+
+
 class Share:
     """`files` is what the folder `path` of the share has."""
 
@@ -69,7 +76,7 @@ class Share:
         config = self.home / "smb.conf"
         config.write_text(CONFIG.format(home=self.home, address=network.box_address))
         subprocess.run(
-            ["pdbedit", "-s", str(config), "-a", "-t", "-u", "root"], input=f"{PASSWORD}\n{PASSWORD}\n", text=True,
+            network.command("box", "pdbedit", "-s", config, "-a", "-t", "-u", "root"), input=f"{PASSWORD}\n{PASSWORD}\n", text=True,
             check=True, stdout=subprocess.DEVNULL,
         )
         self.process = Process(network.command("box", SMBD, "-F", "--no-process-group", "-s", config), folder / "smbd.log")
@@ -77,8 +84,9 @@ class Share:
     def steps(self) -> str:
         return STEPS.format(path=self.path, account=ACCOUNT, password=PASSWORD.replace("%", "%%"))
 
-    def must_have_captured(self, serial: str, volume: judge.Region, appliance, scratch: Path):
-        """The file is complete, 7z finds its checksums right and the volume in it, and the library takes it in."""
+    def must_have_captured(self, serial: str, volume: judge.Region, original: Path, appliance, scratch: Path):
+        """The file is complete, 7z finds its checksums right and in it the files of the volume `original`, and the library takes it
+        in."""
         folder = self.files / serial
         names = sorted(path.name for path in folder.iterdir())
         if names != ["copy.dmg"]:
@@ -94,9 +102,11 @@ class Share:
                 # Free blocks are zeros in the file, whatever they are on the disk.
                 if block not in (want[at:at + 4096], zeros):
                     raise LabError(f"{file} differs from the disk")
-        run("apfsck", captured.path)
         if used < 10:
             raise LabError(f"{file} has only {used} blocks that are no zeros")
+        # Nothing that a file system needs was taken for free: 7z reads the same files.
+        if files_in(captured.path) != files_in(original):
+            raise LabError(f"7z finds other files in {file} than in the image that was applied")
         appliance.ask("image", "import", file, "--name", "copy", timeout=600)
         judge.clean(scratch)
 

@@ -169,12 +169,20 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
     if boot.leases:
         lab.lease_addresses()
     share = Share(lab.folder, lab.network) if boot.captures else None
-    lab.prepare(image, f"image-{number}", (VLAN if boot.vlan else "") + (share.steps() if share else ""))
+    more, room = VLAN if boot.vlan else "", "100%"
+    if share:
+        # What is captured has to be read by an emulated processor.
+        room = f"{(judge.main_volume(image, lab.folder / 'decoded').size >> 20) + 8} MiB"
+        judge.clean(lab.folder / "decoded")
+        more += share.steps()
+    lab.prepare(image, f"image-{number}", more, room)
     lab.boot(boot.firmware, disk_for(image, lab.folder / "decoded"), PATIENCE, number=number, named=not boot.finds)
     lab.compare(image)
     if share:
-        volume = judge.written_volume(lab.machine.disk, VOLUME)
-        share.must_have_captured(lab.machine.serial, volume, lab.appliance, lab.folder / "decoded")
+        volume, decoded = judge.written_volume(lab.machine.disk, VOLUME), lab.folder / "decoded"
+        original = judge.main_volume(image, decoded).path
+        share.must_have_captured(lab.machine.serial, volume, original, lab.appliance, lab.folder / "captured")
+        judge.clean(decoded)
         share.stop()
     if boot.vlan:
         lab.must_have_tagged()

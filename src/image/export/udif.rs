@@ -161,10 +161,12 @@ fn pack(codec: Codec, zlib: &mut libdeflater::Compressor, job: Job) -> std::io::
         Kind::Free => return Ok(hole(IGNORE)),
         Kind::Data => {}
     }
-    let sum = Crc::of(&bytes);
     if bytes.iter().all(|byte| *byte == 0) {
+        let mut sum = Crc::NEW;
+        sum.append_zeros(stretch.length);
         return Ok(Done { sum, ..hole(ZERO) });
     }
+    let sum = Crc::of(&bytes);
     let mut packed = Vec::new();
     match codec {
         Codec::Zlib => {

@@ -102,7 +102,7 @@ fn section_2_a_capture_that_was_cut_off_goes_on_and_one_of_a_disk_that_changed_m
     assert!(matches!(cut, Odd::Export(ExportError::Stopped)), "{cut:?}");
     let left = File::open(&part).unwrap().metadata().unwrap().len();
     let (kept, written) = save(&disk, Selection::Whole, &part, u64::MAX).unwrap();
-    assert!(left > 8 << 20 && kept > 4 << 20 && kept <= left && written > 0, "{left} {kept} {written}");
+    assert!(kept >= 4 << 20 && kept <= left && written > 0, "{left} {kept} {written}");
     assert!(told("7z", &["x", "-so", "-tdmg", part.to_str().unwrap()]) == clear);
     // The same once more writes nothing.
     assert_eq!(save(&disk, Selection::Whole, &part, u64::MAX).unwrap(), (kept + written, 0));
