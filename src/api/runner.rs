@@ -314,13 +314,16 @@ pub enum ReportEvent {
 pub struct Done {
     /// Exit code of a script.
     pub exit_code: Option<i32>,
-    /// Device nodes of the partitions made, in the order of [`Action::FormatDisk`]'s list.
+    /// Device nodes of the partitions made, in the order of [`Action::FormatDisk`]'s list; of a capture, the one that was read.
     pub nodes: Vec<String>,
     /// Receipt of an applied image.
     pub receipt: Option<SignedReceipt>,
     /// Manifests that were read back whole and found right, in the order of [`Action::VerifyImage`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<Digest>,
+    /// The file that [`Action::CaptureToShare`] wrote and read back, as people write its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<String>,
     /// What did not go well and does not matter enough to fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

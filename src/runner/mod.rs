@@ -10,7 +10,7 @@
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
-//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`], [`script`] with [`orphan`], [`restart`] | the actions |
+//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`] and [`share`], [`script`] with [`orphan`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
 //! | [`place`], [`target`] | where the bytes of a partition lie |
 //! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
@@ -47,6 +47,7 @@ pub mod report;
 pub mod restart;
 pub mod script;
 pub mod settings;
+pub mod share;
 pub mod show;
 pub mod startup;
 pub mod target;

@@ -20,6 +20,7 @@ use super::place::{disk_numbered, open_writable, partition_of, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::script::{self, Ended, Script};
+use super::share::save;
 use super::startup::{self, BootPartition};
 use super::variables::Folder;
 use super::verify::verify;
@@ -148,6 +149,7 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             apply(work, image)
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
+        Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
         Action::ExecuteScript { script, environment, success_codes, secrets } => {
             let script = Script {
                 text: script,

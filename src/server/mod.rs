@@ -55,6 +55,7 @@ mod roster;
 pub mod runs;
 pub mod screens;
 pub mod secrets;
+pub mod shares;
 pub mod targets;
 pub mod timeline;
 pub mod token;

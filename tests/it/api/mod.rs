@@ -16,4 +16,5 @@ mod ring;
 mod robust;
 mod run;
 mod screen;
+mod share;
 mod verdict;

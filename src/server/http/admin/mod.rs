@@ -25,6 +25,7 @@ pub(super) mod run;
 mod screen;
 mod sequence;
 pub(super) mod session;
+mod share;
 mod status;
 mod token;
 mod transfer;
@@ -111,6 +112,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(authoring::check, authoring::check_all))
         .routes(routes!(authoring::copy))
         .routes(routes!(sequence::show, sequence::delete))
+        .routes(routes!(share::verify))
         .routes(routes!(collection::list, collection::create))
         .routes(routes!(collection::facts))
         .routes(routes!(collection::preview))
