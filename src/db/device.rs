@@ -119,7 +119,7 @@ impl Db {
             Ok((device, known)) => {
                 sqlx::query(
                     "UPDATE device SET serial = COALESCE($2, serial), uuid = COALESCE($3, uuid), boot = $4,
-                     facts = $5, seen_ms = $6, address = $7,
+                     facts = $5, seen_ms = $6, address = $7, model = $8, largest_disk = $9,
                      first_seen_ms = CASE WHEN seen_ms = 0 THEN $6 ELSE first_seen_ms END WHERE id = $1",
                 )
                 .bind(device)
@@ -129,18 +129,20 @@ impl Db {
                 .bind(json(&hello.facts))
                 .bind(now_ms)
                 .bind(address)
+                .bind(model(&hello.facts))
+                .bind(largest_disk(&hello.facts))
                 .execute(&mut **tx)
                 .await?;
                 (device, known)
             }
             Err(ref conflicts) => {
-                if let Some(full) = full(tx, newcomers, now_ms).await? {
+                if let Some(full) = self.full(tx, newcomers, now_ms).await? {
                     return Ok(Greeted::Full(full));
                 }
                 let device = next_number(tx, "device").await?;
                 sqlx::query(
-                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms, address)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms, address, model, largest_disk)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)",
                 )
                 .bind(device)
                 .bind(serial.map(Serial::as_str))
@@ -150,6 +152,8 @@ impl Db {
                 .bind(json(&hello.facts))
                 .bind(now_ms)
                 .bind(address)
+                .bind(model(&hello.facts))
+                .bind(largest_disk(&hello.facts))
                 .execute(&mut **tx)
                 .await?;
                 super::conflict::note(tx, device, conflicts, now_ms).await?;
@@ -226,18 +230,52 @@ impl Db {
         row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
     }
 
-    /// Models of the known Macs, and the bytes of the largest disk that sequences may touch in any of them.
-    pub async fn macs(&self) -> Result<(Vec<String>, Option<u64>), DbError> {
-        let rows =
-            sqlx::query("SELECT facts FROM device WHERE known = $1").bind(true).fetch_all(&self.read).await?;
+    /// Models of the known Macs with how many of them there are, and the bytes of the largest disk that sequences may touch in any of
+    /// them.
+    pub async fn macs(&self) -> Result<(Vec<(String, u32)>, Option<u64>), DbError> {
+        self.fill_models().await?;
+        let rows = sqlx::query(
+            "SELECT model, COUNT(*), MAX(largest_disk) FROM device WHERE known = $1 GROUP BY model ORDER BY model",
+        )
+        .bind(true)
+        .fetch_all(&self.read)
+        .await?;
         let (mut models, mut largest) = (Vec::new(), None);
         for row in rows {
-            let facts: DeviceFacts = from_json("inventory of a device", row.try_get(0)?)?;
-            let disks = facts.disks.iter().filter(|disk| disk.number.is_some() && !disk.external);
-            largest = largest.max(disks.map(|disk| disk.size).max());
-            models.extend(facts.model.map(|model| model.to_string()));
+            let disk: Option<i64> = row.try_get(2)?;
+            let disk: Option<u64> = disk.map(|bytes| super::number("size of a disk", bytes)).transpose()?;
+            largest = largest.max(disk.filter(|bytes| *bytes > 0));
+            let model: Option<String> = row.try_get(0)?;
+            if let Some(model) = model.filter(|model| !model.is_empty()) {
+                models.push((model, super::number("number of Macs", row.try_get(1)?)?));
+            }
         }
         Ok((models, largest))
+    }
+
+    /// Once, for inventories of an earlier version; a few at a time.
+    async fn fill_models(&self) -> Result<(), DbError> {
+        loop {
+            let old =
+                sqlx::query("SELECT id, facts FROM device WHERE known = $1 AND model IS NULL LIMIT 500");
+            let old = old.bind(true).fetch_all(&self.read).await?;
+            if old.is_empty() {
+                return Ok(());
+            }
+            let mut tx = self.begin().await?;
+            for row in old {
+                let facts: DeviceFacts = from_json("inventory of a device", row.try_get(1)?)?;
+                sqlx::query(
+                    "UPDATE device SET model = $2, largest_disk = $3 WHERE id = $1 AND model IS NULL",
+                )
+                .bind(row.try_get::<i64, _>(0)?)
+                .bind(model(&facts))
+                .bind(largest_disk(&facts))
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+        }
     }
 
     /// Number of devices, and of those the unknown ones.
@@ -253,6 +291,31 @@ impl Db {
         Ok((known.saturating_add(unknown), unknown))
     }
 
+    /// Whether there is no room for one more unknown device; makes room where that harms nobody.
+    async fn full(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        newcomers: Newcomers,
+        now_ms: i64,
+    ) -> Result<Option<Full>, DbError> {
+        let recent: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
+                .bind(now_ms - 60_000)
+                .bind(false)
+                .fetch_one(&mut **tx)
+                .await?;
+        if recent >= i64::from(newcomers.a_minute) {
+            return Ok(Some(Full::Minute));
+        }
+        if unknown(tx).await? < i64::from(newcomers.unknown) {
+            return Ok(None);
+        }
+        for device in forget_silent(tx, now_ms).await? {
+            self.touched.touch(device);
+        }
+        Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+    }
+
     /// Devices that were seen with an address, the one seen last first.
     pub async fn devices_with(&self, mac: MacAddr) -> Result<Vec<i64>, DbError> {
         Ok(sqlx::query_scalar(
@@ -264,26 +327,15 @@ impl Db {
     }
 }
 
-/// Whether there is no room for one more unknown device; makes room where that harms nobody.
-async fn full(
-    tx: &mut Transaction<'static, Sqlite>,
-    newcomers: Newcomers,
-    now_ms: i64,
-) -> Result<Option<Full>, DbError> {
-    let recent: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
-            .bind(now_ms - 60_000)
-            .bind(false)
-            .fetch_one(&mut **tx)
-            .await?;
-    if recent >= i64::from(newcomers.a_minute) {
-        return Ok(Some(Full::Minute));
-    }
-    if unknown(tx).await? < i64::from(newcomers.unknown) {
-        return Ok(None);
-    }
-    forget_silent(tx, now_ms).await?;
-    Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+/// The model as it is kept beside the inventory; empty where there is none.
+pub(super) fn model(facts: &DeviceFacts) -> String {
+    facts.model.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Bytes of the largest disk that sequences may touch; 0: there is none.
+pub(super) fn largest_disk(facts: &DeviceFacts) -> i64 {
+    let disks = facts.disks.iter().filter(|disk| disk.number.is_some() && !disk.external);
+    disks.map(|disk| super::big(disk.size)).max().unwrap_or(0)
 }
 
 async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
@@ -291,7 +343,7 @@ async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> 
     Ok(sqlx::query_scalar(count).bind(false).fetch_one(&mut **tx).await?)
 }
 
-async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<(), DbError> {
+async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<Vec<i64>, DbError> {
     let silent: Vec<i64> = sqlx::query_scalar(
         "SELECT id FROM device WHERE known = $1 AND seen_ms < $2
            AND NOT EXISTS (SELECT 1 FROM run WHERE run.device = device.id) ORDER BY seen_ms LIMIT 100",
@@ -300,10 +352,10 @@ async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Re
     .bind(now_ms - SILENT_MS)
     .fetch_all(&mut **tx)
     .await?;
-    for device in silent {
-        forget(tx, device).await?;
+    for device in &silent {
+        forget(tx, *device).await?;
     }
-    Ok(())
+    Ok(silent)
 }
 
 /// Addresses and session of a runner that said hello; what is over the bounds goes.
@@ -488,6 +540,7 @@ pub(super) fn serial_of(text: Option<&str>) -> Result<Option<Serial>, DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::runner::DiskFacts;
 
     fn hello(serial: Option<&str>, uuid: Option<u128>, mac: u8) -> Hello {
         Hello {
@@ -554,6 +607,42 @@ mod tests {
         assert_eq!([said(1, day).await, said(4, day).await], [Ok(false), Ok(true)]);
         assert_eq!(db.count_devices().await.unwrap(), (3, 3), "the one that was silent for a day is gone");
         assert_eq!(said(2, day).await, Err(Full::Total));
+    }
+
+    #[tokio::test]
+    async fn known_macs_are_counted_by_model_also_those_of_an_earlier_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let disk = |number, size, external| DiskFacts { number, size, external, ..disk() };
+        for (mac, disks) in [
+            (1, vec![disk(Some(0), 500, false), disk(Some(1), 9000, true), disk(None, 8000, false)]),
+            (2, vec![disk(Some(0), 700, false)]),
+            (3, vec![disk(Some(0), 6000, false)]),
+        ] {
+            let mut hello = hello(Some(&format!("C02A{mac}")), None, mac);
+            hello.facts.disks = disks;
+            greet(&db, &hello, 1).await;
+        }
+        assert_eq!(db.macs().await.unwrap(), (vec![], None), "nobody is known");
+        sqlx::query("UPDATE device SET known = true WHERE id < 3").execute(&db.write).await.unwrap();
+        let both = (vec![("iMac14,2".to_owned(), 2)], Some(700));
+        assert_eq!(db.macs().await.unwrap(), both);
+        sqlx::query("UPDATE device SET model = NULL, largest_disk = NULL").execute(&db.write).await.unwrap();
+        assert_eq!(db.macs().await.unwrap(), both);
+    }
+
+    fn disk() -> DiskFacts {
+        DiskFacts {
+            number: None,
+            node: "/dev/sda".into(),
+            model: String::new(),
+            serial: String::new(),
+            size: 0,
+            block_size: 512,
+            external: false,
+            contents: Vec::new(),
+            health: None,
+        }
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use super::secrets::{SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
 use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
+use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged, StepRow};
 use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
@@ -38,12 +38,12 @@ use crate::value::MacAddr;
 const MOST_HELD: usize = 256;
 /// Events that the engine may record by itself before it has an answer: more than any sequence has steps.
 const MOST_DECISIONS: usize = 100_000;
-/// How old the progress in the database may be, in milliseconds.
-const PROGRESS_AGE_MS: i64 = 5_000;
 /// Rows that the log of one run may have.
 const MOST_ROWS: i64 = 20_000;
 /// Bytes that the log of one run may have.
 const MOST_LOG: u64 = 64 << 20;
+/// Events of the engine that are recorded in one transaction at most.
+const MOST_TOGETHER: usize = 1_000;
 /// Seconds after which a Mac whose run waits for a person asks again.
 const ASK_AGAIN: u32 = 3;
 /// What a recorded event is sealed for.
@@ -60,6 +60,8 @@ pub struct Runs {
     telling: TaskTracker,
     stopping: CancellationToken,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
+    /// Progress that is not in the database yet, with the number of the last row when it was told.
+    unsaved: Arc<StdMutex<HashMap<i64, (i64, Progress)>>>,
 }
 
 /// One run in memory: a mirror of its rows.
@@ -78,7 +80,6 @@ struct Machine {
     last: i64,
     receipt_key: String,
     logged: Logged,
-    saved_ms: i64,
     /// Number of the notification that is on its way.
     telling: u32,
     /// Set when the rows went on without us: everything here is stale.
@@ -102,7 +103,8 @@ impl Runs {
     /// No run is read before it is asked for.
     pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
         let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held: Arc::default() }
+        let (held, unsaved) = (Arc::default(), Arc::default());
+        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held, unsaved }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -128,15 +130,8 @@ impl Runs {
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let ended = run.outcome().is_some();
         let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
-        let machine = Machine {
-            run,
-            last,
-            receipt_key: row.receipt_key,
-            logged: row.logged,
-            saved_ms: 0,
-            telling: 0,
-            lost: false,
-        };
+        let machine =
+            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, telling: 0, lost: false };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
@@ -182,7 +177,7 @@ impl Runs {
         let mut machine = held.machine.lock().await;
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
-                Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Record(event) => self.decide(&held, &mut machine, event).await?,
                 Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
                     self.tell(&held, &mut machine, &assignment);
                     let why = format!("`{}` is on its way", assignment.name);
@@ -286,6 +281,15 @@ impl Runs {
         Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
     }
 
+    /// Writes progress that was told since it was called last, of all runs in one transaction; called by a clock. What is lost when the
+    /// daemon dies is told again within half a second.
+    pub async fn save_progress(&self) -> Result<(), DbError> {
+        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
+        let unsaved: Vec<_> =
+            unsaved.into_iter().map(|(run, (last, progress))| (run, last, progress)).collect();
+        if unsaved.is_empty() { Ok(()) } else { self.db.save_progress(&unsaved).await }
+    }
+
     /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
     /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
@@ -349,6 +353,20 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
+    /// Records what the engine decided, and everything that it decides after it by itself, in one transaction.
+    async fn decide(&self, held: &Held, machine: &mut Machine, first: Event) -> Result<(), RunError> {
+        let now = now_ms();
+        let mut after = machine.run.clone().apply(&first, now)?;
+        let mut events = vec![first];
+        while events.len() < MOST_TOGETHER
+            && let Decision::Record(event) = after.next(now)
+        {
+            after = after.apply(&event, now)?;
+            events.push(event);
+        }
+        self.commit(held, machine, events, after, None, now).await
+    }
+
     /// Applies an event, commits it, and only then lets it take effect.
     async fn record(
         &self,
@@ -362,22 +380,36 @@ impl Runs {
         }
         let now = now_ms();
         let after = machine.run.clone().apply(&event, now)?;
-        let kind = event.kind();
+        self.commit(held, machine, vec![event], after, receipt, now).await
+    }
+
+    /// Commits events that lead to `after`, and only then lets them take effect.
+    async fn commit(
+        &self,
+        held: &Held,
+        machine: &mut Machine,
+        events: Vec<Event>,
+        after: Run,
+        receipt: Option<(u32, SignedReceipt, String)>,
+        now: i64,
+    ) -> Result<(), RunError> {
+        let kinds: Vec<&str> = events.iter().map(Event::kind).collect();
+        let kinds = kinds.join(", ");
         // A runner that was started anew counts its lines from the start.
-        let anew = matches!(event, Event::Reconnected { .. });
+        let anew = events.iter().any(|event| matches!(event, Event::Reconnected { .. }));
         let logged = anew.then_some(Logged { action: 0, next: 0, ..machine.logged });
         let ended = after.outcome().map(|outcome| Ended {
             outcome: wire::outcome(outcome),
             message: after.masked(after.message().unwrap_or_default()),
         });
-        let reopens = matches!(event, Event::Resumed { .. });
-        let body = self.body(&Recorded { at_ms: now, event }).map_err(|source| RunError::Unreadable {
-            run: held.id,
-            number: machine.last + 1,
-            source,
-        })?;
+        let reopens = events.iter().any(|event| matches!(event, Event::Resumed { .. }));
+        let (run, number) = (held.id, machine.last + 1);
+        let body = |event| self.body(&Recorded { at_ms: now, event }).map(EventBody::State);
+        let bodies = events.into_iter().map(body).collect::<Result<Vec<_>, _>>();
+        let bodies = bodies.map_err(|source| RunError::Unreadable { run, number, source })?;
+        let last = machine.last + bodies.len() as i64;
         let append = Append {
-            events: vec![EventBody::State(body)],
+            events: bodies,
             first: machine.last + 1,
             step: after.step_number(),
             progress: None,
@@ -387,8 +419,8 @@ impl Runs {
             reopens,
             steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
         };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
+        self.append(held, machine, append).await?;
+        machine.last = last;
         machine.run = after;
         machine.logged = logged.unwrap_or(machine.logged);
         held.seen.send_modify(|seen| {
@@ -398,7 +430,7 @@ impl Runs {
             seen.since_ms = now;
         });
         let step = machine.run.step_number();
-        tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
+        tracing::info!(run = held.id, device = held.device, step, "run {}: {kinds}, at step {step}", held.id);
         self.note_end(held, &machine.run);
         Ok(())
     }
@@ -416,7 +448,7 @@ impl Runs {
         self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
     }
 
-    async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
+    async fn append(&self, held: &Held, machine: &mut Machine, append: Append) -> Result<(), RunError> {
         if !machine.lost {
             match self.db.append(held.id, append, now_ms()).await? {
                 Appended::Recorded => return Ok(()),
