@@ -119,3 +119,149 @@ impl Db {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EventBody, Hello, NewRun, Newcomers, Started};
+    use super::*;
+    use crate::api::runner::{BootMethod, DeviceFacts, Outcome, Progress};
+    use crate::db::{Ended, Greeted};
+    use crate::value::Digest;
+
+    /// A run of a Mac of its own; its first event is recorded.
+    async fn run(db: &Db, number: u8) -> i64 {
+        let facts = DeviceFacts {
+            serial: Some(format!("C02A{number}").parse().unwrap()),
+            uuid: None,
+            model: None,
+            manufacturer: None,
+            macs: Vec::new(),
+            memory: 0,
+            cpu: None,
+            firmware: None,
+            disks: Vec::new(),
+            inventory: Default::default(),
+        };
+        let token = Digest::of(&[number]);
+        let hello = Hello {
+            facts,
+            boot: BootMethod::Netboot,
+            receipt_key: String::new(),
+            token,
+            expires_ms: 100,
+            address: None,
+        };
+        let many = Newcomers { a_minute: 1000, unknown: 1000 };
+        let Greeted::Device(known) = db.hello(&hello, many, 1).await.unwrap() else { panic!() };
+        let new = NewRun {
+            device: known.device,
+            deployment: 1,
+            sequence: "a".into(),
+            revision: 1,
+            images: Vec::new(),
+            token,
+            receipt_key: String::new(),
+            steps: 1,
+            event: "{}".into(),
+            started_ms: 1,
+        };
+        let Started::Created(run) = db.create_run(&new).await.unwrap() else { panic!() };
+        run
+    }
+
+    fn event(first: i64, text: &str) -> Append {
+        Append { events: vec![EventBody::State(text.into())], first, step: 1, ..Append::default() }
+    }
+
+    async fn opened() -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        (folder, db)
+    }
+
+    #[tokio::test]
+    async fn many_who_wait_go_together_and_one_that_does_not_fit_undoes_nobody_else() {
+        let (_folder, db) = opened().await;
+        let mut runs = Vec::new();
+        for number in 0..5 {
+            runs.push(run(&db, number).await);
+        }
+        // While somebody else writes, all of them come.
+        let busy = db.begin().await.unwrap();
+        let turn = db.touched.turn();
+        let coming: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                let (db, run) = (db.clone(), *run);
+                let first = if run == 3 { 7 } else { 2 };
+                let who = Acting::new("ana".into(), "session", None, "run.cancel".into(), || 9);
+                let work =
+                    async move { db.append(run, event(first, &format!("{{\"run\":{run}}}")), 5).await };
+                tokio::spawn(async move { if run == 2 { acting(who, work).await } else { work.await } })
+            })
+            .collect();
+        while db.waiting.lock().unwrap().len() < runs.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(busy);
+        let mut results = Vec::new();
+        for one in coming {
+            results.push(one.await.unwrap().unwrap());
+        }
+        let want =
+            [Appended::Recorded, Appended::Recorded, Appended::Moved, Appended::Recorded, Appended::Recorded];
+        assert_eq!(results, want);
+        assert_eq!(db.touched.turn(), turn + 1, "one transaction");
+        for run in runs {
+            let events = db.events(run, 0, 10).await.unwrap();
+            assert_eq!(events.len(), if run == 3 { 1 } else { 2 });
+        }
+        let log =
+            db.audit_entries(&crate::db::AuditQuery { limit: 100, ..Default::default() }).await.unwrap();
+        let ana: Vec<_> =
+            log.iter().filter(|entry| entry.who == "ana").map(|entry| entry.object.as_str()).collect();
+        assert_eq!(ana, ["run 2"], "who acts is told for his own event only");
+    }
+
+    #[tokio::test]
+    async fn where_one_fails_the_others_are_recorded_all_the_same() {
+        let (_folder, db) = opened().await;
+        let (good, bad) = (run(&db, 1).await, run(&db, 2).await);
+        sqlx::query("CREATE TRIGGER no BEFORE INSERT ON run_event WHEN NEW.body = 'bad' BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+            .execute(&db.write)
+            .await
+            .unwrap();
+        let busy = db.begin().await.unwrap();
+        let both =
+            async { tokio::join!(db.append(good, event(2, "good"), 5), db.append(bad, event(2, "bad"), 5)) };
+        let release = async {
+            while db.waiting.lock().unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(busy);
+        };
+        let ((fine, failed), ()) = tokio::join!(both, release);
+        assert_eq!(fine.unwrap(), Appended::Recorded);
+        assert!(failed.is_err());
+        assert_eq!(db.events(good, 1, 10).await.unwrap().len(), 1);
+        assert!(db.events(bad, 1, 10).await.unwrap().is_empty());
+        assert_eq!(db.append(bad, event(2, "well"), 6).await.unwrap(), Appended::Recorded);
+    }
+
+    #[tokio::test]
+    async fn progress_is_noted_unless_something_was_recorded_after_it() {
+        let (_folder, db) = opened().await;
+        let run = run(&db, 1).await;
+        let progress = |done| Progress { done, ..Progress::default() };
+        let noted = async || db.run(run).await.unwrap().unwrap().progress.map(|progress| progress.done);
+        db.save_progress(&[(run, 1, progress(5))]).await.unwrap();
+        assert_eq!(noted().await, Some(5));
+        db.append(run, event(2, "{}"), 5).await.unwrap();
+        db.save_progress(&[(run, 1, progress(6))]).await.unwrap();
+        assert_eq!(noted().await, None, "it is of the action before");
+        let end = Ended { outcome: Outcome::Failed, message: String::new() };
+        db.append(run, Append { ended: Some(end), ..event(3, "{}") }, 5).await.unwrap();
+        db.save_progress(&[(run, 3, progress(7))]).await.unwrap();
+        assert_eq!(noted().await, None, "it has ended");
+    }
+}

@@ -7,6 +7,7 @@
 mod error;
 mod heard;
 mod people;
+mod record;
 mod tell;
 
 pub use error::RunError;
@@ -22,16 +23,15 @@ use tokio_util::task::TaskTracker;
 use super::clock::now_ms;
 use super::notify::Notifier;
 use super::receipt;
-use super::secrets::{SecretKey, is_sealed};
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::wire;
-use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, DbError, Ended, EventBody, Logged, StepRow};
-use crate::sequence::model::Step;
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent};
+use crate::db::{Db, EventBody, Logged};
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
-use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
+use crate::sequence::run::event::Event;
+use crate::sequence::run::{Decision, Run};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
@@ -264,32 +264,6 @@ impl Runs {
         }))
     }
 
-    /// A recorded event, opened where it is sealed.
-    pub fn opened(&self, run: i64, number: i64, body: &str) -> Result<Recorded, RunError> {
-        let unreadable = |source| RunError::Unreadable { run, number, source };
-        if !is_sealed(body) {
-            return serde_json::from_str(body).map_err(unreadable);
-        }
-        let text =
-            self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
-        serde_json::from_str(&text).map_err(unreadable)
-    }
-
-    /// An event as it is recorded: one that holds a secret is sealed.
-    pub fn body(&self, recorded: &Recorded) -> Result<String, serde_json::Error> {
-        let body = serde_json::to_string(recorded)?;
-        Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
-    }
-
-    /// Writes progress that was told since it was called last, of all runs in one transaction; called by a clock. What is lost when the
-    /// daemon dies is told again within half a second.
-    pub async fn save_progress(&self) -> Result<(), DbError> {
-        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
-        let unsaved: Vec<_> =
-            unsaved.into_iter().map(|(run, (last, progress))| (run, last, progress)).collect();
-        if unsaved.is_empty() { Ok(()) } else { self.db.save_progress(&unsaved).await }
-    }
-
     /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
     /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
@@ -353,131 +327,9 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
-    /// Records what the engine decided, and everything that it decides after it by itself, in one transaction.
-    async fn decide(&self, held: &Held, machine: &mut Machine, first: Event) -> Result<(), RunError> {
-        let now = now_ms();
-        let mut after = machine.run.clone().apply(&first, now)?;
-        let mut events = vec![first];
-        while events.len() < MOST_TOGETHER
-            && let Decision::Record(event) = after.next(now)
-        {
-            after = after.apply(&event, now)?;
-            events.push(event);
-        }
-        self.commit(held, machine, events, after, None, now).await
-    }
-
-    /// Applies an event, commits it, and only then lets it take effect.
-    async fn record(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        event: Event,
-        receipt: Option<(u32, SignedReceipt, String)>,
-    ) -> Result<(), RunError> {
-        if machine.run.is_repeated(&event) {
-            return Ok(());
-        }
-        let now = now_ms();
-        let after = machine.run.clone().apply(&event, now)?;
-        self.commit(held, machine, vec![event], after, receipt, now).await
-    }
-
-    /// Commits events that lead to `after`, and only then lets them take effect.
-    async fn commit(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        events: Vec<Event>,
-        after: Run,
-        receipt: Option<(u32, SignedReceipt, String)>,
-        now: i64,
-    ) -> Result<(), RunError> {
-        let kinds: Vec<&str> = events.iter().map(Event::kind).collect();
-        let kinds = kinds.join(", ");
-        // A runner that was started anew counts its lines from the start.
-        let anew = events.iter().any(|event| matches!(event, Event::Reconnected { .. }));
-        let logged = anew.then_some(Logged { action: 0, next: 0, ..machine.logged });
-        let ended = after.outcome().map(|outcome| Ended {
-            outcome: wire::outcome(outcome),
-            message: after.masked(after.message().unwrap_or_default()),
-        });
-        let reopens = events.iter().any(|event| matches!(event, Event::Resumed { .. }));
-        let (run, number) = (held.id, machine.last + 1);
-        let body = |event| self.body(&Recorded { at_ms: now, event }).map(EventBody::State);
-        let bodies = events.into_iter().map(body).collect::<Result<Vec<_>, _>>();
-        let bodies = bodies.map_err(|source| RunError::Unreadable { run, number, source })?;
-        let last = machine.last + bodies.len() as i64;
-        let append = Append {
-            events: bodies,
-            first: machine.last + 1,
-            step: after.step_number(),
-            progress: None,
-            ended,
-            logged,
-            receipt,
-            reopens,
-            steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
-        };
-        self.append(held, machine, append).await?;
-        machine.last = last;
-        machine.run = after;
-        machine.logged = logged.unwrap_or(machine.logged);
-        held.seen.send_modify(|seen| {
-            seen.change = change_of(machine.last).max(seen.change + 1);
-            seen.progress = None;
-            seen.ended = machine.run.outcome().is_some();
-            seen.since_ms = now;
-        });
-        let step = machine.run.step_number();
-        tracing::info!(run = held.id, device = held.device, step, "run {}: {kinds}, at step {step}", held.id);
-        self.note_end(held, &machine.run);
-        Ok(())
-    }
-
-    fn note_end(&self, held: &Held, run: &Run) {
-        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
-        let word = match outcome {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Cancelled => "was cancelled",
-        };
-        let message = run.masked(message);
-        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
-        tracing::info!(run = held.id, "{line}");
-        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
-    }
-
-    async fn append(&self, held: &Held, machine: &mut Machine, append: Append) -> Result<(), RunError> {
-        if !machine.lost {
-            match self.db.append(held.id, append, now_ms()).await? {
-                Appended::Recorded => return Ok(()),
-                Appended::Busy(other) => return Err(RunError::Busy { run: held.id, other }),
-                Appended::Moved => {}
-            }
-        }
-        machine.lost = true;
-        self.lock().remove(&held.id);
-        Err(RunError::Moved(held.id))
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The steps of a run as they are kept for comparing.
-fn step_rows(run: &Run) -> Vec<StepRow> {
-    let row = |(step, record): (&Step, &StepRecord)| StepRow {
-        name: step.name.clone(),
-        kind: step.kind.title().to_owned(),
-        state: wire::step_state(record.state),
-        started_ms: record.started_ms,
-        ended_ms: record.ended_ms,
-        tries: record.tries,
-        exit_code: record.exit_code,
-    };
-    run.steps().map(row).collect()
 }
 
 /// Change numbers go on after a restart: the row number above, progress between two rows below.

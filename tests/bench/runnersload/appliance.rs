@@ -3,7 +3,7 @@
 //! Must not know: what runners do.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -56,31 +56,24 @@ impl Appliance {
 
     /// Starts, and comes back when it serves.
     pub fn start(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut child = Command::new(&self.program)
             .arg("--config")
             .arg(self.folder.join("load.toml"))
             .arg("--data")
             .arg(self.folder.join("data"))
-            .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It logs to standard output.
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        // It logs there; its last words are what a person needs when it does not start.
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("is ready") {
+            eprint!("{}", if line.contains("ERROR") || line.starts_with("error") { &line } else { "" });
             line.clear();
-            assert!(
-                lines.read_line(&mut line).unwrap() > 0,
-                "rootstockd ended: see {}",
-                self.folder.display()
-            );
+            assert!(lines.read_line(&mut line).unwrap() > 0, "rootstockd does not start");
         }
-        thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            while lines.read(&mut buffer).is_ok_and(|count| count > 0) {}
-        });
+        thread::spawn(move || std::io::copy(&mut lines, &mut log));
         self.child = Some(child);
     }
 
