@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::models::{largest_disk, model};
 use super::{Db, DbError, from_json, from_word, json, next_number, parsed, word};
 use crate::api::admin::{Device, DeviceSummary};
 use crate::api::runner::{BootMethod, DeviceFacts};
@@ -230,54 +231,6 @@ impl Db {
         row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
     }
 
-    /// Models of the known Macs with how many of them there are, and the bytes of the largest disk that sequences may touch in any of
-    /// them.
-    pub async fn macs(&self) -> Result<(Vec<(String, u32)>, Option<u64>), DbError> {
-        self.fill_models().await?;
-        let rows = sqlx::query(
-            "SELECT model, COUNT(*), MAX(largest_disk) FROM device WHERE known = $1 GROUP BY model ORDER BY model",
-        )
-        .bind(true)
-        .fetch_all(&self.read)
-        .await?;
-        let (mut models, mut largest) = (Vec::new(), None);
-        for row in rows {
-            let disk: Option<i64> = row.try_get(2)?;
-            let disk: Option<u64> = disk.map(|bytes| super::number("size of a disk", bytes)).transpose()?;
-            largest = largest.max(disk.filter(|bytes| *bytes > 0));
-            let model: Option<String> = row.try_get(0)?;
-            if let Some(model) = model.filter(|model| !model.is_empty()) {
-                models.push((model, super::number("number of Macs", row.try_get(1)?)?));
-            }
-        }
-        Ok((models, largest))
-    }
-
-    /// Once, for inventories of an earlier version; a few at a time.
-    async fn fill_models(&self) -> Result<(), DbError> {
-        loop {
-            let old =
-                sqlx::query("SELECT id, facts FROM device WHERE known = $1 AND model IS NULL LIMIT 500");
-            let old = old.bind(true).fetch_all(&self.read).await?;
-            if old.is_empty() {
-                return Ok(());
-            }
-            let mut tx = self.begin().await?;
-            for row in old {
-                let facts: DeviceFacts = from_json("inventory of a device", row.try_get(1)?)?;
-                sqlx::query(
-                    "UPDATE device SET model = $2, largest_disk = $3 WHERE id = $1 AND model IS NULL",
-                )
-                .bind(row.try_get::<i64, _>(0)?)
-                .bind(model(&facts))
-                .bind(largest_disk(&facts))
-                .execute(&mut *tx)
-                .await?;
-            }
-            tx.commit().await?;
-        }
-    }
-
     /// Number of devices, and of those the unknown ones.
     pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
         let count = async |known: bool| -> Result<u32, DbError> {
@@ -325,17 +278,6 @@ impl Db {
         .fetch_all(&self.read)
         .await?)
     }
-}
-
-/// The model as it is kept beside the inventory; empty where there is none.
-pub(super) fn model(facts: &DeviceFacts) -> String {
-    facts.model.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-/// Bytes of the largest disk that sequences may touch; 0: there is none.
-pub(super) fn largest_disk(facts: &DeviceFacts) -> i64 {
-    let disks = facts.disks.iter().filter(|disk| disk.number.is_some() && !disk.external);
-    disks.map(|disk| super::big(disk.size)).max().unwrap_or(0)
 }
 
 async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
@@ -540,7 +482,6 @@ pub(super) fn serial_of(text: Option<&str>) -> Result<Option<Serial>, DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::runner::DiskFacts;
 
     fn hello(serial: Option<&str>, uuid: Option<u128>, mac: u8) -> Hello {
         Hello {
@@ -607,42 +548,6 @@ mod tests {
         assert_eq!([said(1, day).await, said(4, day).await], [Ok(false), Ok(true)]);
         assert_eq!(db.count_devices().await.unwrap(), (3, 3), "the one that was silent for a day is gone");
         assert_eq!(said(2, day).await, Err(Full::Total));
-    }
-
-    #[tokio::test]
-    async fn known_macs_are_counted_by_model_also_those_of_an_earlier_version() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Db::open(&folder.path().join("db")).await.unwrap();
-        let disk = |number, size, external| DiskFacts { number, size, external, ..disk() };
-        for (mac, disks) in [
-            (1, vec![disk(Some(0), 500, false), disk(Some(1), 9000, true), disk(None, 8000, false)]),
-            (2, vec![disk(Some(0), 700, false)]),
-            (3, vec![disk(Some(0), 6000, false)]),
-        ] {
-            let mut hello = hello(Some(&format!("C02A{mac}")), None, mac);
-            hello.facts.disks = disks;
-            greet(&db, &hello, 1).await;
-        }
-        assert_eq!(db.macs().await.unwrap(), (vec![], None), "nobody is known");
-        sqlx::query("UPDATE device SET known = true WHERE id < 3").execute(&db.write).await.unwrap();
-        let both = (vec![("iMac14,2".to_owned(), 2)], Some(700));
-        assert_eq!(db.macs().await.unwrap(), both);
-        sqlx::query("UPDATE device SET model = NULL, largest_disk = NULL").execute(&db.write).await.unwrap();
-        assert_eq!(db.macs().await.unwrap(), both);
-    }
-
-    fn disk() -> DiskFacts {
-        DiskFacts {
-            number: None,
-            node: "/dev/sda".into(),
-            model: String::new(),
-            serial: String::new(),
-            size: 0,
-            block_size: 512,
-            external: false,
-            contents: Vec::new(),
-            health: None,
-        }
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ mod inventory;
 mod lease;
 mod member;
 mod message;
+mod models;
 mod receipt;
 mod ring;
 mod roster;
