@@ -32,6 +32,7 @@ mod receipt;
 mod ring;
 mod roster;
 mod run;
+mod schema;
 mod search;
 mod sequence;
 mod session;
@@ -77,8 +78,6 @@ pub use variable::{Owner, VariableRow};
 
 /// Bytes that the write-ahead log keeps once its content is in the file.
 const LOG_LIMIT: &str = "16777216";
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");
 
 /// The database of one appliance. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -156,7 +155,10 @@ impl Db {
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
-        MIGRATIONS.run(&write).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        schema::migrations()
+            .run(&write)
+            .await
+            .map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
         sqlx::raw_sql(audit::APPEND_ONLY).execute(&write).await.map_err(failed)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
