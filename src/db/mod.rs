@@ -142,8 +142,6 @@ impl Db {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            // Of a file that is made now; an earlier one keeps its mode until it is compacted.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             // A burst of writes leaves a log of no more than this.
             .pragma("journal_size_limit", LOG_LIMIT)
@@ -152,7 +150,8 @@ impl Db {
             .busy_timeout(Duration::from_secs(10));
         let write = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            // Of a file that is made now; an earlier one keeps its mode until it is compacted. Only who writes may say so.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(failed)?;
         schema::migrations()

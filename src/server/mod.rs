@@ -187,6 +187,7 @@ impl Server {
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
             settling: tokio::sync::Mutex::new(()),
+            countersigning: tokio::sync::Mutex::new(()),
             config,
         });
         images::sweep(&app).await;
