@@ -68,11 +68,11 @@ impl Conditions {
 
 /// How the words stand in what is known of a Mac, the row `x`.
 fn words(search: &Search, conditions: &mut Conditions) -> Vec<String> {
-    let mut like = |word: &String| {
+    let like = |word: &String| {
         let place = conditions.text(format!("%{}%", escaped(&word.to_lowercase())));
         format!("x.text LIKE {place} ESCAPE '\\'")
     };
-    search.words.iter().map(&mut like).collect()
+    search.words.iter().map(like).collect()
 }
 
 impl Db {
@@ -133,7 +133,8 @@ impl Db {
         let mut probes = Vec::new();
         if !search.words.is_empty() {
             let mut one = Conditions::default();
-            one.all = words(search, &mut one);
+            let all = words(search, &mut one);
+            one.all.extend(all);
             probes.push((one, "SELECT x.device FROM device_text x"));
         }
         if let Some(tag) = &search.tag {
