@@ -194,9 +194,9 @@ async fn report(
 ) -> Result<Answer<Accepted>, Refusal> {
     token.must_be(run)?;
     check_report(&report)?;
-    let may_have_receipt = matches!(report.event, ReportEvent::Done(_));
+    let has_receipt = matches!(&report.event, ReportEvent::Done(done) if done.receipt.is_some());
     let stop = app.runs.report(run, report).await?;
-    if may_have_receipt {
+    if has_receipt {
         trust::countersign(&app).await;
     }
     Ok(Answer(Accepted { stop }))
