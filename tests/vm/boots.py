@@ -178,8 +178,8 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
     share = Share(lab.folder, lab.network) if boot.captures else None
     more, room = VLAN if boot.vlan else "", "100%"
     if share:
-        # What is captured has to be read by an emulated processor.
-        room = f"{(judge.main_volume(image, lab.folder / 'decoded').size >> 20) + 8} MiB"
+        # What is captured has to be read by an emulated processor; a smaller partition is not formatted.
+        room = f"{max(160, (judge.main_volume(image, lab.folder / 'decoded').size >> 20) + 8)} MiB"
         judge.clean(lab.folder / "decoded")
         more += share.steps()
     lab.prepare(image, f"image-{number}", more, room)
