@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::action::*;
-pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
+pub use super::admin::{
+    AskedDestination, AskedKind, AskedVariable, ChooseDestination, DestinationDisk, DestinationPartition,
+    FailedStep, RunAnswers, RunQuestion,
+};
 pub use super::inventory::{
     BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
 };
@@ -143,6 +146,9 @@ pub struct Offer {
     pub countdown: u32,
     /// Numbers of the disks that the sequence erases: named on the page that asks for confirmation.
     pub erases: Vec<u32>,
+    /// A person is asked during the run for a partition, which is erased.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_destination: bool,
 }
 
 /// Whether a deployment starts by itself.
@@ -184,6 +190,9 @@ pub struct RunTicket {
 pub struct AskNext {
     /// Where the caller executes actions now.
     pub boot: BootMethod,
+    /// The Mac's disks as they are now; sent where the last answer asked for a destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DestinationDisk>,
 }
 
 /// What to do now.
@@ -214,6 +223,9 @@ pub enum Next {
         /// Whether it can go on with the step that failed.
         #[serde(default)]
         can_resume: bool,
+        /// The step that it failed at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed_step: Option<Box<FailedStep>>,
     },
 }
 

@@ -251,6 +251,7 @@ fn offered(
         purpose,
         countdown: deployment.terms.countdown.unwrap_or(countdown),
         erases: program.erases(),
+        asks_destination: program.asks_destination(),
     };
     Ok((Offered { offer, row, sequence, program }, why))
 }

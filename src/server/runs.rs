@@ -7,9 +7,11 @@
 mod error;
 mod heard;
 mod people;
+mod places;
 mod tell;
 
 pub use error::RunError;
+pub use places::{Places, Wanted};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -25,7 +27,7 @@ use super::receipt;
 use super::secrets::{SecretKey, is_sealed};
 use super::timeline::Timeline;
 use super::wire;
-use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, RunQuestion, SignedReceipt};
 use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
 use crate::sequence::model::Step;
 use crate::sequence::name::VariableName;
@@ -69,6 +71,7 @@ pub struct Held {
     /// Address that its Mac booted with.
     mac: Option<MacAddr>,
     machine: Mutex<Machine>,
+    places: StdMutex<Places>,
     seen: watch::Sender<Seen>,
 }
 
@@ -142,6 +145,7 @@ impl Runs {
             device: row.summary.device,
             mac,
             machine: Mutex::new(machine),
+            places: StdMutex::default(),
             seen: watch::Sender::new(seen),
         });
         let mut held = self.lock();
@@ -301,6 +305,14 @@ impl Runs {
             self.drive(&held, &mut machine).await?;
         }
         Ok(())
+    }
+
+    /// What the run asks a person now, as it is shown.
+    pub async fn asks(&self, id: i64) -> Result<Option<RunQuestion>, RunError> {
+        self.watch(id, 0, Duration::ZERO, |run, seen| {
+            run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms))
+        })
+        .await
     }
 
     /// Reads a run with its live progress, as soon as its change number is greater than `after` or it has ended, else after

@@ -360,6 +360,7 @@ impl Session {
                 purpose,
                 countdown: 1,
                 erases: vec![0],
+                asks_destination: false,
             });
             Welcome {
                 device: 1,
@@ -385,12 +386,14 @@ impl Session {
                 message: failure.cause,
                 failure: None,
                 can_resume: false,
+                failed_step: None,
             },
             (None, None) => Next::Finished {
                 outcome: Outcome::Succeeded,
                 message: "all done".into(),
                 failure: None,
                 can_resume: false,
+                failed_step: None,
             },
             (None, Some(action)) => Next::Act(Box::new(Assignment {
                 number: state.ended as u32 + 1,

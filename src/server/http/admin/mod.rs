@@ -10,6 +10,7 @@ mod collection;
 mod deployment;
 mod device;
 mod edit_device;
+mod edit_sequence;
 mod export;
 pub mod history;
 mod image;
@@ -110,6 +111,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sequence::list, sequence::save))
         .routes(routes!(authoring::check, authoring::check_all))
         .routes(routes!(authoring::copy))
+        .routes(routes!(edit_sequence::edit))
         .routes(routes!(sequence::show, sequence::delete))
         .routes(routes!(collection::list, collection::create))
         .routes(routes!(collection::facts))
@@ -143,6 +145,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::cancel))
         .routes(routes!(run::resume))
         .routes(routes!(run::answer))
+        .routes(routes!(run::choose_destination))
         .routes(routes!(run::confirm))
         .routes(routes!(run::close))
         .routes(routes!(history::report))
