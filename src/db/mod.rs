@@ -29,6 +29,7 @@ mod receipt;
 mod ring;
 mod roster;
 mod run;
+mod schema;
 mod search;
 mod sequence;
 mod session;
@@ -67,8 +68,6 @@ pub use sequence::RevisionRow;
 pub use session::{KnownToken, NewSession, NewToken};
 pub use standing::MacStanding;
 pub use variable::{Owner, VariableRow};
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/db/migrations");
 
 /// The database of one appliance. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -136,7 +135,10 @@ impl Db {
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
-        MIGRATIONS.run(&write).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        schema::migrations()
+            .run(&write)
+            .await
+            .map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
         sqlx::raw_sql(audit::APPEND_ONLY).execute(&write).await.map_err(failed)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)

@@ -1,7 +1,7 @@
 //! Garbage: chunks that no manifest names and no import counts on.
 //!
 //! Owns: finding them (a plan, as data), dropping packs without living chunks, moving the living ones out of packs that are
-//! mostly garbage, on a full disk too. A frame of which a chunk lives stays whole until its pack is rewritten. Must not know: which manifests are
+//! mostly garbage, on a full disk too; joining small packs, which many small imports leave. A frame of which a chunk lives stays whole until its pack is rewritten. Must not know: which manifests are
 //! wanted; all that are in the store are.
 //!
 //! Runs beside everything: what lives is marked from the manifests and the claims (`claims`), and both are looked at again, under
@@ -21,6 +21,11 @@ use crate::store::pack::{ClosedPack, PACK_SIZE, PackWriter};
 use crate::store::{GetError, ManifestError, Store, StoreError, files, reserve};
 use crate::value::Digest;
 
+/// A pack shorter than this is small.
+const SMALL: u64 = PACK_SIZE / 8;
+/// Small packs are joined when there are so many: what one joining leaves is small again, and is not moved each time.
+const MANY: usize = 16;
+
 /// A collection; there is one at a time.
 #[derive(Debug)]
 pub struct Collection<'s> {
@@ -35,6 +40,8 @@ pub struct CollectionPlan {
     /// Packs of which more than half is garbage: their living chunks are moved to new packs. Those with the least to move
     /// first: they need the least room, and give some for the next.
     pub rewrite: Vec<Digest>,
+    /// Small packs, when there are many: their living chunks are moved to fewer ones.
+    pub join: Vec<Digest>,
     /// Bytes of garbage in all packs, about.
     pub garbage: u64,
     /// Bytes that removing and rewriting give back.
@@ -116,7 +123,9 @@ impl<'s> Collection<'s> {
             self.remove(*pack, &marks, &mut collected)?;
         }
         files::sync_folder(&self.store.folder.join("packs"))?;
-        let rewritten = self.rewrite(&plan.rewrite, &marks, &mut collected);
+        let rewritten = self
+            .rewrite(&plan.rewrite, &marks, &mut collected)
+            .and_then(|()| self.join(&plan.join, &marks, &mut collected));
         self.store.index_mut().compact();
         reserve::keep(&self.store.folder);
         rewritten.map(|()| collected)
@@ -170,6 +179,22 @@ impl<'s> Collection<'s> {
                     collected.no_room = left.len() as u64;
                     return Ok(());
                 }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the living chunks of small packs together. Nothing is lost where there is no room for that: they stay as they are.
+    fn join(&self, packs: &[Digest], marks: &Marks, collected: &mut Collected) -> Result<(), StoreError> {
+        let mut left = packs;
+        while !left.is_empty() {
+            match self.round(left, marks, collected) {
+                Ok(round) => {
+                    collected.damaged += round.damaged;
+                    left = &left[round.packs..];
+                }
+                Err(StoreError::Full { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -350,6 +375,9 @@ impl Store {
                 _ if dead > frames / 2 => rewrite.push((alive, pack.digest)),
                 _ => {
                     plan.garbage += dead;
+                    if pack.length < SMALL {
+                        plan.join.push(pack.digest);
+                    }
                     continue;
                 }
             }
@@ -358,6 +386,9 @@ impl Store {
         }
         rewrite.sort_unstable();
         plan.rewrite = rewrite.into_iter().map(|(_, pack)| pack).collect();
+        if plan.join.len() < MANY {
+            plan.join.clear();
+        }
         plan
     }
 

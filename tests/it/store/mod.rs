@@ -281,6 +281,31 @@ fn a_pack_with_little_in_it_outlives_any_number_of_collections() {
     assert!(all_well(&Store::open_to_read(folder.path()).unwrap(), &kept));
 }
 
+/// Each import, however small, leaves a pack of its own.
+#[test]
+fn many_small_packs_become_one_and_few_are_left_alone() {
+    let (folder, store) = open();
+    let images: Vec<_> = (0..40)
+        .map(|seed| import(&store, &noise(seed, MIB / 8 + seed as usize), bare()).unwrap().1)
+        .collect();
+    let (gone, _) = import(&store, &noise(99, MIB / 8), bare()).unwrap();
+    store.remove_manifest(gone).unwrap();
+    assert_eq!((packs(&folder).len(), store.garbage().unwrap().join.len()), (41, 40));
+    let before = store.usage();
+    let collected = store.collection().unwrap().run().unwrap();
+    assert_eq!((packs(&folder).len(), collected.packs), (1, 41));
+    assert_eq!(store.usage().bytes, before.bytes - collected.bytes, "{collected:?}");
+    for seed in 100..110 {
+        import(&store, &noise(seed, MIB / 8), bare()).unwrap();
+    }
+    assert_eq!(store.garbage().unwrap().join, []);
+    store.collection().unwrap().run().unwrap();
+    assert_eq!(packs(&folder).len(), 11);
+    for store in [&store, &Store::open_to_read(folder.path()).unwrap()] {
+        assert!(images.iter().all(|image| all_well(store, image)));
+    }
+}
+
 /// A chunk that was found damaged is stored anew, in a pack with the name of the bad one: that is one pack, not two.
 #[test]
 fn a_pack_that_is_written_once_more_under_its_name_is_not_collected_as_garbage() {
