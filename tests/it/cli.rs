@@ -112,6 +112,7 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             ended_ms: outcome.map(|_| 61_000),
         },
         change,
+        failed_step: None,
         progress: Some(Progress {
             phase: "writing".into(),
             done: 50,

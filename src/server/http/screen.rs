@@ -9,21 +9,25 @@ use axum::extract::State;
 use axum::routing::post;
 
 use super::admin::run::{answers, may_go_on};
-use super::auth::{RunToken, Session};
+use super::auth::{Peer, RunToken, Session};
 use super::bounds::longest;
 use super::error::Refusal;
 use super::extract::{Json, Path};
-use crate::api::admin::RunAnswers;
+use crate::api::admin::{ChooseDestination, RunAnswers};
 use crate::api::wizard::{
-    Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, ScreenReport, ScreenTaken,
-    TechnicianMessage,
+    Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, SayAnswers, SayDestination,
+    ScreenReport, ScreenTaken, TechnicianMessage,
 };
+use crate::db::{self, Acting, Change};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
+use crate::server::runs::RunError;
+use crate::server::token;
+use crate::value::Secret;
 
 /// Longest time that a question for news is held.
 const LONGEST_WAIT: u32 = 15;
-/// Who says something to a run, when it is said at the Mac.
+/// Who says something to a run, when it is said at the Mac and nobody is logged in there.
 const AT_THE_MAC: &str = "the technician at the Mac";
 
 /// The routes.
@@ -33,6 +37,7 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/news", post(news))
         .route("/runner/v1/messages/{message}", post(acknowledge))
         .route("/runner/v1/runs/{run}/answers", post(answer))
+        .route("/runner/v1/runs/{run}/destination", post(destination))
         .route("/runner/v1/runs/{run}/confirm", post(confirm))
         .route("/runner/v1/runs/{run}/cancel", post(cancel))
         .route("/runner/v1/runs/{run}/resume", post(resume))
@@ -98,44 +103,111 @@ async fn acknowledge(
 async fn answer(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(said): Json<RunAnswers>,
+    Json(SayAnswers { values, pass }): Json<SayAnswers>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.answer(run, AT_THE_MAC, answers(said)?).await?;
-    Ok(Answer(Said {}))
+    let names: Vec<String> = values.keys().cloned().collect();
+    let values = answers(RunAnswers { values })?;
+    let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
+    let what = serde_json::json!({ "variables": names });
+    speaker.says("run.answer", Some(what), async |by| Ok(app.runs.answer(run, by, values).await?)).await
+}
+
+async fn destination(
+    State(app): State<App>,
+    token: RunToken,
+    peer: Peer,
+    Path(run): Path<i64>,
+    Json(SayDestination { step, disk, partition, pass }): Json<SayDestination>,
+) -> Result<Answer<Said>, Refusal> {
+    token.must_be(run)?;
+    let said = ChooseDestination { step, disk, partition };
+    let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
+    let what = serde_json::json!(said);
+    let choose = async |by: &str| super::destination::choose(&app, run, by, said).await;
+    speaker.says("run.destination", Some(what), choose).await
 }
 
 async fn confirm(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.confirm(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.confirm", None, async |by| Ok(app.runs.confirm(run, by).await?)).await
 }
 
 async fn cancel(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.cancel(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.cancel", None, async |by| Ok(app.runs.cancel(run, by).await?)).await
 }
 
 async fn resume(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
     may_go_on(&app, run).await?;
-    app.runs.resume(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.resume", None, async |by| Ok(app.runs.resume(run, by).await?)).await
+}
+
+/// Whoever stands in front of the Mac of a run.
+struct Speaker<'a> {
+    app: &'a App,
+    run: i64,
+    who: String,
+    from: Option<String>,
+}
+
+impl<'a> Speaker<'a> {
+    /// The account that is logged in there, where the pass of one comes with what is said.
+    async fn of(app: &'a App, run: i64, pass: Option<&Secret>, peer: Peer) -> Result<Speaker<'a>, Refusal> {
+        let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
+        let known = match pass {
+            Some(pass) => {
+                let token = token::digest(pass.expose());
+                app.db.pass_holder(token, row.summary.device, &row.receipt_key).await?
+            }
+            None => None,
+        };
+        let who = match known {
+            Some((who, expires_ms)) if expires_ms > now_ms() => who,
+            Some((who, _)) => format!("{who}, whose log in has expired"),
+            None => AT_THE_MAC.to_owned(),
+        };
+        Ok(Speaker { app, run, who, from: peer.0.map(|from| from.to_string()) })
+    }
+
+    /// Does what is said in their name, and tells the audit log.
+    async fn says(
+        self,
+        action: &str,
+        what: Option<serde_json::Value>,
+        say: impl AsyncFnOnce(&str) -> Result<(), Refusal>,
+    ) -> Result<Answer<Said>, Refusal> {
+        let Speaker { app, run, who, from } = self;
+        let acting = Acting::new(who.clone(), "mac", from, action.to_owned(), now_ms);
+        db::acting(acting, async {
+            say(&who).await?;
+            app.db.audit(Change { after: what, ..Change::of(format!("run {run}"), now_ms()) }).await?;
+            Ok(Answer(Said {}))
+        })
+        .await
+    }
 }
