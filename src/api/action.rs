@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sequence::capture::CaptureSource;
+use crate::sequence::capture::{CaptureSource, ShareFolder};
 use crate::sequence::model::VolumeFormat;
 use crate::sequence::run::act::MacosAct;
 use crate::value::{Digest, FreeSpace, Secret};
@@ -46,6 +46,16 @@ pub enum Action {
         note: String,
         /// What is taken.
         source: CaptureSource,
+    },
+    /// Take an image from this Mac as a disk image on an SMB share, read back and verified. Repeatable: what is on the share
+    /// already is compared and not written again, and a file that was finished is not made twice.
+    CaptureToShare {
+        /// Name of the image: of the file without its ending.
+        image: String,
+        /// What is taken.
+        source: CaptureSource,
+        /// Where to.
+        share: Box<ShareFolder>,
     },
     /// Run a script. Not repeated after a reset: the run fails with that reason.
     ExecuteScript {

@@ -53,6 +53,9 @@ pub struct Hello {
     pub device: DeviceFacts,
     /// Ed25519 public key (32 bytes, hexadecimal) that signs this runner's receipts; made anew at each start.
     pub receipt_key: String,
+    /// Which start of the kernel this is: a runner that was started anew on it takes its run over at once. Empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
 }
 
 /// How the program that speaks was started.
@@ -149,6 +152,25 @@ pub struct Offer {
     /// A person is asked during the run for a partition, which is erased.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks_destination: bool,
+    /// Revision of the sequence; 0: not told.
+    #[serde(default)]
+    pub revision: u32,
+}
+
+/// What a person, or a countdown, agreed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenOffer {
+    /// [`Offer::revision`] as it was shown.
+    pub revision: u32,
+    /// [`Offer::erases`] as it was shown.
+    pub erases: Vec<u32>,
+}
+
+impl Offer {
+    /// What whoever starts it agrees to.
+    pub fn seen(&self) -> SeenOffer {
+        SeenOffer { revision: self.revision, erases: self.erases.clone() }
+    }
 }
 
 /// Whether a deployment starts by itself.
@@ -170,6 +192,9 @@ pub struct StartRun {
     /// Of the technician who confirmed, where one signed in: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Secret>,
+    /// The offer as it was shown: a sequence that was changed since is not started. Absent: whatever it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenOffer>,
 }
 
 /// A run that this runner may work on.
@@ -301,13 +326,16 @@ pub enum ReportEvent {
 pub struct Done {
     /// Exit code of a script.
     pub exit_code: Option<i32>,
-    /// Device nodes of the partitions made, in the order of [`Action::FormatDisk`]'s list.
+    /// Device nodes of the partitions made, in the order of [`Action::FormatDisk`]'s list; of a capture, the one that was read.
     pub nodes: Vec<String>,
     /// Receipt of an applied image.
     pub receipt: Option<SignedReceipt>,
     /// Manifests that were read back whole and found right, in the order of [`Action::VerifyImage`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<Digest>,
+    /// The file that [`Action::CaptureToShare`] wrote and read back, as people write its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<String>,
     /// What did not go well and does not matter enough to fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

@@ -75,7 +75,11 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Config> {
 }
 
 async fn serve(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    let limits = config.log.0;
     let server = Server::open(config, &data).await?;
+    if let Err(error) = rootstock::server::recent::keep_in(&data.join("log"), limits) {
+        tracing::warn!("the log is not kept in files: {error}");
+    }
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let signalled = stop.clone();

@@ -1,19 +1,14 @@
-//! Where plain lines go: serial consoles, standard output, and a log file that does not grow without end (it lies in memory).
+//! Where plain lines go: serial consoles and standard output.
 //!
 //! Must not know: what the lines say.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
-
-/// Size at which the log becomes `runner.1.log` (task-sequences section 8: 1 MB).
-const LARGEST: u64 = 1_000_000;
 /// Lines that wait for a slow console; more are dropped.
 const WAITING: usize = 1000;
 /// How long the last lines have to get out.
@@ -66,72 +61,10 @@ impl Drop for Console {
     }
 }
 
-/// The log file, for `tracing`.
-#[derive(Clone)]
-pub struct LogFile(Arc<Mutex<Open>>);
-
-struct Open {
-    path: PathBuf,
-    file: File,
-    size: u64,
-}
-
-impl LogFile {
-    /// Opens `runner.log` in `folder`.
-    ///
-    /// # Errors
-    /// When folder or file cannot be made.
-    pub fn open(folder: &Path) -> io::Result<LogFile> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join("runner.log");
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let size = file.metadata()?.len();
-        Ok(LogFile(Arc::new(Mutex::new(Open { path, file, size }))))
-    }
-}
-
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.size >= LARGEST {
-            fs::rename(&open.path, open.path.with_extension("1.log"))?;
-            open.file = OpenOptions::new().create(true).append(true).open(&open.path)?;
-            open.size = 0;
-        }
-        let count = open.file.write(bytes)?;
-        open.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for LogFile {
-    type Writer = LogFile;
-
-    fn make_writer(&'a self) -> LogFile {
-        self.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_log_is_one_old_and_one_new_file_and_no_more() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = LogFile::open(folder.path()).unwrap();
-        let line = [b'x'; 1000];
-        for _ in 0..2500 {
-            log.write_all(&line).unwrap();
-        }
-        let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
-        assert_eq!((size("runner.log"), size("runner.1.log")), (500_000, LARGEST));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn all_lines_are_out_when_a_console_is_dropped() {

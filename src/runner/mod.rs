@@ -10,7 +10,7 @@
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
-//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`], [`script`], [`restart`] | the actions |
+//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`] and [`share`], [`script`] with [`orphan`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
 //! | [`place`], [`target`], [`destinations`] | where the bytes of a partition lie; partitions that an image may go to |
 //! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
@@ -39,6 +39,7 @@ pub mod link;
 pub mod log;
 pub mod network;
 pub mod ntp;
+pub mod orphan;
 pub mod perform;
 pub mod place;
 pub mod rates;
@@ -47,6 +48,7 @@ pub mod report;
 pub mod restart;
 pub mod script;
 pub mod settings;
+pub mod share;
 pub mod show;
 pub mod startup;
 pub mod target;
@@ -61,9 +63,10 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
+use crate::host::LogFile;
 use desk::Desk;
 use link::Link;
-use log::{Console, LogFile};
+use log::Console;
 use network::{Kept, Network, System};
 use settings::{Asked, Flags, Settings, USAGE};
 use show::{Faces, Sources, Takers};
@@ -90,6 +93,12 @@ pub fn main() -> ExitCode {
         Err(error) => return complain(&error, ExitCode::FAILURE),
     };
     start_log(&settings);
+    let left = orphan::end_scripts(&settings.state);
+    if left > 0 {
+        tracing::warn!(
+            "a script of the runner before this one was still at work and was ended: {left} processes"
+        );
+    }
     let faces = faces(&settings);
     run(&settings, faces)
 }
@@ -135,7 +144,7 @@ fn run(settings: &Settings, faces: Faces) -> ExitCode {
         worker.join()
     });
     let Ok(down) = worked else {
-        return complain(&"the worker broke down; see runner.log", ExitCode::FAILURE);
+        return complain(&"the worker broke down; see rootstock-runner.log", ExitCode::FAILURE);
     };
     match restart::go_down(down, settings.keep_running) {
         Ok(restart::Restart::Kept) => ExitCode::SUCCESS,
@@ -176,10 +185,13 @@ fn faces(settings: &Settings) -> Faces {
 
 /// A log that cannot be written is no reason not to image a Mac.
 fn start_log(settings: &Settings) {
-    if let Ok(file) = LogFile::open(&settings.state) {
+    if let Ok(file) = LogFile::open(&settings.state, "rootstock-runner", settings.log) {
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(file).with_ansi(false);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || file.clone())
+            .with_ansi(false);
         if let Err(error) = log.try_init() {
             let _ = writeln!(std::io::stderr(), "no log: {error}");
         }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: where assignments come from.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::place::{disk_numbered, open_writable, partition_of, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::script::{self, Ended, Script};
+use super::share::save;
 use super::startup::{self, BootPartition};
 use super::variables::Folder;
 use super::verify::verify;
@@ -54,6 +56,17 @@ pub struct Work<'a> {
     pub deadline: Option<Instant>,
     /// The step's limit in seconds.
     pub limit: Option<u32>,
+    /// What the action before this one came to, in this program's memory.
+    pub finished: &'a RefCell<Option<Finished>>,
+}
+
+/// An action that has ended, and what is to be reported of it, in order. One that is handed out again, because the report did not
+/// arrive or the appliance forgot it, is not done again: it is reported on again.
+#[derive(Clone)]
+pub struct Finished {
+    run: i64,
+    number: u32,
+    reports: Vec<ReportEvent>,
 }
 
 /// Variables in one report: the appliance takes requests of up to 1 MiB.
@@ -116,6 +129,18 @@ impl Work<'_> {
 /// # Errors
 /// When the appliance does not take the report.
 pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted> {
+    let before = work.finished.borrow().clone();
+    match before.filter(|before| (before.run, before.number) == (work.run.run, work.number)) {
+        Some(before) => {
+            tracing::info!("action {} was done before; it is reported on again", work.number);
+            tell_end(work, action, before.reports)
+        }
+        None => do_and_tell(work, action),
+    }
+}
+
+fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted> {
+    let mut values = Vec::new();
     let result = match action {
         Action::FormatDisk { disk, partitions } => format_disk(work, *disk, partitions),
         Action::ApplyImage { manifest, image, source_partition, destination, chosen, free } => {
@@ -125,6 +150,7 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
             apply(work, image)
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
+        Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
         Action::ExecuteScript { script, environment, success_codes, secrets } => {
             let script = Script {
                 text: script,
@@ -133,7 +159,7 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
                 secrets,
                 limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
             };
-            execute(work, script, success_codes)
+            execute(work, script, success_codes, &mut values)
         }
         Action::Restart => Ok(Done::default()),
         Action::VerifyImage { images } => verify(work, images),
@@ -150,18 +176,30 @@ pub fn perform(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
                 .into())
         }
     };
-    match result {
-        Ok(done) => {
-            work.reporter.finish(work.link, ReportEvent::Done(Box::new(done)))?;
-            Ok(if matches!(action, Action::Restart) { Outcome::Restart } else { Outcome::Next })
-        }
+    let end = match result {
+        Ok(done) => ReportEvent::Done(Box::new(done)),
         Err(Failed::Failure(failure)) => {
             work.link.tell(super::wizard::Told::StepFailed((*failure).clone()));
-            work.reporter.finish(work.link, ReportEvent::Failed(*failure))?;
-            Ok(Outcome::Next)
+            ReportEvent::Failed(*failure)
         }
-        Err(Failed::Left(interrupted)) => Err(interrupted),
+        Err(Failed::Left(interrupted)) => return Err(interrupted),
+    };
+    let set = values.chunks(MOST_VALUES).map(|values| ReportEvent::Variables { values: values.to_vec() });
+    let reports: Vec<ReportEvent> = set.chain([end]).collect();
+    let finished = Finished { run: work.run.run, number: work.number, reports: reports.clone() };
+    work.finished.replace(Some(finished));
+    tell_end(work, action, reports)
+}
+
+fn tell_end(work: &Work<'_>, action: &Action, reports: Vec<ReportEvent>) -> Result<Outcome, Interrupted> {
+    let done = matches!(reports.last(), Some(ReportEvent::Done(_)));
+    for report in reports {
+        match report {
+            ReportEvent::Variables { .. } => work.reporter.must_send(work.link, report)?,
+            end => work.reporter.finish(work.link, end)?,
+        }
     }
+    Ok(if done && matches!(action, Action::Restart) { Outcome::Restart } else { Outcome::Next })
 }
 
 fn format_disk(work: &Work<'_>, number: u32, partitions: &[PartitionRequest]) -> Result<Done, Failed> {
@@ -257,7 +295,13 @@ fn check_time(work: &Work<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn execute(work: &Work<'_>, script: Script<'_>, success_codes: &[i32]) -> Result<Done, Failed> {
+/// What the script set is put into `values`, whatever its end.
+fn execute(
+    work: &Work<'_>,
+    script: Script<'_>,
+    success_codes: &[i32],
+    values: &mut Vec<(String, String)>,
+) -> Result<Done, Failed> {
     let of_variables = |error: std::io::Error| {
         failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
     };
@@ -265,10 +309,7 @@ fn execute(work: &Work<'_>, script: Script<'_>, success_codes: &[i32]) -> Result
     let script = Script { tool: &variables.environment(), ..script };
     let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())
         .map_err(|error| failure::of_script(&error));
-    // Whatever its end: what it set before counts.
-    for values in variables.set().map_err(of_variables)?.chunks(MOST_VALUES) {
-        work.reporter.must_send(work.link, ReportEvent::Variables { values: values.to_vec() })?;
-    }
+    values.extend(variables.set().map_err(of_variables)?);
     let ended = ended?;
     let codes = if success_codes.is_empty() { &[0] } else { success_codes };
     match ended {

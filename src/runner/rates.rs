@@ -10,6 +10,8 @@ use crate::api::runner::Progress;
 
 /// Rates are taken over this long.
 const WINDOW: Duration = Duration::from_secs(2);
+/// After this long without a byte nothing is said of the time left.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// Counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Counters {
 pub struct Rates {
     phase: String,
     phase_began: Duration,
+    /// When something was done last, and how much that was.
+    moved: (Duration, u64),
     seen: VecDeque<(Duration, Counters)>,
 }
 
@@ -40,7 +44,11 @@ impl Rates {
         if self.phase != phase {
             self.phase = phase.to_owned();
             self.phase_began = at;
+            self.moved = (at, now.done);
             self.seen.clear();
+        }
+        if now.done != self.moved.1 {
+            self.moved = (at, now.done);
         }
         self.seen.push_back((at, now));
         while self.seen.len() > 2 && at.saturating_sub(self.seen[1].0) >= WINDOW {
@@ -61,10 +69,12 @@ impl Rates {
         }
     }
 
-    /// By the average of the phase, which jumps less than the rate; not told in its first two seconds.
+    /// By the average of the phase, which jumps less than the rate; not told in its first two seconds, nor where nothing moves:
+    /// it would only grow.
     fn left(&self, at: Duration, now: Counters) -> Option<u32> {
         let spent = at.saturating_sub(self.phase_began);
-        if spent < WINDOW || now.done == 0 {
+        let stands_still = at.saturating_sub(self.moved.0) >= STANDSTILL && now.done < now.total;
+        if spent < WINDOW || now.done == 0 || stands_still {
             return None;
         }
         let to_do = now.total.saturating_sub(now.done).saturating_add(now.after);
@@ -113,6 +123,20 @@ mod tests {
         assert_eq!(rates.progress(time, "writing", counters).seconds_left, Some(30));
         let (time, counters) = at(12, 0);
         assert_eq!(rates.progress(time, "reading back", counters).seconds_left, None);
+    }
+
+    #[test]
+    fn section_8_a_time_left_that_would_only_grow_is_not_told() {
+        let mut rates = Rates::default();
+        let mut at = |seconds, done| {
+            let counters = Counters { done, total: 100, ..Counters::default() };
+            rates.progress(Duration::from_secs(seconds), "writing", counters).seconds_left
+        };
+        at(0, 0);
+        assert_eq!(at(10, 50), Some(10));
+        assert_eq!(at(12, 50), Some(12));
+        assert_eq!(at(16, 50), None);
+        assert_eq!(at(300, 51), Some(289));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | source | what |
 //! |---|---|
 //! | `/etc/rootstock/server`, `ca.pem`, `ntp-servers` | baked in by `rootstock media boot` |
-//! | `rootstock.server=…`, `rootstock.boot=netboot\|usb`, `rootstock.keyboard=de`, `BOOTIF=01-…`, `console=…` | kernel command line |
+//! | `rootstock.server=…`, `rootstock.boot=netboot\|usb`, `rootstock.keyboard=de`, `rootstock.log-size=500KB`, `rootstock.log-files=5`, `BOOTIF=01-…`, `console=…` | kernel command line |
 //! | `/root/.ssh/authorized_keys` | baked in with `--ssh-authkeys`: who may come by SSH may have a shell here too |
 //! | `--server --ca --state --sysfs --console --unattended --keep-running` | flags |
 
@@ -15,7 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::api::runner::BootMethod;
-use crate::value::MacAddr;
+use crate::host::Limits;
+use crate::value::{ByteSize, MacAddr};
 
 /// Printed for `--help` and for a wrong command line.
 pub const USAGE: &str = "\
@@ -131,6 +132,10 @@ pub struct KernelLine {
     pub boot: Option<BootMethod>,
     /// `rootstock.keyboard=`: the layout to begin with.
     pub keyboard: Option<String>,
+    /// `rootstock.log-size=`: bytes of the newest log file.
+    pub log_size: Option<u64>,
+    /// `rootstock.log-files=`: log files that are kept.
+    pub log_files: Option<u32>,
     /// `BOOTIF=01-aa-bb-…` as PXE loaders write it: the interface that booted.
     pub boot_interface: Option<MacAddr>,
     /// `console=ttyS0,115200` without the settings behind the comma, in order.
@@ -153,6 +158,8 @@ impl KernelLine {
                     }
                 }
                 "rootstock.keyboard" => line.keyboard = Some(value.to_owned()),
+                "rootstock.log-size" => line.log_size = value.parse().ok().map(|size: ByteSize| size.0),
+                "rootstock.log-files" => line.log_files = value.parse().ok(),
                 "BOOTIF" => line.boot_interface = value.strip_prefix("01-").unwrap_or(value).parse().ok(),
                 "console" => {
                     line.consoles.push(value.split(',').next().unwrap_or_default().to_owned());
@@ -187,6 +194,8 @@ pub struct Settings {
     pub boot_interface: Option<MacAddr>,
     /// The keyboard layout to begin with.
     pub keyboard: Option<String>,
+    /// How much of the log is kept; it lies in memory.
+    pub log: Limits,
     /// Whether the boot environment has SSH keys.
     pub has_ssh_keys: bool,
     /// Folder for scripts and the log.
@@ -235,6 +244,7 @@ impl Settings {
             boot: kernel.boot.unwrap_or(BootMethod::Netboot),
             boot_interface: kernel.boot_interface,
             keyboard: kernel.keyboard,
+            log: Limits::new(kernel.log_size, kernel.log_files),
             has_ssh_keys: !text(&root.join("root/.ssh/authorized_keys")).trim().is_empty(),
             state: flags.state.unwrap_or_else(|| "/run/rootstock".into()),
             root,
@@ -306,8 +316,12 @@ mod tests {
         put("etc/rootstock/ntp-servers", "10.0.0.1, ntp.example # two\n");
         let flags = || Flags { root: Some(root.path().into()), ..Flags::default() };
         assert_eq!(Settings::read(flags()).unwrap().server.as_deref(), Some("https://baked"));
-        put("proc/cmdline", "rootstock.server=https://kernel console=ttyS1");
+        put(
+            "proc/cmdline",
+            "rootstock.server=https://kernel console=ttyS1 rootstock.log-size=9MB rootstock.log-files=3",
+        );
         let settings = Settings::read(flags()).unwrap();
+        assert_eq!((settings.log.size(), settings.log.files()), (4_000_000, 3), "clamped");
         assert_eq!(settings.server.as_deref(), Some("https://kernel"));
         assert_eq!(settings.ntp_servers, ["10.0.0.1", "ntp.example"]);
         assert_eq!(settings.serial, [root.path().join("dev/ttyS1")]);

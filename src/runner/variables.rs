@@ -21,7 +21,7 @@ use crate::sequence::name::VariableName;
 /// Names the tool for scripts.
 pub const TOOL: &str = "PMM_TS_VARIABLE_UTIL";
 /// Names the folder for the tool.
-const FOLDER: &str = "ROOTSTOCK_VARIABLES";
+pub const FOLDER: &str = "ROOTSTOCK_VARIABLES";
 /// Bytes of the longest value.
 const LONGEST: usize = 65_536;
 /// Bytes that all files of the folder may have.

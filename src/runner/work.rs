@@ -22,7 +22,7 @@ use super::settings::Settings;
 use super::wizard::{Down, Order, Told};
 use crate::api::runner::{
     AskNext, DestinationDisk, DeviceFacts, Failure, Hello, Next, Offer, Outcome, PROTOCOL, RunTicket,
-    StartRun, Welcome,
+    SeenOffer, StartRun, Welcome,
 };
 use crate::api::sign_in::{SignIn, SignOut, SignedIn};
 use crate::client::{Client, ClientError, Patience};
@@ -83,6 +83,7 @@ pub fn work(settings: &Settings, link: &Link) -> Down {
         found: RefCell::default(),
         health: RefCell::default(),
         technician: RefCell::default(),
+        finished: RefCell::default(),
     };
     loop {
         match worker.session() {
@@ -115,6 +116,8 @@ struct Worker<'a> {
     health: RefCell<Records>,
     /// Who logged in here.
     technician: RefCell<Option<SignedIn>>,
+    /// What was done last: not done again, whatever gets lost on the way to the appliance.
+    finished: RefCell<Option<perform::Finished>>,
 }
 
 /// Why the appliance refused, in its words.
@@ -155,10 +158,12 @@ impl Worker<'_> {
                     self.log_out(&client, &welcome);
                     self.tell_offers(&welcome);
                 }
-                Some(Order::Start(deployment)) => match self.start(&client, &welcome, deployment)? {
-                    Some(ticket) => break ticket,
-                    None => (welcome, machine) = self.hello(&client)?,
-                },
+                Some(Order::Start(deployment, seen)) => {
+                    match self.start(&client, &welcome, deployment, seen)? {
+                        Some(ticket) => break ticket,
+                        None => (welcome, machine) = self.hello(&client)?,
+                    }
+                }
                 _ => {
                     (welcome, machine) = self.hello(&client)?;
                     if welcome.run.is_none() {
@@ -292,14 +297,21 @@ impl Worker<'_> {
             boot: self.settings.boot,
             device,
             receipt_key: self.key.public(),
+            boot_id: identity::boot_id(&self.settings.root),
         }
     }
 
     /// None: somebody started one from afar just now, which the next greeting names.
-    fn start(&self, client: &Client, welcome: &Welcome, deployment: i64) -> Result<Option<RunTicket>, Leave> {
+    fn start(
+        &self,
+        client: &Client,
+        welcome: &Welcome,
+        deployment: i64,
+        seen: SeenOffer,
+    ) -> Result<Option<RunTicket>, Leave> {
         let session = client.with_token(welcome.session.clone());
         let pass = self.technician.borrow().as_ref().map(|technician| technician.pass.clone());
-        let start = StartRun { deployment, pass };
+        let start = StartRun { deployment, pass, seen: Some(seen).filter(|seen| seen.revision > 0) };
         let started = self.link.persist("Starting the run", || session.post("/runner/v1/runs", &start));
         match started {
             Ok(ticket) => Ok(Some(ticket)),
@@ -414,6 +426,7 @@ impl Worker<'_> {
                         root: &self.settings.root,
                         deadline: perform::deadline(assignment.timeout),
                         limit: assignment.timeout,
+                        finished: &self.finished,
                     };
                     if perform(&work, &assignment.action).map_err(lost)? == perform::Outcome::Restart {
                         return Ok(Leave::Down(Down::Restart));

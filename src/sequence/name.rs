@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Names that nothing can set.
-pub const READ_ONLY: [&str; 10] = [
+pub const READ_ONLY: [&str; 11] = [
     "SerialNumber",
     "Model",
     "UUID",
@@ -19,6 +19,7 @@ pub const READ_ONLY: [&str; 10] = [
     "LastActionSucceeded",
     "LastActionName",
     "LastActionExitCode",
+    "PmmOSDSourceDisk",
 ];
 
 /// Name of a variable: compared without regard to case, kept as typed.

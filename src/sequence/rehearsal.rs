@@ -6,6 +6,7 @@
 
 mod plan;
 
+use super::capture::saved_as;
 use super::name::VariableName;
 use super::program::CannotNest;
 use super::run::act::{Act, Assignment, MacosAct};
@@ -120,7 +121,7 @@ pub fn seconds_for(act: &Act, bytes: u64) -> u64 {
         Act::FormatDisk { .. } => 15,
         Act::ApplyImage { .. } => 5 + bytes / 100_000_000 + bytes / 400_000_000,
         // How much is in use on the disk is not known here.
-        Act::CaptureImage { .. } => 600,
+        Act::CaptureImage { .. } | Act::CaptureToShare { .. } => 600,
         Act::ExecuteScript { .. } => 10,
         Act::Restart => 90,
         Act::VerifyImage(applied) => 5 + bytes / 400_000_000 * u64::from(!applied.is_empty()),
@@ -315,6 +316,9 @@ fn well_done(act: &Act) -> ActionResult {
         }
         Act::CaptureImage { image, .. } => {
             ActionResult { captured: Some(format!("{image} 1")), ..ActionResult::default() }
+        }
+        Act::CaptureToShare { image, share, .. } => {
+            ActionResult { saved: Some(saved_as(image, share)), ..ActionResult::default() }
         }
         Act::VerifyImage(applied) => ActionResult {
             verified: applied.iter().map(|one| one.manifest).collect(),

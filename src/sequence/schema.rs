@@ -144,6 +144,10 @@ fn types() -> Map<String, Value> {
     );
     let place = object(json!({"disk": count(), "partition": count()}), &["disk", "partition"]);
     let source = object(json!({"disk": count(), "partition": count()}), &["disk"]);
+    let share = object(
+        json!({"share": reference("text"), "folder": reference("text"), "account": reference("text"), "password": reference("text")}),
+        &[],
+    );
     let in_variable = object(json!({"variable": reference("variable")}), &["variable"]);
     let set = object(
         json!({"name": reference("variable"), "value": reference("value"), "secret": {"type": "boolean"}}),
@@ -178,6 +182,7 @@ fn types() -> Map<String, Value> {
                     "image": reference("text"),
                     "note": reference("text"),
                     "source": {"oneOf": [{"const": "macos"}, source]},
+                    "destination": {"oneOf": [{"enum": ["appliance", "share"]}, share]},
                 }),
                 &["image"],
             ),

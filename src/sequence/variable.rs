@@ -114,6 +114,8 @@ pub struct Variables {
     pub facts: Facts,
     /// The last action; before the first one its variables are empty.
     pub last: Option<LastAction>,
+    /// Node of the partition or disk that the last Capture Image step read.
+    pub source_disk: Option<String>,
     /// Of the collections that the Mac belongs to.
     pub collection: Scope,
     /// Of the Mac.
@@ -200,6 +202,7 @@ impl Variables {
             "BootMethod" => facts.boot.as_str().to_owned(),
             "LastActionSucceeded" => last.map(|last| last.succeeded.to_string()).unwrap_or_default(),
             "LastActionName" => last.map(|last| last.name.clone()).unwrap_or_default(),
+            "PmmOSDSourceDisk" => self.source_disk.clone().unwrap_or_default(),
             _ => last.map(|last| last.exit_code.to_string()).unwrap_or_default(),
         })
     }

@@ -468,6 +468,10 @@ steps:
   - apply_profile: {profile: '<plist/>'}
   - enroll: {server: 'https://mdm.example', enrollment_profile: labs, package: client.pkg}
   - execute_script: {phase: macos, script: '#!/bin/sh'}
+  - capture_image: {image: mac, destination: share}
+  - capture_image:
+      image: mac
+      destination: {share: '\\files\images', folder: 'Lab %SerialNumber%', account: 'DOM\ana', password: '%Key%'}
   - restart:
 "#;
 

@@ -1,10 +1,13 @@
-//! The last lines of the daemon's log, in memory: what a problem report takes along, wherever the log goes otherwise.
+//! The last lines of the daemon's log, in memory: what a problem report takes along, wherever the log goes otherwise; and its files.
 //!
 //! Bounded in lines and bytes. Must not know: what is logged.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::host::{Limits, LogFile};
 
 /// Lines that are kept.
 const MOST_LINES: usize = 10_000;
@@ -12,6 +15,9 @@ const MOST_LINES: usize = 10_000;
 const MOST_BYTES: usize = 4 << 20;
 
 static RECENT: Mutex<Recent> = Mutex::new(Recent { lines: VecDeque::new(), bytes: 0 });
+
+/// Where the log lies on disk, once the data folder is ours.
+static FILE: OnceLock<LogFile> = OnceLock::new();
 
 struct Recent {
     lines: VecDeque<String>,
@@ -31,6 +37,18 @@ impl Recent {
     }
 }
 
+/// From now on the log is in files of `folder`, too, beginning with what was said before.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn keep_in(folder: &Path, limits: Limits) -> io::Result<()> {
+    let mut file = LogFile::open(folder, "rootstockd", limits)?;
+    file.write_all(lines().as_bytes())?;
+    // Once a process.
+    let _ = FILE.set(file);
+    Ok(())
+}
+
 /// Writes to standard error, and keeps what it wrote.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tee;
@@ -39,6 +57,10 @@ impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = io::stderr().write(bytes)?;
         keep(&String::from_utf8_lossy(&bytes[..written]));
+        if let Some(mut file) = FILE.get().cloned() {
+            // A full disk takes no lines; the journal has them.
+            let _ = file.write_all(&bytes[..written]);
+        }
         Ok(written)
     }
 

@@ -4,10 +4,12 @@
 //! dies at any point comes back with the run where its runner last heard it to be. One lock a run; runs do not wait for
 //! each other. Must not know: HTTP, tokens' spelling, how an action is done.
 
+pub mod claim;
 mod error;
 mod heard;
 mod people;
 mod places;
+mod record;
 mod tell;
 
 pub use error::RunError;
@@ -21,31 +23,31 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::claim::{Claim, Claimant, Heard, Holder};
 use super::clock::now_ms;
 use super::notify::Notifier;
 use super::receipt;
-use super::secrets::{SecretKey, is_sealed};
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::wire;
-use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, RunQuestion, SignedReceipt};
-use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
-use crate::sequence::model::Step;
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, RunQuestion};
+use crate::db::{Db, EventBody, Logged};
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
-use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
+use crate::sequence::run::event::Event;
+use crate::sequence::run::{Decision, Run};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
 const MOST_HELD: usize = 256;
 /// Events that the engine may record by itself before it has an answer: more than any sequence has steps.
 const MOST_DECISIONS: usize = 100_000;
-/// How old the progress in the database may be, in milliseconds.
-const PROGRESS_AGE_MS: i64 = 5_000;
 /// Rows that the log of one run may have.
 const MOST_ROWS: i64 = 20_000;
 /// Bytes that the log of one run may have.
 const MOST_LOG: u64 = 64 << 20;
+/// Events of the engine that are recorded in one transaction at most.
+const MOST_TOGETHER: usize = 1_000;
 /// Seconds after which a Mac whose run waits for a person asks again.
 const ASK_AGAIN: u32 = 3;
 /// What a recorded event is sealed for.
@@ -61,7 +63,10 @@ pub struct Runs {
     /// Notifications on their way.
     telling: TaskTracker,
     stopping: CancellationToken,
+    heard: Heard,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
+    /// Progress that is not in the database yet, with the number of the last row when it was told.
+    unsaved: Arc<StdMutex<HashMap<i64, (i64, Progress)>>>,
 }
 
 /// One run in memory: a mirror of its rows.
@@ -81,7 +86,6 @@ struct Machine {
     last: i64,
     receipt_key: String,
     logged: Logged,
-    saved_ms: i64,
     /// Number of the notification that is on its way.
     telling: u32,
     /// Set when the rows went on without us: everything here is stale.
@@ -105,7 +109,9 @@ impl Runs {
     /// No run is read before it is asked for.
     pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
         let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Runs { db, timeline, secrets, notifier: Arc::new(notifier), telling, stopping, held: Arc::default() }
+        let (notifier, heard) = (Arc::new(notifier), Heard::new(now_ms()));
+        let (held, unsaved) = (Arc::default(), Arc::default());
+        Runs { db, timeline, secrets, notifier, telling, stopping, heard, held, unsaved }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -131,15 +137,8 @@ impl Runs {
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let ended = run.outcome().is_some();
         let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
-        let machine = Machine {
-            run,
-            last,
-            receipt_key: row.receipt_key,
-            logged: row.logged,
-            saved_ms: 0,
-            telling: 0,
-            lost: false,
-        };
+        let machine =
+            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, telling: 0, lost: false };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
@@ -184,9 +183,10 @@ impl Runs {
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
-                Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Record(event) => self.decide(&held, &mut machine, event).await?,
                 Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
                     self.tell(&held, &mut machine, &assignment);
                     let why = format!("`{}` is on its way", assignment.name);
@@ -210,6 +210,7 @@ impl Runs {
     pub async fn report(&self, id: i64, report: Report) -> Result<bool, RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
+        self.heard.note(&machine.receipt_key, None, now_ms());
         let number = report.number;
         let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
         match report.event {
@@ -237,17 +238,46 @@ impl Runs {
         Ok(machine.run.outcome().is_some() || !ends && !at_work)
     }
 
+    /// Who was heard last.
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// Whether a runner may have a run that goes on.
+    ///
+    /// # Errors
+    /// [`RunError::Taken`] when another one is at work.
+    pub async fn may_have(&self, id: i64, claimant: Claimant<'_>) -> Result<(), RunError> {
+        let held = self.open(id).await?;
+        let machine = held.machine.lock().await;
+        self.claim(&held, &machine, claimant).await.map(drop)
+    }
+
+    async fn claim(&self, held: &Held, machine: &Machine, claimant: Claimant<'_>) -> Result<Claim, RunError> {
+        let boot_id = self.db.boot_id(held.device, &machine.receipt_key).await?;
+        let leaves = machine.run.outcome().is_some() || machine.run.starts_anew();
+        let holder = Holder { receipt_key: &machine.receipt_key, boot_id: &boot_id, leaves };
+        match self.heard.claim(claimant, holder, now_ms()) {
+            Claim::Taken { by, silent_ms } => Err(RunError::Taken { run: held.id, by, silent_ms }),
+            claim => Ok(claim),
+        }
+    }
+
     /// The Mac of this run said hello. A runner that was started anew has another receipt key and remembers nothing; the same
     /// one only lost its token.
-    pub async fn reconnect(&self, id: i64, boot: BootMethod, receipt_key: &str) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// [`RunError::Taken`] when another one is at work.
+    pub async fn reconnect(&self, id: i64, boot: BootMethod, claimant: Claimant<'_>) -> Result<(), RunError> {
         let held = self.open(id).await?;
         let mut machine = held.machine.lock().await;
-        if machine.receipt_key == receipt_key {
+        if self.claim(&held, &machine, claimant).await? == Claim::Same {
             return Ok(());
         }
         let event = Event::Reconnected { boot: wire::boot_method(boot) };
         self.record(&held, &mut machine, event, None).await?;
-        machine.receipt_key = receipt_key.to_owned();
+        machine.receipt_key = claimant.receipt_key.to_owned();
+        self.heard.note(claimant.receipt_key, None, now_ms());
         Ok(())
     }
 
@@ -271,23 +301,6 @@ impl Runs {
             Act::CaptureImage { image, note, .. } => Some((image.clone(), note.clone())),
             _ => None,
         }))
-    }
-
-    /// A recorded event, opened where it is sealed.
-    pub fn opened(&self, run: i64, number: i64, body: &str) -> Result<Recorded, RunError> {
-        let unreadable = |source| RunError::Unreadable { run, number, source };
-        if !is_sealed(body) {
-            return serde_json::from_str(body).map_err(unreadable);
-        }
-        let text =
-            self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
-        serde_json::from_str(&text).map_err(unreadable)
-    }
-
-    /// An event as it is recorded: one that holds a secret is sealed.
-    pub fn body(&self, recorded: &Recorded) -> Result<String, serde_json::Error> {
-        let body = serde_json::to_string(recorded)?;
-        Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
     }
 
     /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
@@ -361,103 +374,9 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
-    /// Applies an event, commits it, and only then lets it take effect.
-    async fn record(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        event: Event,
-        receipt: Option<(u32, SignedReceipt, String)>,
-    ) -> Result<(), RunError> {
-        if machine.run.is_repeated(&event) {
-            return Ok(());
-        }
-        let now = now_ms();
-        let after = machine.run.clone().apply(&event, now)?;
-        let kind = event.kind();
-        // A runner that was started anew counts its lines from the start.
-        let anew = matches!(event, Event::Reconnected { .. });
-        let logged = anew.then_some(Logged { action: 0, next: 0, ..machine.logged });
-        let ended = after.outcome().map(|outcome| Ended {
-            outcome: wire::outcome(outcome),
-            message: after.masked(after.message().unwrap_or_default()),
-        });
-        let reopens = matches!(event, Event::Resumed { .. });
-        let body = self.body(&Recorded { at_ms: now, event }).map_err(|source| RunError::Unreadable {
-            run: held.id,
-            number: machine.last + 1,
-            source,
-        })?;
-        let append = Append {
-            events: vec![EventBody::State(body)],
-            first: machine.last + 1,
-            step: after.step_number(),
-            progress: None,
-            ended,
-            logged,
-            receipt,
-            reopens,
-            steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
-        };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
-        machine.run = after;
-        machine.logged = logged.unwrap_or(machine.logged);
-        held.seen.send_modify(|seen| {
-            seen.change = change_of(machine.last).max(seen.change + 1);
-            seen.progress = None;
-            seen.ended = machine.run.outcome().is_some();
-            seen.since_ms = now;
-        });
-        let step = machine.run.step_number();
-        tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
-        self.note_end(held, &machine.run);
-        Ok(())
-    }
-
-    fn note_end(&self, held: &Held, run: &Run) {
-        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
-        let word = match outcome {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Cancelled => "was cancelled",
-        };
-        let message = run.masked(message);
-        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
-        tracing::info!(run = held.id, "{line}");
-        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
-    }
-
-    async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
-        if !machine.lost {
-            match self.db.append(held.id, append, now_ms()).await? {
-                Appended::Recorded => return Ok(()),
-                Appended::Busy(other) => return Err(RunError::Busy { run: held.id, other }),
-                Appended::Moved => {}
-            }
-        }
-        machine.lost = true;
-        self.lock().remove(&held.id);
-        Err(RunError::Moved(held.id))
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The steps of a run as they are kept for comparing.
-fn step_rows(run: &Run) -> Vec<StepRow> {
-    let row = |(step, record): (&Step, &StepRecord)| StepRow {
-        name: step.name.clone(),
-        kind: step.kind.title().to_owned(),
-        state: wire::step_state(record.state),
-        started_ms: record.started_ms,
-        ended_ms: record.ended_ms,
-        tries: record.tries,
-        exit_code: record.exit_code,
-    };
-    run.steps().map(row).collect()
 }
 
 /// Change numbers go on after a restart: the row number above, progress between two rows below.

@@ -169,8 +169,8 @@ pub fn failure_in(failure: Failure) -> RunFailure {
 
 /// `receipt` is the manifest of a receipt whose signature was checked, `captured` what the library recorded.
 pub fn result(done: Done, receipt: Option<Digest>, captured: Option<String>) -> ActionResult {
-    let Done { exit_code, nodes, verified, warning, receipt: _ } = done;
-    ActionResult { exit_code, nodes, receipt, captured, verified, warning }
+    let Done { exit_code, nodes, verified, saved, warning, receipt: _ } = done;
+    ActionResult { exit_code, nodes, receipt, captured, saved, verified, warning }
 }
 
 pub fn act(assignment: &run::act::Assignment) -> Next {
@@ -200,6 +200,7 @@ fn action(act: &Act) -> Action {
             Action::ApplyImage { manifest, image, source_partition, destination, chosen, free }
         }
         Act::CaptureImage { image, note, source } => Action::CaptureImage { image, note, source },
+        Act::CaptureToShare { image, source, share } => Action::CaptureToShare { image, source, share },
         Act::ExecuteScript { script, environment, success_codes, secrets } => {
             Action::ExecuteScript { script, environment, success_codes, secrets }
         }

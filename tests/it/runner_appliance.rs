@@ -361,6 +361,7 @@ impl Session {
                 countdown: 1,
                 erases: vec![0],
                 asks_destination: false,
+                revision: 1,
             });
             Welcome {
                 device: 1,

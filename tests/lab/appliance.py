@@ -66,6 +66,10 @@ class Appliance:
         except (ValueError, IndexError) as error:
             raise LabError(f"rootstock {' '.join(map(str, words))} --json printed no JSON: {text[:200]}") from error
 
+    def lines(self, *words) -> list:
+        """A command of the admin whose answer is a line of JSON for each thing."""
+        return run(*self.words(*words, "--json")).strip().splitlines()
+
     def tell(self, *words):
         """A command of the admin that only does something."""
         run(*self.words(*words))

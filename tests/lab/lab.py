@@ -31,7 +31,7 @@ steps:
     format_disk:
       disk: 0
       partitions:
-        - {{name: {volume}, format: hfs+ journaled, size: 100%, variable: SystemDisk}}
+        - {{name: {volume}, format: hfs+ journaled, size: {room}, variable: SystemDisk}}
   - name: Apply image
     apply_image:
       image: {image}
@@ -43,6 +43,7 @@ steps:
 # no module: the kernel has to find 802.1Q by itself, as it has to for the page.
 VLAN = """\
   - name: Make a VLAN interface and remove it
+    retry: {count: 1}
     execute_script:
       script: |
         #!/bin/sh -eu
@@ -114,14 +115,15 @@ class Lab:
         # Without `force`: it starts only because nobody else answers a DISCOVER any more.
         self.appliance.start(OWN_DHCP.format(prefix=self.network.prefix))
 
-    def prepare(self, image: Path, name: str, more: str = "") -> float:
-        """Imports `image`, deploys a sequence that applies it to Unknown Macs; gives the seconds of the import."""
+    def prepare(self, image: Path, name: str, more: str = "", room: str = "100%") -> float:
+        """Imports `image`, deploys a sequence that applies it to Unknown Macs in a partition of this size; gives the seconds of the
+        import."""
         began = time.monotonic()
         say(f"importing {image.name}")
         self.appliance.ask("image", "import", image, "--name", name, timeout=3600)
         imported = time.monotonic() - began
         sequence = self.folder / f"{name}.yaml"
-        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME, more=more))
+        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME, room=room, more=more))
         # An unknown Mac runs what is deployed first: only this one shall be.
         for deployment in self.appliance.ask("deployment", "list"):
             self.appliance.tell("deployment", "delete", deployment["id"])
@@ -129,9 +131,9 @@ class Lab:
         self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
         return imported
 
-    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1, named=True) -> dict:
+    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1, named=True, cut_at=None) -> dict:
         """Boots a machine, waits until its run has ended, and gives what was measured. A stick that is not `named` looks
-        for the appliance."""
+        for the appliance. At the step `cut_at` the machine's power goes, once."""
         stick = self.folder / "stick.img"
         if firmware.startswith("usb"):
             say("making a stick")
@@ -158,6 +160,10 @@ class Lab:
                 say(f"  {elapsed:6.1f} s  run {run['id']} started")
             if run and run.get("progress") and not pictures and sys.stderr.isatty():
                 self.appliance.show("run", "watch", run["id"], timeout=patience - elapsed)
+            if cut_at and run and run["at"] == cut_at:
+                say(f"  {elapsed:6.1f} s  the power goes at the step {cut_at}")
+                self.machine.cut_power()
+                cut_at = None
             seen = self._tell(run, seen)
             if elapsed > patience:
                 raise LabError(f"no end after {patience:.0f} s; the machine's console ends: {self._last(text)}")
@@ -169,6 +175,8 @@ class Lab:
         times["end"] = round(time.monotonic() - began, 1)
         say(f"  {times['end']:6.1f} s  run {run['id']} ended: {run['outcome']}. {run['message'] or ''}")
         self._let_it_go_down()
+        if cut_at:
+            raise LabError(f"the run was never seen at the step {cut_at}, so its power was not cut")
         if run["outcome"] != "succeeded":
             raise LabError(f"the run {run['outcome']}: {json.dumps(run.get('failure'))}")
         return {

@@ -72,7 +72,7 @@ class Machine:
             "-drive", f"if=none,id=d0,format=raw,discard=unmap,detect-zeroes=unmap,file={self.disk}",
             "-device", "virtio-blk-pci,drive=d0,serial=LABDISK0001",
             "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
-            "-chardev", f"file,id=c0,path={self.console}", "-serial", "chardev:c0",
+            "-chardev", f"file,id=c0,path={self.console},append=on", "-serial", "chardev:c0",
             "-qmp", f"unix:{self.control},server=on,wait=off",
             "-device", "qemu-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0",
         ]
@@ -83,7 +83,14 @@ class Machine:
                 "-drive", f"if=none,id=u0,format=raw,file={stick}",
                 "-device", "usb-storage,bus=xhci.0,drive=u0,removable=on,bootindex=1",
             ]
-        self.process = Process(network.command("wire", *words), folder / "qemu.log")
+        self.words, self.log = network.command("wire", *words), folder / "qemu.log"
+        self.process = Process(self.words, self.log)
+
+    def cut_power(self):
+        """Its power goes at this moment, and comes back: what its kernel had not written to the disk is lost."""
+        self.process.kill()
+        self.control.unlink(missing_ok=True)
+        self.process = Process(self.words, self.log)
 
     def screenshot(self, to: Path):
         """A picture of the screen, for people; none before QEMU is up."""

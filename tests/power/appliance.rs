@@ -69,6 +69,12 @@ impl Appliance {
         *self = Appliance::start(&self.data.clone());
     }
 
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
+        let said = self.said.lock().unwrap();
+        said[said.len().saturating_sub(60)..].join("\n")
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.process.id()

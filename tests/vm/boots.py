@@ -18,12 +18,16 @@ import judge  # noqa: E402
 from directory import BIND_PASSWORD, Directory  # noqa: E402
 from lab import VLAN, VOLUME, Lab, disk_for, say  # noqa: E402
 from machine import Machine  # noqa: E402
+from power import with_power_cuts  # noqa: E402
 from process import LabError  # noqa: E402
+from share import Share  # noqa: E402
 from technician import Technician  # noqa: E402
 
 ROOT = HERE.parent.parent
 SHARED = Path(os.environ.get("ROOTSTOCK_SHARED", ROOT / ".." / "shared"))
 PATIENCE = 900
+# At how many steps of a run of thirty the machine's power goes; 0: the boots below.
+CUTS = int(os.environ.get("ROOTSTOCK_POWER_CUTS", "0"))
 # Image of the corpus, self-made image for a clone without it.
 APFS = ("go-apfs-v2-basic.dmg", "disk-ulfo.dmg")
 HFS = ("go-apfs-v2-hfs-basic.dmg", "disk-udzo.dmg")
@@ -43,10 +47,14 @@ class Boot(NamedTuple):
     leases: bool = False
     # A person of a directory logs in, chooses, answers, resumes.
     technician: bool = False
+    # The step at which the machine's power goes; it starts over the network again, and the run goes on.
+    cut_at: str = ""
+    # The volume is captured to an SMB share.
+    captures: bool = False
 
 
 BOOTS = (
-    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_and_can_make_a_vlan", "pxe", vlan=True),
+    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_through_a_power_cut_captures_it_to_a_share_and_can_make_a_vlan", "pxe", vlan=True, cut_at="Apply image", captures=True),
     Boot("a_machine_boots_by_uefi_http_and_a_technician_logs_in_chooses_answers_and_resumes_what_failed", "http", HFS, technician=True),
     Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
     Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
@@ -163,13 +171,29 @@ def at_the_mac(lab: Lab, technician: Technician):
 
 
 def run(lab: Lab, number: int, boot: Boot, image: Path):
+    if CUTS:
+        return with_power_cuts(lab, number, image, CUTS, PATIENCE)
     if boot.technician:
         return with_a_technician(lab, number, image)
     if boot.leases:
         lab.lease_addresses()
-    lab.prepare(image, f"image-{number}", VLAN if boot.vlan else "")
-    lab.boot(boot.firmware, disk_for(image, lab.folder / "decoded"), PATIENCE, number=number, named=not boot.finds)
+    share = Share(lab.folder, lab.network) if boot.captures else None
+    more, room = VLAN if boot.vlan else "", "100%"
+    if share:
+        # What is captured has to be read by an emulated processor.
+        room = f"{(judge.main_volume(image, lab.folder / 'decoded').size >> 20) + 8} MiB"
+        judge.clean(lab.folder / "decoded")
+        more += share.steps()
+    lab.prepare(image, f"image-{number}", more, room)
+    disk = disk_for(image, lab.folder / "decoded")
+    lab.boot(boot.firmware, disk, PATIENCE, number=number, named=not boot.finds, cut_at=boot.cut_at)
     lab.compare(image)
+    if share:
+        volume, decoded = judge.written_volume(lab.machine.disk, VOLUME), lab.folder / "decoded"
+        original = judge.main_volume(image, decoded).path
+        share.must_have_captured(lab.machine.serial, volume, original, lab.appliance, lab.folder / "captured")
+        judge.clean(decoded)
+        share.stop()
     if boot.vlan:
         lab.must_have_tagged()
     if boot.finds:
@@ -189,6 +213,9 @@ def main() -> int:
         lab = Lab(asked.folder, asked.programs, asked.cache)
         lab.start()
         boots = [boot for boot in BOOTS if asked.only in (None, boot.firmware)]
+        if CUTS:
+            # Long: only where it is asked for, and then alone.
+            boots = [Boot(f"a_machine_whose_power_goes_at_{CUTS}_of_30_steps_is_imaged_as_if_nothing_had_happened", "pxe")]
         for number, boot in enumerate(boots, 1):
             shared, own = boot.images
             image = SHARED / "corpus" / shared

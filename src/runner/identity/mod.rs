@@ -26,6 +26,11 @@ pub fn facts(root: &Path, boot_interface: Option<MacAddr>) -> DeviceFacts {
     machine::machine(root, boot_interface, disks(root))
 }
 
+/// Which start of its kernel this is; empty where that does not say.
+pub fn boot_id(root: &Path) -> String {
+    line(&root.join("proc/sys/kernel/random/boot_id")).filter(|text| text.len() <= 64).unwrap_or_default()
+}
+
 /// The text of a kernel file without surrounding white space; none when it is absent, empty or no text.
 fn line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok().filter(|text| text.len() <= LONGEST)?;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::api::runner::{
-    ChooseDestination, DeviceFacts, FailedStep, Failure, Offer, Outcome, Progress, RunQuestion,
+    ChooseDestination, DeviceFacts, FailedStep, Failure, Offer, Outcome, Progress, RunQuestion, SeenOffer,
 };
 use crate::api::sign_in::{SignIn, SignInAsked};
 use crate::api::wizard::{RemoteOrder, TechnicianMessage};
@@ -182,8 +182,8 @@ pub enum Down {
 /// What a person, or a countdown, wants of the worker, the network thread, the desk or the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Start this deployment.
-    Start(i64),
+    /// Start this deployment, as it was shown.
+    Start(i64, SeenOffer),
     /// A person wants the appliance to be asked again.
     Again,
     /// Something has changed at the appliance: look whether it concerns this Mac.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::appliances::verdict;
 use super::event::{Down, Told};
 use super::{rate, spoken};
-use crate::api::runner::{DeviceFacts, Failure, Outcome, RunQuestion};
+use crate::api::runner::{DeviceFacts, Failure, Outcome, Progress, RunQuestion};
 use crate::client::Found;
 use crate::runner::identity::called;
 use crate::runner::network::NetworkNews;
@@ -24,6 +24,8 @@ pub struct Lines {
     offers: Vec<String>,
     waiting: Option<String>,
     progress_at: Option<(String, Duration)>,
+    /// The phase and the bytes that stand still, and since when; whether that was said.
+    still: Option<(String, u64, Duration, bool)>,
     asked: Vec<String>,
 }
 
@@ -67,6 +69,9 @@ impl Lines {
             // Figures of a network that is gone say less than that it is gone.
             Told::Progress { .. } if self.waiting.is_some() => Vec::new(),
             Told::Progress { progress, limit } => {
+                if let Some(lines) = self.standstill(now, progress) {
+                    return lines;
+                }
                 let phase_is_new =
                     self.progress_at.as_ref().is_none_or(|(phase, _)| *phase != progress.phase);
                 let due = self.progress_at.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) >= EVERY);
@@ -117,6 +122,33 @@ impl Lines {
                 message.text.lines().map(|line| format!("message from {}: {line}", message.by)).collect()
             }
             Told::Remote(_) | Told::Keyboard(_) => Vec::new(),
+        }
+    }
+}
+
+impl Lines {
+    /// Where nothing moves, that is the news, once; rates of nothing and a time left that grows are none.
+    fn standstill(&mut self, now: Duration, progress: &Progress) -> Option<Vec<String>> {
+        let moves = progress.network_rate > 0 || progress.disk_rate > 0 || progress.total == 0;
+        let same = |(phase, done, ..): &&mut (String, u64, Duration, bool)| {
+            !moves && *phase == progress.phase && *done == progress.done
+        };
+        match self.still.as_mut().filter(same) {
+            Some((_, _, since, said)) if now.saturating_sub(*since) >= EVERY => {
+                let line = format!(
+                    "{}: {} of {}, nothing moves",
+                    progress.phase,
+                    ByteSize(progress.done),
+                    ByteSize(progress.total)
+                );
+                let new = !std::mem::replace(said, true);
+                Some(if new { vec![line] } else { Vec::new() })
+            }
+            Some(_) => None,
+            None => {
+                self.still = Some((progress.phase.clone(), progress.done, now, false));
+                None
+            }
         }
     }
 }
@@ -185,7 +217,6 @@ fn problem(head: &str, failure: &Failure) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::runner::Progress;
 
     fn waiting(error: &str) -> Told {
         Told::Waiting { what: "appliance".into(), error: Some(error.into()) }
@@ -237,6 +268,31 @@ mod tests {
         }
         assert_eq!(lines.of(Duration::from_secs(60), &Told::GoesOn), ["goes on"]);
         assert_eq!(lines.of(Duration::from_secs(61), &progress()).len(), 1);
+    }
+
+    #[test]
+    fn section_8_a_standstill_is_said_once_and_not_as_rates_of_nothing() {
+        let mut lines = Lines::default();
+        let told = |done, rate| Told::Progress {
+            progress: Progress {
+                phase: "writing".into(),
+                done,
+                total: 1000,
+                network_rate: rate,
+                disk_rate: rate,
+                seconds_left: Some(done as u32),
+                ..Progress::default()
+            },
+            limit: None,
+        };
+        let mut said = Vec::new();
+        (0..10)
+            .for_each(|second| said.extend(lines.of(Duration::from_secs(second), &told(second, 1_000_000))));
+        (10..300).for_each(|second| said.extend(lines.of(Duration::from_secs(second), &told(10, 0))));
+        let after = said.iter().position(|line| line.contains("nothing moves")).unwrap();
+        assert_eq!(said.iter().filter(|line| line.contains("nothing moves")).count(), 1, "{said:#?}");
+        assert!(said.len() <= after + 1, "{said:#?}");
+        assert_eq!(lines.of(Duration::from_secs(301), &told(20, 1_000_000)).len(), 1, "it moves again");
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn offer(deployment: i64, purpose: Purpose) -> Offer {
         countdown: 30,
         erases: vec![0],
         asks_destination: false,
+        revision: 1,
     }
 }
 

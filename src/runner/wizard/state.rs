@@ -13,7 +13,7 @@ use super::event::{Down, Event, Key, Order, Say};
 use super::log_in::LogIn;
 use super::news;
 use super::overlay::{self, Over};
-use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Progress};
+use crate::api::runner::{DeviceFacts, DiskFacts, Failure, Offer, Progress, SeenOffer};
 use crate::api::sign_in::SignInAsked;
 use crate::api::wizard::TechnicianMessage;
 use crate::runner::keyboard::Keyboards;
@@ -250,13 +250,13 @@ fn countdown(state: &mut State) -> Option<Order> {
     if state.now < *at || state.is_covered() {
         return None;
     }
-    let deployment = offer.deployment;
-    start(state, deployment)
+    let (deployment, seen) = (offer.deployment, offer.seen());
+    start(state, deployment, seen)
 }
 
-fn start(state: &mut State, deployment: i64) -> Option<Order> {
+fn start(state: &mut State, deployment: i64, seen: SeenOffer) -> Option<Order> {
     state.page = Page::Connecting { what: "Starting the run".into(), since: state.now, error: None };
-    Some(Order::Start(deployment))
+    Some(Order::Start(deployment, seen))
 }
 
 /// Asks the appliance again.
@@ -321,8 +321,8 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
                 ask_who(state, None);
             }
             (Key::Char('y'), false) => {
-                let deployment = offer.deployment;
-                return start(state, deployment);
+                let (deployment, seen) = (offer.deployment, offer.seen());
+                return start(state, deployment, seen);
             }
             (Key::Escape, false) => {
                 let list = back_to_list(offer, std::mem::take(offers));
@@ -408,7 +408,12 @@ mod tests {
             countdown: 30,
             erases: vec![0],
             asks_destination: false,
+            revision: 1,
         }
+    }
+
+    fn starts(deployment: i64) -> Order {
+        Order::Start(deployment, offer(deployment, Purpose::Available).seen())
     }
 
     fn offers(list: Vec<Offer>) -> Event {
@@ -441,7 +446,7 @@ mod tests {
         assert!(matches!(&state.page, Page::Confirm { offer, starts_at: None, .. } if offer.deployment == 2));
         assert_eq!(orders, []);
         events.push(Event::Key(keys[4]));
-        assert_eq!(walk(events).1, [Order::Start(2)]);
+        assert_eq!(walk(events).1, [starts(2)]);
     }
 
     #[test]
@@ -450,7 +455,7 @@ mod tests {
         assert_eq!(orders, []);
         let (state, orders) =
             walk(vec![seconds(5), offers(vec![offer(7, Required)]), seconds(35), seconds(36)]);
-        assert_eq!(orders, [Order::Start(7)]);
+        assert_eq!(orders, [starts(7)]);
         assert!(matches!(state.page, Page::Connecting { .. }));
     }
 
@@ -481,7 +486,7 @@ mod tests {
         events.extend([Event::Key(Key::Escape), seconds(129)]);
         assert!(walk(events.clone()).1.iter().all(|given| *given == order));
         events.push(seconds(130));
-        assert_eq!(walk(events).1.last(), Some(&Order::Start(7)));
+        assert_eq!(walk(events).1.last(), Some(&starts(7)));
     }
 
     #[test]
@@ -534,7 +539,7 @@ mod tests {
     fn unattended_starts_at_once() {
         let state = State::new(Some("https://a"), true);
         let (_, order) = update(state, offers(vec![offer(7, Required)]));
-        assert_eq!(order, Some(Order::Start(7)));
+        assert_eq!(order, Some(starts(7)));
     }
 
     #[test]
@@ -640,7 +645,7 @@ mod tests {
             let told = Told::Offers { appliance: "Lab".into(), offers, why_empty: None, log_in };
             vec![Event::Told(told), Event::Tick(Duration::from_secs(seconds))]
         };
-        assert_eq!(walk(required(31)).1, [Order::Start(7)]);
+        assert_eq!(walk(required(31)).1, [starts(7)]);
         let mut events = required(5);
         events.push(Event::Key(Key::Char('x')));
         assert!(matches!(walk(events).0.page, Page::LogIn(_)));

@@ -158,6 +158,8 @@ codes! {
     NothingApplied = "nothing-applied",
     /// A notification without a receiver that can be told.
     BadReceiver = "bad-receiver",
+    /// No folder of an SMB share, or no account of one.
+    BadShare = "bad-share",
     /// A package's command line that means nothing.
     BadProgram = "bad-program",
     /// An application that nothing can detect.
@@ -468,7 +470,7 @@ mod tests {
     fn codes_are_stable() {
         let mut codes: Vec<String> = Code::ALL.iter().map(ToString::to_string).collect();
         codes.sort();
-        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-prompt bad-receiver bad-value \
+        let known = "bad-detection bad-name bad-path bad-pattern bad-profile bad-program bad-prompt bad-receiver bad-share bad-value \
                      disabled-sequence disk-formatted-twice empty-condition empty-group empty-name format-after-apply format-not-first no-partition \
                      no-space-left no-steps no-success-code nothing-applied nothing-to-capture nothing-to-set option-without-effect \
                      partition-name partition-size read-only-variable runner-step-after-macos script-too-long script-without-shebang \

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Asked, CannotRehearse, Mishaps, as_in_fields, rehearse, seconds_for};
+use crate::sequence::capture::saved_as;
 use crate::sequence::check::{self, Surroundings};
 use crate::sequence::macos::CommandLine;
 use crate::sequence::model::{Kind, Sequence, Step};
@@ -413,6 +414,19 @@ fn of_act(act: &Act) -> Vec<(String, String)> {
     match act {
         Act::ApplyImage { image, target, .. } => {
             vec![("version".to_owned(), image.clone()), ("destination".to_owned(), place(target))]
+        }
+        Act::CaptureImage { source, .. } => vec![
+            ("source".to_owned(), source.to_string()),
+            ("destination".to_owned(), "the library of this appliance".to_owned()),
+        ],
+        Act::CaptureToShare { image, source, share } => {
+            let need = "twice what is in use on the source and its Recovery".to_owned();
+            vec![
+                ("source".to_owned(), source.to_string()),
+                ("file".to_owned(), saved_as(image, share)),
+                ("as".to_owned(), share.account.to_string()),
+                ("free space that the share needs".to_owned(), need),
+            ]
         }
         Act::VerifyImage(applied) => {
             applied.iter().map(|one| (one.image.clone(), place(&one.target))).collect()

@@ -187,3 +187,26 @@ fn section_2_a_plan_says_that_a_destination_is_asked_for_and_a_simulation_takes_
     assert_eq!(done.outcome(), Some(Outcome::Succeeded));
     assert!(done.lines().iter().any(|(_, _, kind, line)| *kind == "destination-chosen" && line.contains("partition 3 of disk 1")));
 }
+
+#[test]
+fn section_2_a_plan_says_where_a_capture_goes_and_never_with_which_password() {
+    let yaml = r"
+name: Capture
+steps:
+  - capture_image: {image: lab}
+  - set_variables: [{name: Key, value: hunter2, secret: true}]
+  - name: Share
+    capture_image:
+      image: 'lab-%SerialNumber%'
+      source: {disk: 0}
+      destination: {share: '\\files\images', folder: '%Model%', account: 'DOM\ana', password: '%Key%'}
+";
+    let plan = planned(yaml, &input());
+    assert_eq!(plan.findings, []);
+    let text = |step: usize| format!("{:?}", plan.steps[step].properties);
+    assert!(text(0).contains("the library of this appliance"), "{}", text(0));
+    for part in [r"files\\images\\iMac14,2\\lab-C02.dmg", r"DOM\\ana", "disk 0", "twice what is in use"] {
+        assert!(text(2).contains(part), "{part}: {}", text(2));
+    }
+    assert!(!format!("{plan:?}").contains("hunter2"));
+}

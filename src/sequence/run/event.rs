@@ -219,7 +219,7 @@ pub struct ActionResult {
     /// Exit code of a script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Device nodes of the partitions that a format step made, in its order.
+    /// Device nodes of the partitions that a format step made, in its order; of a capture, the one that it read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
     /// The manifest that the receipt of an applied image names; set only when the receipt's signature was checked.
@@ -228,6 +228,9 @@ pub struct ActionResult {
     /// The image version that a capture made, `lab-mac 4`; set only from what the library itself recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured: Option<String>,
+    /// The file that a capture wrote on a share and read back, as [`ShareFolder`](crate::sequence::capture::ShareFolder) names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<String>,
     /// Manifests that a Verify Image step read back whole and found right, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<Digest>,

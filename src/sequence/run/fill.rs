@@ -266,7 +266,7 @@ impl Filling<'_> {
     }
 
     /// The value of a variable of the guide, empty where nobody defines it.
-    fn defined(&self, name: &str) -> String {
+    pub(super) fn defined(&self, name: &str) -> String {
         let name: Option<VariableName> = name.parse().ok();
         name.and_then(|name| Some(self.variables.get(&name)?.text.clone())).unwrap_or_default()
     }

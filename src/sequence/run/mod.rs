@@ -217,6 +217,7 @@ impl Run {
         let run = Run {
             variables: Variables {
                 facts: start.facts.clone(),
+                source_disk: None,
                 last: None,
                 collection: question::with_prompts(&start),
                 device: start.device.clone(),

@@ -94,6 +94,7 @@ impl Run {
             Act::FormatDisk { .. }
             | Act::ApplyImage { .. }
             | Act::CaptureImage { .. }
+            | Act::CaptureToShare { .. }
             | Act::VerifyImage(_)
             | Act::CopyFiles { .. }
             | Act::SetStartupDisk { .. }

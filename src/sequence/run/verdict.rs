@@ -3,6 +3,7 @@
 use super::Run;
 use super::act::{Act, Applied, Assignment, Formatted, Target};
 use super::event::{ActionResult, Failure};
+use crate::sequence::capture::saved_as;
 use crate::sequence::model::Kind;
 use crate::sequence::variable::Value;
 
@@ -30,6 +31,9 @@ impl Run {
                     source_partition: *source_partition,
                     target: target.clone(),
                 });
+            }
+            Act::CaptureImage { .. } | Act::CaptureToShare { .. } => {
+                run.variables.source_disk = result.nodes.first().cloned();
             }
             _ => {}
         }
@@ -99,6 +103,14 @@ fn judge(act: &Act, result: &ActionResult) -> Result<(), Failure> {
         Act::CaptureImage { image, .. } if result.captured.is_none() => failure(
             format!("the library has no version of {image} that this capture made"),
             "the runner reported success, and the appliance has finished no capture of it".to_owned(),
+            update,
+        ),
+        Act::CaptureToShare { image, share, .. } if result.saved != Some(saved_as(image, share)) => failure(
+            format!("the runner did not say that {image} is on the share and was read back"),
+            match &result.saved {
+                Some(other) => format!("{} was to be written, {other} was", saved_as(image, share)),
+                None => format!("{} was to be written", saved_as(image, share)),
+            },
             update,
         ),
         Act::VerifyImage(applied)

@@ -1,6 +1,6 @@
 //! What others may know of a run: pages, lists, the protocol.
 
-use super::act::Assignment;
+use super::act::{Act, Assignment};
 use super::event::{Event, Failure, PinnedImage};
 use super::{Decision, Outcome, Question, Run, State, StepRecord};
 use crate::sequence::model::{Sequence, Step};
@@ -72,6 +72,15 @@ impl Run {
                 Some(assignment)
             }
             _ => None,
+        }
+    }
+
+    /// Whether the Mac was told to start anew, or will be at once: another start of it is what comes next.
+    pub fn starts_anew(&self) -> bool {
+        match &self.state {
+            State::Acting { assignment, .. } => assignment.act == Act::Restart,
+            State::Handed { .. } => true,
+            _ => self.restarted,
         }
     }
 

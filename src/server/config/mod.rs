@@ -11,6 +11,7 @@ mod dhcp;
 mod history;
 mod ldap;
 mod library;
+mod log;
 mod nbi;
 mod network;
 mod notify;
@@ -33,6 +34,7 @@ pub use self::dhcp::{Dhcp, DhcpFragment};
 pub use self::history::{History, HistoryFragment};
 pub use self::ldap::{Ldap, LdapFragment};
 pub use self::library::{DropAfter, DropFolder, Library, LibraryFragment};
+pub use self::log::{Log, LogFragment};
 pub use self::nbi::{Nbi, NbiFragment};
 pub use self::network::{Network, NetworkFragment};
 pub use self::notify::{Mail, Notify, NotifyFragment, Security};
@@ -79,6 +81,8 @@ pub struct Fragment {
     pub notify: NotifyFragment,
     /// `[history]`
     pub history: HistoryFragment,
+    /// `[log]`
+    pub log: LogFragment,
     /// `[accounts]`
     pub accounts: AccountsFragment,
     /// `[ldap]`
@@ -118,6 +122,8 @@ pub struct Config {
     pub notify: Notify,
     /// How long the details of runs are kept.
     pub history: History,
+    /// How much of the log is kept in files.
+    pub log: Log,
     /// How long somebody stays signed in.
     pub accounts: AccountSettings,
     /// A directory that people sign in with.
@@ -217,6 +223,7 @@ impl Fragment {
             announce: self.announce.or(earlier.announce),
             notify: self.notify.or(earlier.notify),
             history: self.history.or(earlier.history),
+            log: self.log.or(earlier.log),
             accounts: self.accounts.or(earlier.accounts),
             ldap: self.ldap.or(earlier.ldap),
         }
@@ -247,6 +254,7 @@ impl Fragment {
             announce: self.announce.validate(),
             notify: self.notify.validate()?,
             history: self.history.validate()?,
+            log: self.log.validate()?,
             accounts: self.accounts.validate()?,
             ldap: self.ldap.validate()?,
         })
@@ -272,6 +280,7 @@ impl std::fmt::Display for Config {
             announce,
             notify,
             history,
+            log,
             accounts,
             ldap,
         } = self;
@@ -281,7 +290,11 @@ impl std::fmt::Display for Config {
             None => writeln!(f, "# socket: rootstock.sock in the data folder")?,
         }
         write!(f, "\n{network}\n{ports}\n{boot}\n{bsdp}\n{dhcp}\n{pxe}\n{tftp}\n{runner}\n")?;
-        write!(f, "{library}\n{nbi}\n{announce}\n{notify}\n{history}\n{accounts}\n{}", ldap::Shown(ldap))
+        write!(
+            f,
+            "{library}\n{nbi}\n{announce}\n{notify}\n{history}\n{log}\n{accounts}\n{}",
+            ldap::Shown(ldap)
+        )
     }
 }
 
@@ -352,6 +365,7 @@ mod tests {
             ("[bsdp]\nbinding-days = 4000", "`bsdp.binding-days` is `4000`: 0 (for ever) to 3650 days"),
             ("[bsdp]\nshadow-mount = 'nfs:10.0.0.5:/s'", "`bsdp.shadow-file` is ``"),
             ("[bsdp]\nshadow-file = 'x'", "`bsdp.shadow-mount` is ``"),
+            ("[log]\nsize = 'much'", "`log.size` is `much`: a size"),
             ("[runner]\ncountdown = 4000", "`runner.countdown` is `4000`"),
             ("[notify]\nca-file = 'a'", "`notify.ca-file` is `a`: must be an absolute path"),
             ("[notify]\nsmtp-server = 'm'", "`notify.mail-from` is ``"),
@@ -370,11 +384,23 @@ mod tests {
     }
 
     #[test]
+    fn section_8_sizes_and_counts_of_log_files_are_clamped() {
+        for (text, want) in [
+            ("", (1_000_000, 10)),
+            ("[log]\nsize = '1 KB'\nfiles = 0", (200_000, 1)),
+            ("[log]\nsize = '4 MiB'\nfiles = 99", (4_000_000, 20)),
+        ] {
+            let limits = parse(text).validate().unwrap().log.0;
+            assert_eq!((limits.size(), limits.files()), want, "{text}");
+        }
+    }
+
+    #[test]
     fn what_check_prints_gives_the_same_settings_again() {
         let text = "name = 'Lab \"1\"'\nsocket = '/run/r.sock'\n[network]\naddress = '10.0.0.1'\ninterfaces = ['eth0']\n\
                     [bsdp]\nanswer-discover = false\nbinding-days = 0\n\
                     shadow-mount = 'afp://u:p@10.0.0.5/S'\nshadow-file = '{name}/Shadow'\n[library]\nworkers = 3\nkeep-free = '2 GB'\nkeep-versions = 5\nkeep-days = 90\n\
-                    upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'\ncollect = 10\n\
+                    upload-max = '1 TiB'\nimport-folders = ['/srv/a b', '/i']\ndrop-folder = '/srv/in'\ndrop-name = '{series}'\ndrop-after = 'remove'\ncollect = 10\n[log]\nsize = '300 KB'\nfiles = 3\n\
                     [notify]\nwebhook-secret-file = '/etc/hook'\nca-file = '/etc/ca.pem'\nsmtp-server = 'mail.example'\nsmtp-user = 'a'\nsmtp-password-file = '/etc/pw'\nmail-from = 'a@b'\n\
                     [library.upstream]\nurl = 'https://10.0.0.9'\nca = '/etc/ca.pem'\ntoken-file = '/etc/token'";
         let config = parse(text).validate().unwrap();

@@ -158,6 +158,7 @@ pub const TABLE: &[Access] = &[
     get("/api/v1/sessions", Own),
     open("GET", "/api/v1/setup"),
     open("POST", "/api/v1/setup"),
+    on("POST", "/api/v1/shares/verify", Change, "share.verify"),
     get("/api/v1/status", Look),
     get("/api/v1/step-times", Look),
     get("/api/v1/tokens", Look),

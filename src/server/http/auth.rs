@@ -48,6 +48,7 @@ impl FromRequestParts<App> for Session {
         match app.db.session(token, now_ms()).await? {
             Some((device, receipt_key, boot)) => {
                 let Ok(Peer(from)) = Peer::from_request_parts(parts, app).await;
+                app.runs.heard().note(&receipt_key, from, now_ms());
                 let from = from.map(|from| from.to_string());
                 Ok(Session { device, receipt_key, boot, from })
             }

@@ -46,6 +46,7 @@ pub fn check_hello(hello: &Hello) -> Result<(), Refusal> {
     most("device.macs", macs.len(), most_macs)?;
     most("device.disks", disks.len(), most_disks)?;
     longest("version", &hello.version, LONGEST_TEXT)?;
+    longest("boot_id", &hello.boot_id, LONGEST_TEXT)?;
     for (name, text) in [("manufacturer", manufacturer), ("cpu", cpu), ("firmware", firmware)] {
         longest(name, text.as_deref().unwrap_or_default(), LONGEST_TEXT)?;
     }
@@ -198,6 +199,7 @@ mod tests {
                 inventory: Inventory::default(),
             },
             receipt_key: "00".repeat(32),
+            boot_id: String::new(),
         }
     }
 

@@ -35,6 +35,7 @@ use crate::server::keys::KeyError;
 use crate::server::library::ImportError;
 use crate::server::nbi::NbiError;
 use crate::server::runs::RunError;
+use crate::server::runs::claim::SILENT_MS;
 use crate::server::token::NoRandomness;
 use crate::server::upload::UploadError;
 use crate::server::upload::work::StartError;
@@ -226,6 +227,15 @@ impl From<RunError> for Refusal {
             RunError::Busy { other, .. } => Refusal::conflict(
                 error.to_string(),
                 format!("wait for its end, or cancel it: rootstock run cancel {other}"),
+            ),
+            // It passes by itself where the other one is gone: the runner asks again.
+            RunError::Taken { .. } => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.to_string(),
+                format!(
+                    "if this is the same Mac, started anew, it goes on as soon as the other is silent for {} s; else two Macs have one serial number and UUID",
+                    SILENT_MS / 1000
+                ),
             ),
             RunError::Moved(_) => {
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), "try again")

@@ -19,6 +19,8 @@ use crate::db::{self, Full, Greeted, Newcomers};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::offer::why_empty;
+use crate::server::runs::RunError;
+use crate::server::runs::claim::Claimant;
 use crate::server::targets;
 use crate::server::token;
 use crate::server::trust;
@@ -56,12 +58,14 @@ async fn hello(
     Json(hello): Json<Hello>,
 ) -> Result<Answer<Welcome>, Refusal> {
     check_hello(&hello)?;
+    refuse_second(&app, &hello).await?;
     let session = token::random()?;
     let now = now_ms();
     let said = db::Hello {
         facts: hello.device,
         boot: hello.boot,
         receipt_key: hello.receipt_key,
+        boot_id: hello.boot_id,
         token: token::digest(session.expose()),
         expires_ms: now + SESSION_MS,
         address: peer.0,
@@ -71,7 +75,8 @@ async fn hello(
         Greeted::Full(full) => return Err(crowded(app.config.runner.newcomers, full)),
     };
     let name = start::device_name(&said.facts);
-    let run = resume(&app, known.device, said.boot, &said.receipt_key).await?;
+    let claimant = Claimant { receipt_key: &said.receipt_key, boot_id: &said.boot_id };
+    let run = resume(&app, known.device, said.boot, claimant).await?;
     let judged = targets::judged(&app, known.device, said.boot).await?.unwrap_or_default();
     let mut why_empty = why_empty(&judged.explained, &name);
     let mut offers: Vec<_> = judged.offers.into_iter().map(|offered| offered.offer).collect();
@@ -117,11 +122,33 @@ async fn resume(
     app: &App,
     device: i64,
     boot: BootMethod,
-    receipt_key: &str,
+    claimant: Claimant<'_>,
 ) -> Result<Option<RunTicket>, Refusal> {
     let Some(run) = app.db.active_run(device).await? else { return Ok(None) };
-    app.runs.reconnect(run, boot, receipt_key).await?;
-    start::ticket(app, run, receipt_key).await
+    app.runs.reconnect(run, boot, claimant).await?;
+    start::ticket(app, run, claimant.receipt_key).await
+}
+
+/// While a runner is at work at a run, another one that says it is the same Mac changes nothing: neither what is known of the Mac
+/// nor whose the run is. It is told, and so are those who look after the appliance.
+async fn refuse_second(app: &App, hello: &Hello) -> Result<(), Refusal> {
+    let Some(device) = app.db.device_of(&hello.device).await? else { return Ok(()) };
+    let Some(run) = app.db.active_run(device).await? else { return Ok(()) };
+    let claimant = Claimant { receipt_key: &hello.receipt_key, boot_id: &hello.boot_id };
+    app.runs.may_have(run, claimant).await.inspect_err(|error| {
+        if let RunError::Taken { .. } = error {
+            let mac = hello.device.macs.first();
+            let line = format!(
+                "a second runner says that it is {}; run {run} stays with the first",
+                start::device_name(&hello.device)
+            );
+            if app.timeline.is_news(mac, &line) {
+                tracing::warn!(run, "{line}");
+                app.timeline.runner(mac, false, line);
+            }
+        }
+    })?;
+    Ok(())
 }
 
 async fn start_run(
@@ -130,7 +157,13 @@ async fn start_run(
     Json(request): Json<StartRun>,
 ) -> Result<Answer<RunTicket>, Refusal> {
     Ok(Answer(
-        start::run(&app, &session, request.deployment, Starter::AtTheMac(request.pass.as_ref())).await?,
+        start::run(
+            &app,
+            &session,
+            request.deployment,
+            Starter::AtTheMac(request.pass.as_ref(), request.seen.as_ref()),
+        )
+        .await?,
     ))
 }
 
@@ -169,9 +202,9 @@ async fn report(
 ) -> Result<Answer<Accepted>, Refusal> {
     token.must_be(run)?;
     check_report(&report)?;
-    let may_have_receipt = matches!(report.event, ReportEvent::Done(_));
+    let has_receipt = matches!(&report.event, ReportEvent::Done(done) if done.receipt.is_some());
     let stop = app.runs.report(run, report).await?;
-    if may_have_receipt {
+    if has_receipt {
         trust::countersign(&app).await;
     }
     Ok(Answer(Accepted { stop }))

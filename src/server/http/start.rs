@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
-use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket};
+use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket, SeenOffer};
 use crate::db::{self, Acting, NewRun, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
@@ -21,8 +21,8 @@ use crate::value::{Digest, Pick, Secret};
 /// Who starts a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Starter<'a> {
-    /// Whoever stands in front of the Mac, with the pass of a technician who signed in there.
-    AtTheMac(Option<&'a Secret>),
+    /// Whoever stands in front of the Mac, with the pass of a technician who signed in there, and what they were shown.
+    AtTheMac(Option<&'a Secret>, Option<&'a SeenOffer>),
     /// Somebody who may start runs, through the API.
     Afar(&'a str),
 }
@@ -41,7 +41,8 @@ pub async fn run(
         .ok_or_else(|| Refusal::absent(format!("there is no device {}", session.device), ""))?;
     let offered = find_offer(app, session, deployment).await?;
     let by = match starter {
-        Starter::AtTheMac(pass) => {
+        Starter::AtTheMac(pass, seen) => {
+            must_be_as_shown(&offered, seen)?;
             let technician = sign_in::starter(app, session, &offered.offer, pass).await?;
             technician.map(|account| account.shown())
         }
@@ -84,7 +85,7 @@ pub async fn run(
         started_ms: now,
     };
     let made = match starter {
-        Starter::AtTheMac(_) => {
+        Starter::AtTheMac(..) => {
             let who = by.clone().unwrap_or_else(|| format!("the Mac {}", device_name(&facts)));
             let acting = Acting::new(who, "mac", session.from.clone(), "run.start".to_owned(), now_ms);
             db::acting(acting, app.db.create_run(&new)).await?
@@ -101,7 +102,7 @@ pub async fn run(
             Ok(RunTicket { run, token, sequence: name, steps })
         }
         Started::Active(run) => match starter {
-            Starter::AtTheMac(_) => again(app, session, deployment, run).await,
+            Starter::AtTheMac(..) => again(app, session, deployment, run).await,
             // Its runner has a token already, which must stay good.
             Starter::Afar(_) => Err(Refusal::conflict(
                 format!("this Mac has run {run}, which has not ended"),
@@ -113,6 +114,20 @@ pub async fn run(
             "try again",
         )),
     }
+}
+
+/// Nobody starts what they were not shown: a sequence that was changed between offer, summary and start.
+fn must_be_as_shown(offered: &Offered, seen: Option<&SeenOffer>) -> Result<(), Refusal> {
+    let now = offered.offer.seen();
+    let Some(seen) = seen.filter(|seen| **seen != now) else { return Ok(()) };
+    let what = match seen.revision == now.revision {
+        false => format!("revision {} was shown, now it is revision {}", seen.revision, now.revision),
+        true => format!("it erased the disks {:?} when it was shown, now {:?}", seen.erases, now.erases),
+    };
+    Err(Refusal::conflict(
+        format!("{} was changed since it was shown: {what}; nothing was started", offered.offer.sequence),
+        "look at the list again, then confirm what the sequence does now",
+    ))
 }
 
 /// The answer to the first request got lost: the same runner asks for the same deployment again.

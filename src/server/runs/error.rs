@@ -2,6 +2,8 @@
 //!
 //! Must not know: what a caller is answered.
 
+use std::net::IpAddr;
+
 use crate::db::DbError;
 use crate::sequence::name::VariableName;
 use crate::sequence::run::{BadRecord, OutOfOrder};
@@ -39,6 +41,14 @@ pub enum RunError {
         #[source]
         source: serde_json::Error,
     },
+    /// A row is packed, and does not unpack.
+    #[error("event {number} of run {run} is damaged: it does not unpack; restore the database from a backup")]
+    Packed {
+        /// Which run.
+        run: i64,
+        /// Which event.
+        number: i64,
+    },
     /// The engine did not come to an answer.
     #[error("run {0} decides without end")]
     Endless(i64),
@@ -68,6 +78,16 @@ pub enum RunError {
         run: i64,
         /// The other.
         other: i64,
+    },
+    /// Another runner is at work at it.
+    #[error("this Mac has run {run}, and another runner is at work at it{}, heard {} s ago", .by.map_or(String::new(), |by| format!(" from {by}")), .silent_ms / 1000)]
+    Taken {
+        /// Which run.
+        run: i64,
+        /// Where the other speaks from.
+        by: Option<IpAddr>,
+        /// How long ago it was heard.
+        silent_ms: i64,
     },
     /// Another process moved the run at the same time.
     #[error("run {0} was moved by another process at the same time")]

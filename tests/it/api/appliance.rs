@@ -227,7 +227,7 @@ impl Mac {
         deployment: i64,
         pass: Option<Secret>,
     ) -> Result<RunTicket, ClientError> {
-        let start = StartRun { deployment, pass };
+        let start = StartRun { deployment, pass, seen: None };
         appliance.network(Some(&self.welcome.session)).post("/runner/v1/runs", &start)
     }
 
@@ -297,6 +297,8 @@ fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
             inventory: Default::default(),
         },
         receipt_key: hex(pair.public_key().as_ref()),
+        // A runner that was started anew on the same start of its Mac, unless a test says otherwise.
+        boot_id: "one start".into(),
     }
 }
 

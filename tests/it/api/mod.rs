@@ -14,6 +14,8 @@ mod export;
 mod library;
 mod openapi;
 mod ring;
+mod robust;
 mod run;
 mod screen;
+mod share;
 mod verdict;

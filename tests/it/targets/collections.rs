@@ -209,7 +209,7 @@ fn section_3_a_device_has_the_variables_of_the_collection_with_the_higher_priori
         "{out}{error}"
     );
     let welcome = boot(&appliance, "C02VARS00001", 1);
-    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None };
+    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None, seen: None };
     let ticket: RunTicket =
         appliance.network(Some(&welcome.session)).post("/runner/v1/runs", &start).unwrap();
     let work = Work { appliance: &appliance, ticket };

@@ -24,7 +24,7 @@ fn explained(admin: &Client, device: i64) -> Vec<(String, String)> {
 }
 
 fn start(appliance: &Appliance, welcome: &Welcome) -> RunTicket {
-    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None };
+    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None, seen: None };
     appliance.network(Some(&welcome.session)).post("/runner/v1/runs", &start).unwrap()
 }
 
@@ -81,7 +81,7 @@ fn section_6_a_deployment_is_paused_edited_and_resumed_and_a_start_that_comes_to
     let welcome = boot(&appliance, "C02PAUSE0001", 1);
     let (code, out, _) = rootstock(&appliance, &["deployment", "pause", &made.id.to_string()]);
     assert!(code == 0 && out.contains("not now: it is paused"), "{out}");
-    let start = StartRun { deployment: made.id, pass: None };
+    let start = StartRun { deployment: made.id, pass: None, seen: None };
     let session = appliance.network(Some(&welcome.session));
     let (status, problem) = refused(session.post::<_, RunTicket>("/runner/v1/runs", &start));
     assert!(status == 409 && problem.error.contains("it is paused"), "{problem:?}");
@@ -207,7 +207,7 @@ fn section_6_a_run_whose_image_was_deleted_cannot_start_and_says_so_before_anyth
     let file = appliance.data.join("db.sqlite3");
     let done = std::process::Command::new("python3").args(["-c", program]).arg(file).status().unwrap();
     assert!(done.success());
-    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None };
+    let start = StartRun { deployment: welcome.offers[0].deployment, pass: None, seen: None };
     let session = appliance.network(Some(&welcome.session));
     let (status, problem) = refused(session.post::<_, RunTicket>("/runner/v1/runs", &start));
     assert!(

@@ -63,7 +63,7 @@ fn section_6_a_new_logic_board_is_a_named_conflict_until_the_two_are_merged() {
     assert_eq!(offered(&old), [("Wipe".into(), Purpose::Required)]);
     let ticket: RunTicket = appliance
         .network(Some(&old.session))
-        .post("/runner/v1/runs", &StartRun { deployment: old.offers[0].deployment, pass: None })
+        .post("/runner/v1/runs", &StartRun { deployment: old.offers[0].deployment, pass: None, seen: None })
         .unwrap();
     let work = Work { appliance: &appliance, ticket };
     work.formatted();

@@ -26,6 +26,7 @@ pub(super) mod run;
 mod screen;
 mod sequence;
 pub(super) mod session;
+mod share;
 mod status;
 mod token;
 mod transfer;
@@ -113,6 +114,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(authoring::copy))
         .routes(routes!(edit_sequence::edit))
         .routes(routes!(sequence::show, sequence::delete))
+        .routes(routes!(share::verify))
         .routes(routes!(collection::list, collection::create))
         .routes(routes!(collection::facts))
         .routes(routes!(collection::preview))
