@@ -249,9 +249,9 @@ mod tests {
         assert!(signed[0].contains("its signature is kept"), "{signed:?}");
         for (bytes, why) in [
             (&b"bplist00"[..], "plutil"),
-            (b"\x30\x80\xff", "neither"),
-            (b"hello", "neither"),
-            (b"", "neither"),
+            (&b"\x30\x80\xff"[..], "neither"),
+            (&b"hello"[..], "neither"),
+            (&b""[..], "neither"),
         ] {
             let error = Profile::from_bytes(bytes).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

@@ -18,7 +18,7 @@ use crate::api::wizard::{
     Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, SayAnswers, SayDestination,
     ScreenReport, ScreenTaken, TechnicianMessage,
 };
-use crate::db::{self, Acting, Change};
+use crate::db::{self, Acting};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::runs::RunError;
@@ -108,11 +108,9 @@ async fn answer(
     Json(SayAnswers { values, pass }): Json<SayAnswers>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    let names: Vec<String> = values.keys().cloned().collect();
     let values = answers(RunAnswers { values })?;
     let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
-    let what = serde_json::json!({ "variables": names });
-    speaker.says("run.answer", Some(what), async |by| Ok(app.runs.answer(run, by, values).await?)).await
+    speaker.says("run.answer", async |by| Ok(app.runs.answer(run, by, values).await?)).await
 }
 
 async fn destination(
@@ -125,9 +123,8 @@ async fn destination(
     token.must_be(run)?;
     let said = ChooseDestination { step, disk, partition };
     let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
-    let what = serde_json::json!(said);
     let choose = async |by: &str| super::destination::choose(&app, run, by, said).await;
-    speaker.says("run.destination", Some(what), choose).await
+    speaker.says("run.destination", choose).await
 }
 
 async fn confirm(
@@ -139,7 +136,7 @@ async fn confirm(
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
     let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
-    speaker.says("run.confirm", None, async |by| Ok(app.runs.confirm(run, by).await?)).await
+    speaker.says("run.confirm", async |by| Ok(app.runs.confirm(run, by).await?)).await
 }
 
 async fn cancel(
@@ -151,7 +148,7 @@ async fn cancel(
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
     let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
-    speaker.says("run.cancel", None, async |by| Ok(app.runs.cancel(run, by).await?)).await
+    speaker.says("run.cancel", async |by| Ok(app.runs.cancel(run, by).await?)).await
 }
 
 async fn resume(
@@ -164,20 +161,18 @@ async fn resume(
     token.must_be(run)?;
     may_go_on(&app, run).await?;
     let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
-    speaker.says("run.resume", None, async |by| Ok(app.runs.resume(run, by).await?)).await
+    speaker.says("run.resume", async |by| Ok(app.runs.resume(run, by).await?)).await
 }
 
 /// Whoever stands in front of the Mac of a run.
-struct Speaker<'a> {
-    app: &'a App,
-    run: i64,
+struct Speaker {
     who: String,
     from: Option<String>,
 }
 
-impl<'a> Speaker<'a> {
+impl Speaker {
     /// The account that is logged in there, where the pass of one comes with what is said.
-    async fn of(app: &'a App, run: i64, pass: Option<&Secret>, peer: Peer) -> Result<Speaker<'a>, Refusal> {
+    async fn of(app: &App, run: i64, pass: Option<&Secret>, peer: Peer) -> Result<Speaker, Refusal> {
         let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
         let known = match pass {
             Some(pass) => {
@@ -191,23 +186,17 @@ impl<'a> Speaker<'a> {
             Some((who, _)) => format!("{who}, whose log in has expired"),
             None => AT_THE_MAC.to_owned(),
         };
-        Ok(Speaker { app, run, who, from: peer.0.map(|from| from.to_string()) })
+        Ok(Speaker { who, from: peer.0.map(|from| from.to_string()) })
     }
 
-    /// Does what is said in their name, and tells the audit log.
+    /// Does what is said in their name: the event that it comes to is told to the audit log with it.
     async fn says(
         self,
         action: &str,
-        what: Option<serde_json::Value>,
         say: impl AsyncFnOnce(&str) -> Result<(), Refusal>,
     ) -> Result<Answer<Said>, Refusal> {
-        let Speaker { app, run, who, from } = self;
-        let acting = Acting::new(who.clone(), "mac", from, action.to_owned(), now_ms);
-        db::acting(acting, async {
-            say(&who).await?;
-            app.db.audit(Change { after: what, ..Change::of(format!("run {run}"), now_ms()) }).await?;
-            Ok(Answer(Said {}))
-        })
-        .await
+        let acting = Acting::new(self.who.clone(), "mac", self.from, action.to_owned(), now_ms);
+        db::acting(acting, say(&self.who)).await?;
+        Ok(Answer(Said {}))
     }
 }

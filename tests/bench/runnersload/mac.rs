@@ -110,8 +110,10 @@ impl Mac {
         let start = StartRun { deployment: offer.deployment, pass: None, seen: Some(offer.seen()) };
         let ticket: RunTicket = self.must(Kind::Start, "/runner/v1/runs", &session, &start)?;
         let token = ticket.token.expose().to_owned();
-        let (path, ask) =
-            (format!("/runner/v1/runs/{}/next", ticket.run), AskNext { boot: BootMethod::Netboot, disks: Vec::new() });
+        let (path, ask) = (
+            format!("/runner/v1/runs/{}/next", ticket.run),
+            AskNext { boot: BootMethod::Netboot, disks: Vec::new() },
+        );
         let mut acknowledged = 0;
         loop {
             let stormy = self.weather.storm.load(Ordering::Relaxed);
