@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sequence::capture::CaptureSource;
+use crate::sequence::capture::{CaptureSource, ShareFolder};
 use crate::sequence::model::VolumeFormat;
 use crate::sequence::run::act::MacosAct;
 use crate::value::{Digest, FreeSpace, Secret};
@@ -30,6 +30,9 @@ pub enum Action {
         source_partition: Option<u32>,
         /// Where to.
         destination: Destination,
+        /// What a person saw there when they chose it: another one is not written to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chosen: Option<ChosenPartition>,
         /// What happens to space that the image says nothing about.
         #[serde(default)]
         free: FreeSpace,
@@ -43,6 +46,16 @@ pub enum Action {
         note: String,
         /// What is taken.
         source: CaptureSource,
+    },
+    /// Take an image from this Mac as a disk image on an SMB share, read back and verified. Repeatable: what is on the share
+    /// already is compared and not written again, and a file that was finished is not made twice.
+    CaptureToShare {
+        /// Name of the image: of the file without its ending.
+        image: String,
+        /// What is taken.
+        source: CaptureSource,
+        /// Where to.
+        share: Box<ShareFolder>,
     },
     /// Run a script. Not repeated after a reset: the run fails with that reason.
     ExecuteScript {
@@ -87,6 +100,15 @@ pub enum Action {
     /// An action that this runner is too old for: reported as failed.
     #[serde(other)]
     Unknown,
+}
+
+/// How a chosen partition is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenPartition {
+    /// Serial number of its disk; may be empty.
+    pub serial: String,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// An image that should lie on a volume.

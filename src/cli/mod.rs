@@ -34,6 +34,7 @@ pub mod receipt;
 pub mod run;
 mod screen;
 pub mod sequence;
+pub mod share;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -157,6 +158,9 @@ The file holds names of Macs, sequences and people, and no value that the applia
     /// The directory that people sign in with (LDAP, Active Directory)
     #[command(subcommand)]
     Ldap(ldap::Command),
+    /// SMB shares that captures are written to
+    #[command(subcommand)]
+    Share(share::Command),
     /// Who did what, in a log that shows when a line is missing
     #[command(subcommand)]
     Audit(audit::Command),
@@ -194,6 +198,7 @@ impl Command {
             Command::User(command) => command.run(before),
             Command::Token(command) => command.run(before),
             Command::Ldap(command) => command.run(before),
+            Command::Share(command) => command.run(before),
             Command::Audit(command) => command.run(before),
             Command::Status(verb) => status::status(verb, before),
         }

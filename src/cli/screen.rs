@@ -161,8 +161,9 @@ pub fn message(verb: Message, appliance: &Appliance) -> anyhow::Result<ExitCode>
     if verb.wait && !appliance.json {
         say("sent; waiting until somebody at the Mac has read it (Ctrl-C stops waiting, not the message)")?;
     }
+    let mut shown = 0;
     while verb.wait && sent.acknowledged_ms.is_none() {
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        shown = changed(device, shown, appliance)?;
         let all: Vec<TechnicianMessage> = appliance.client.get(&path)?;
         let found = all.into_iter().find(|message| message.id == sent.id);
         sent = found.context("the message was pushed out by newer ones")?;
@@ -176,6 +177,20 @@ pub fn message(verb: Message, appliance: &Appliance) -> anyhow::Result<ExitCode>
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the screen of a Mac is another one than `shown`: an acknowledged message changes it. A Mac that has not spoken since
+/// the appliance was started, and an appliance that is being started, are asked again.
+fn changed(device: i64, shown: u64, appliance: &Appliance) -> anyhow::Result<u64> {
+    let path = format!("/api/v1/devices/{device}/screen?after={shown}&wait={WAIT}");
+    match appliance.client.get::<Screen>(&path) {
+        Ok(screen) => Ok(screen.change),
+        Err(error) if error.may_pass() || error.status() == Some(404) => {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            Ok(0)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Lists messages.

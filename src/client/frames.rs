@@ -42,19 +42,25 @@ impl Watch {
         self.changed.notify_all();
     }
 
+    /// Whether it is to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pauses; false when it is to stop.
-    pub(super) fn pause(&self, error: String, time: Duration) -> bool {
+    /// Pauses, and lets others see why; false when it is to stop.
+    pub fn pause(&self, error: String, time: Duration) -> bool {
         let mut state = self.lock();
         state.outage = Some(error);
         let waited = self.changed.wait_timeout_while(state, time, |state| !state.stopped);
         !waited.unwrap_or_else(PoisonError::into_inner).0.stopped
     }
 
-    pub(super) fn over(&self) {
+    /// Whatever was waited for is there.
+    pub fn over(&self) {
         self.lock().outage = None;
     }
 }

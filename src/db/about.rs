@@ -215,7 +215,7 @@ impl Db {
         let mut rows = Vec::new();
         for device in [newer, older] {
             let row = sqlx::query(
-                "SELECT serial, uuid, boot, facts, first_seen_ms, seen_ms, address FROM device WHERE id = $1",
+                "SELECT serial, uuid, boot, facts, first_seen_ms, seen_ms, address, model, largest_disk FROM device WHERE id = $1",
             )
             .bind(device)
             .fetch_optional(&mut *tx)
@@ -240,7 +240,7 @@ impl Db {
         if spoke >= rows[1].try_get::<i64, _>(5)? {
             sqlx::query(
                 "UPDATE device SET serial = COALESCE($2, serial), uuid = COALESCE($3, uuid), boot = $4, facts = $5, seen_ms = $6,
-                 address = $7 WHERE id = $1",
+                 address = $7, model = $8, largest_disk = $9 WHERE id = $1",
             )
             .bind(older)
             .bind(rows[0].try_get::<Option<String>, _>(0)?)
@@ -249,6 +249,8 @@ impl Db {
             .bind(rows[0].try_get::<String, _>(3)?)
             .bind(spoke)
             .bind(rows[0].try_get::<String, _>(6)?)
+            .bind(rows[0].try_get::<Option<String>, _>(7)?)
+            .bind(rows[0].try_get::<Option<i64>, _>(8)?)
             .execute(&mut *tx)
             .await?;
         }
@@ -271,6 +273,7 @@ impl Db {
             sqlx::query(change).bind(newer).bind(older).execute(&mut *tx).await?;
         }
         forget(&mut tx, newer).await?;
+        self.touched.touch(newer);
         self.settle(&mut tx, older).await?;
         let change = Change {
             before: Some(serde_json::json!({ "devices": [newer, older] })),
@@ -297,6 +300,7 @@ impl Db {
             Some(runs) => return Ok(Err(CannotForget::Runs(runs))),
         }
         forget(&mut tx, device).await?;
+        self.touched.touch(device);
         record(&mut tx, Change::of(format!("device {device}"), 0)).await?;
         tx.commit().await?;
         Ok(Ok(()))

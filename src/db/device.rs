@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::models::{largest_disk, model};
 use super::{Db, DbError, from_json, from_word, json, next_number, parsed, word};
 use crate::api::admin::{Device, DeviceSummary};
 use crate::api::runner::{BootMethod, DeviceFacts};
@@ -121,7 +122,7 @@ impl Db {
             Ok((device, known)) => {
                 sqlx::query(
                     "UPDATE device SET serial = COALESCE($2, serial), uuid = COALESCE($3, uuid), boot = $4,
-                     facts = $5, seen_ms = $6, address = $7,
+                     facts = $5, seen_ms = $6, address = $7, model = $8, largest_disk = $9,
                      first_seen_ms = CASE WHEN seen_ms = 0 THEN $6 ELSE first_seen_ms END WHERE id = $1",
                 )
                 .bind(device)
@@ -131,18 +132,20 @@ impl Db {
                 .bind(json(&hello.facts))
                 .bind(now_ms)
                 .bind(address)
+                .bind(model(&hello.facts))
+                .bind(largest_disk(&hello.facts))
                 .execute(&mut **tx)
                 .await?;
                 (device, known)
             }
             Err(ref conflicts) => {
-                if let Some(full) = full(tx, newcomers, now_ms).await? {
+                if let Some(full) = self.full(tx, newcomers, now_ms).await? {
                     return Ok(Greeted::Full(full));
                 }
                 let device = next_number(tx, "device").await?;
                 sqlx::query(
-                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms, address)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
+                    "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms, address, model, largest_disk)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)",
                 )
                 .bind(device)
                 .bind(serial.map(Serial::as_str))
@@ -152,6 +155,8 @@ impl Db {
                 .bind(json(&hello.facts))
                 .bind(now_ms)
                 .bind(address)
+                .bind(model(&hello.facts))
+                .bind(largest_disk(&hello.facts))
                 .execute(&mut **tx)
                 .await?;
                 super::conflict::note(tx, device, conflicts, now_ms).await?;
@@ -228,20 +233,6 @@ impl Db {
         row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
     }
 
-    /// Models of the known Macs, and the bytes of the largest disk that sequences may touch in any of them.
-    pub async fn macs(&self) -> Result<(Vec<String>, Option<u64>), DbError> {
-        let rows =
-            sqlx::query("SELECT facts FROM device WHERE known = $1").bind(true).fetch_all(&self.read).await?;
-        let (mut models, mut largest) = (Vec::new(), None);
-        for row in rows {
-            let facts: DeviceFacts = from_json("inventory of a device", row.try_get(0)?)?;
-            let disks = facts.disks.iter().filter(|disk| disk.number.is_some() && !disk.external);
-            largest = largest.max(disks.map(|disk| disk.size).max());
-            models.extend(facts.model.map(|model| model.to_string()));
-        }
-        Ok((models, largest))
-    }
-
     /// Number of devices, and of those the unknown ones.
     pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
         let count = async |known: bool| -> Result<u32, DbError> {
@@ -255,6 +246,31 @@ impl Db {
         Ok((known.saturating_add(unknown), unknown))
     }
 
+    /// Whether there is no room for one more unknown device; makes room where that harms nobody.
+    async fn full(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        newcomers: Newcomers,
+        now_ms: i64,
+    ) -> Result<Option<Full>, DbError> {
+        let recent: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
+                .bind(now_ms - 60_000)
+                .bind(false)
+                .fetch_one(&mut **tx)
+                .await?;
+        if recent >= i64::from(newcomers.a_minute) {
+            return Ok(Some(Full::Minute));
+        }
+        if unknown(tx).await? < i64::from(newcomers.unknown) {
+            return Ok(None);
+        }
+        for device in forget_silent(tx, now_ms).await? {
+            self.touched.touch(device);
+        }
+        Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+    }
+
     /// Devices that were seen with an address, the one seen last first.
     pub async fn devices_with(&self, mac: MacAddr) -> Result<Vec<i64>, DbError> {
         Ok(sqlx::query_scalar(
@@ -266,34 +282,12 @@ impl Db {
     }
 }
 
-/// Whether there is no room for one more unknown device; makes room where that harms nobody.
-async fn full(
-    tx: &mut Transaction<'static, Sqlite>,
-    newcomers: Newcomers,
-    now_ms: i64,
-) -> Result<Option<Full>, DbError> {
-    let recent: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
-            .bind(now_ms - 60_000)
-            .bind(false)
-            .fetch_one(&mut **tx)
-            .await?;
-    if recent >= i64::from(newcomers.a_minute) {
-        return Ok(Some(Full::Minute));
-    }
-    if unknown(tx).await? < i64::from(newcomers.unknown) {
-        return Ok(None);
-    }
-    forget_silent(tx, now_ms).await?;
-    Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
-}
-
 async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
     let count = "SELECT COUNT(*) FROM device WHERE known = $1";
     Ok(sqlx::query_scalar(count).bind(false).fetch_one(&mut **tx).await?)
 }
 
-async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<(), DbError> {
+async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<Vec<i64>, DbError> {
     let silent: Vec<i64> = sqlx::query_scalar(
         "SELECT id FROM device WHERE known = $1 AND seen_ms < $2
            AND NOT EXISTS (SELECT 1 FROM run WHERE run.device = device.id) ORDER BY seen_ms LIMIT 100",
@@ -302,10 +296,10 @@ async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Re
     .bind(now_ms - SILENT_MS)
     .fetch_all(&mut **tx)
     .await?;
-    for device in silent {
-        forget(tx, device).await?;
+    for device in &silent {
+        forget(tx, *device).await?;
     }
-    Ok(())
+    Ok(silent)
 }
 
 /// Addresses and session of a runner that said hello; what is over the bounds goes.

@@ -162,6 +162,7 @@ impl Db {
             sqlx::query(sqlx::AssertSqlSafe(query)).bind(run).execute(&mut *tx).await?;
         }
         tx.commit().await?;
+        self.tokens.forget(run);
         Ok(())
     }
 

@@ -62,6 +62,7 @@ impl Db {
         tx: &mut Transaction<'static, Sqlite>,
         device: i64,
     ) -> Result<BTreeSet<i64>, DbError> {
+        self.touched.touch(device);
         let all = self.collections(tx).await?;
         let Some(one) = load(tx, Part::One(device), true).await?.pop() else { return Ok(BTreeSet::new()) };
         let wanted = all.of(&one.mac, &one.direct, &one.current, |_| true);
@@ -100,6 +101,7 @@ impl Db {
             if began.replace(generation) != Some(generation) {
                 after = 0;
             }
+            self.touched.touch_all();
             let stale: BTreeSet<i64> = stale.into_iter().collect();
             let all = self.collections(&mut tx).await?;
             let chunk = load(&mut tx, Part::After(after), true).await?;

@@ -15,17 +15,20 @@ mod capture;
 mod claim;
 mod client;
 mod collection;
+mod compact;
 mod conflict;
 mod damage;
 mod deployment;
 mod device;
 mod directory;
+mod group;
 mod history;
 mod image;
 mod inventory;
 mod lease;
 mod member;
 mod message;
+mod models;
 mod receipt;
 mod ring;
 mod roster;
@@ -35,6 +38,8 @@ mod search;
 mod sequence;
 mod session;
 mod standing;
+mod tokens;
+mod touched;
 mod variable;
 
 use std::path::{Path, PathBuf};
@@ -44,7 +49,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{Sqlite, Transaction};
 
@@ -54,6 +60,7 @@ pub use audit::{Acting, AuditQuery, Change, acting, who_acts};
 pub use capture::NewCapture;
 pub use client::MOST_EVENTS;
 pub use collection::{CollectionRow, MOST_COLLECTIONS, NotSaved};
+pub use compact::Compacted;
 pub use deployment::DeploymentRow;
 pub use device::{Full, Greeted, Hello, Known, Newcomers};
 pub use directory::FromDirectory;
@@ -67,8 +74,11 @@ pub use run::{Append, Appended, Ended, EventBody, EventRow, Logged, NewRun, RunR
 pub use search::Search;
 pub use sequence::RevisionRow;
 pub use session::{KnownToken, NewSession, NewToken};
-pub use standing::MacStanding;
+pub use standing::{DeviceStanding, Standings};
 pub use variable::{Owner, VariableRow};
+
+/// Bytes that the write-ahead log keeps once its content is in the file.
+const LOG_LIMIT: &str = "16777216";
 
 /// The database of one appliance. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,6 +87,12 @@ pub struct Db {
     write: SqlitePool,
     /// Rules of collections, compiled.
     compiled: Arc<Mutex<member::Compiled>>,
+    /// Macs that something was written about.
+    touched: Arc<touched::Touched>,
+    /// Tokens of runs.
+    tokens: Arc<tokens::Tokens>,
+    /// Events that wait for the next transaction.
+    waiting: group::Waiting,
 }
 
 /// Why the database did not answer.
@@ -128,12 +144,15 @@ impl Db {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+            // A burst of writes leaves a log of no more than this.
+            .pragma("journal_size_limit", LOG_LIMIT)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let write = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            // Of a file that is made now; an earlier one keeps its mode until it is compacted. Only who writes may say so.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(failed)?;
         schema::migrations()
@@ -146,7 +165,14 @@ impl Db {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(failed)?;
-        Ok(Db { read, write, compiled: Arc::default() })
+        Ok(Db {
+            read,
+            write,
+            compiled: Arc::default(),
+            touched: Arc::default(),
+            tokens: Arc::default(),
+            waiting: Arc::default(),
+        })
     }
 
     /// Waits for queries under way and closes the file; the write-ahead log is folded in.
@@ -157,14 +183,16 @@ impl Db {
 
     /// A transaction that holds the only writing connection until it is committed or dropped.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DbError> {
-        match self.write.begin_with("BEGIN IMMEDIATE").await {
+        let begun = match self.write.begin_with("BEGIN IMMEDIATE").await {
             // On a full disk SQLite takes a transaction back by itself; the connection then believes for ever that it is in one.
             Err(sqlx::Error::InvalidSavePointStatement) => {
                 self.write.acquire().await?.close().await?;
-                Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+                self.write.begin_with("BEGIN IMMEDIATE").await?
             }
-            begun => Ok(begun?),
-        }
+            begun => begun?,
+        };
+        self.touched.begin();
+        Ok(begun)
     }
 }
 

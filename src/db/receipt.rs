@@ -43,24 +43,26 @@ impl Db {
         rows.iter().map(receipt_row).collect()
     }
 
-    /// Keeps the appliance's word on a receipt; the first one stays.
-    pub async fn countersign(
-        &self,
-        run: i64,
-        assignment: u32,
-        word: &Countersignature,
-    ) -> Result<(), DbError> {
-        sqlx::query(
-            "UPDATE receipt SET kept_ms = $3, countersignature = $4, countersigned_by = $5
-             WHERE run = $1 AND assignment = $2 AND countersignature IS NULL",
-        )
-        .bind(run)
-        .bind(i64::from(assignment))
-        .bind(word.kept_ms)
-        .bind(&word.signature)
-        .bind(&word.by)
-        .execute(&self.write)
-        .await?;
+    /// Keeps the appliance's word on receipts, each by its run and assignment; the first word stays.
+    pub async fn countersign(&self, words: &[(i64, u32, Countersignature)]) -> Result<(), DbError> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.begin().await?;
+        for (run, assignment, word) in words {
+            sqlx::query(
+                "UPDATE receipt SET kept_ms = $3, countersignature = $4, countersigned_by = $5
+                 WHERE run = $1 AND assignment = $2 AND countersignature IS NULL",
+            )
+            .bind(*run)
+            .bind(i64::from(*assignment))
+            .bind(word.kept_ms)
+            .bind(&word.signature)
+            .bind(&word.by)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

@@ -156,6 +156,7 @@ impl Db {
         if let Some(run) = active {
             return Ok(Started::Active(run));
         }
+        self.touched.touch(new.device);
         let id = next_number(&mut tx, "run").await?;
         sqlx::query(
             "INSERT INTO run (id, device, deployment, sequence, revision, token, receipt_key, step, steps, started_ms)
@@ -202,29 +203,39 @@ impl Db {
         Ok(Started::Created(id))
     }
 
-    /// Adds events.
-    pub async fn append(&self, run: i64, append: &Append, now_ms: i64) -> Result<Appended, DbError> {
-        let mut tx = self.begin().await?;
+    /// Adds events within a transaction. Where the answer is not that they are recorded, it must be undone.
+    pub(super) async fn append_in(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        run: i64,
+        append: &Append,
+        now_ms: i64,
+    ) -> Result<Appended, DbError> {
         let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM run_event WHERE run = $1")
             .bind(run)
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut **tx)
             .await?;
         if last.unwrap_or(0) + 1 != append.first {
             return Ok(Appended::Moved);
         }
         if append.reopens
-            && let Some(other) = reopen(&mut tx, run).await?
+            && let Some(other) = reopen(tx, run).await?
         {
             return Ok(Appended::Busy(other));
         }
+        if append.reopens || append.ended.is_some() {
+            let device = sqlx::query_scalar("SELECT device FROM run WHERE id = $1");
+            let device: Option<i64> = device.bind(run).fetch_optional(&mut **tx).await?;
+            device.into_iter().for_each(|device| self.touched.touch(device));
+        }
         for (number, event) in (append.first..).zip(&append.events) {
-            insert_event(&mut tx, run, number, now_ms, event).await?;
+            insert_event(tx, run, number, now_ms, event).await?;
         }
         sqlx::query("UPDATE run SET step = $2, progress = $3 WHERE id = $1")
             .bind(run)
             .bind(i64::from(append.step))
             .bind(append.progress.as_ref().map(json))
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         if let Some(logged) = &append.logged {
             sqlx::query("UPDATE run SET log_action = $2, log_next = $3, log_bytes = $4 WHERE id = $1")
@@ -232,7 +243,7 @@ impl Db {
                 .bind(i64::from(logged.action))
                 .bind(big(logged.next))
                 .bind(big(logged.bytes))
-                .execute(&mut *tx)
+                .execute(&mut **tx)
                 .await?;
         }
         if let Some((assignment, signed, key)) = &append.receipt {
@@ -245,30 +256,38 @@ impl Db {
             .bind(&signed.receipt)
             .bind(&signed.signature)
             .bind(key)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         }
         if let Some(ended) = &append.ended {
-            if let Some(device) = end(&mut tx, run, ended, now_ms).await? {
-                self.settle(&mut tx, device).await?;
+            if let Some(device) = end(tx, run, ended, now_ms).await? {
+                self.settle(tx, device).await?;
             }
-            keep_steps(&mut tx, run, &append.steps).await?;
+            keep_steps(tx, run, &append.steps).await?;
         }
         // What a person says to a run; what its Mac reports stands among its events.
         if who_acts().is_some() {
-            record(&mut tx, Change::of(format!("run {run}"), now_ms)).await?;
+            record(tx, Change::of(format!("run {run}"), now_ms)).await?;
         }
-        tx.commit().await?;
         Ok(Appended::Recorded)
     }
 
-    /// Notes how far the action at work is, for readers after a restart.
-    pub async fn save_progress(&self, run: i64, progress: &Progress) -> Result<(), DbError> {
-        sqlx::query("UPDATE run SET progress = $2 WHERE id = $1 AND outcome IS NULL")
-            .bind(run)
+    /// Notes how far the actions at work are, for readers after a restart: of each run, the number of the last event when it was so.
+    /// Where another one was recorded meanwhile, nothing is noted.
+    pub async fn save_progress(&self, all: &[(i64, i64, Progress)]) -> Result<(), DbError> {
+        let mut tx = self.begin().await?;
+        for (run, last, progress) in all {
+            sqlx::query(
+                "UPDATE run SET progress = $2 WHERE id = $1 AND outcome IS NULL
+                 AND $3 = (SELECT MAX(number) FROM run_event WHERE run = $1)",
+            )
+            .bind(*run)
             .bind(json(progress))
-            .execute(&self.write)
+            .bind(*last)
+            .execute(&mut *tx)
             .await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 
@@ -280,15 +299,24 @@ impl Db {
             .bind(receipt_key)
             .execute(&self.write)
             .await?;
+        self.tokens.forget(run);
         Ok(())
     }
 
     /// The run that a token belongs to.
     pub async fn run_of_token(&self, token: Digest) -> Result<Option<i64>, DbError> {
-        Ok(sqlx::query_scalar("SELECT id FROM run WHERE token = $1")
+        let asked = match self.tokens.get(token) {
+            Ok(run) => return Ok(Some(run)),
+            Err(asked) => asked,
+        };
+        let run = sqlx::query_scalar("SELECT id FROM run WHERE token = $1")
             .bind(token.to_string())
             .fetch_optional(&self.read)
-            .await?)
+            .await?;
+        if let Some(run) = run {
+            self.tokens.keep(asked, token, run);
+        }
+        Ok(run)
     }
 
     /// Runs that have not ended.

@@ -10,6 +10,8 @@ use crate::api::admin::DeviceSummary;
 
 /// Macs that one query reads.
 const ROWS: usize = 200;
+/// So many Macs are looked up one by one sooner than they are met on the way through all.
+const FEW: i64 = 2000;
 
 /// What is looked for; what is left out is not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,71 +32,132 @@ pub struct Search {
     pub limit: u32,
 }
 
+/// Conditions with their values, in the order of their places.
+#[derive(Default)]
+struct Conditions {
+    all: Vec<String>,
+    texts: Vec<String>,
+    numbers: Vec<i64>,
+}
+
+impl Conditions {
+    /// Texts come before numbers.
+    fn text(&mut self, value: String) -> String {
+        self.texts.push(value);
+        format!("${}", self.texts.len())
+    }
+
+    fn number(&mut self, value: i64) -> String {
+        self.numbers.push(value);
+        format!("${}", self.texts.len() + self.numbers.len())
+    }
+
+    async fn ids(self, db: &Db, before: &str, after: &str) -> Result<Vec<i64>, DbError> {
+        let filter =
+            if self.all.is_empty() { String::new() } else { format!(" WHERE {}", self.all.join(" AND ")) };
+        let mut query = sqlx::query_scalar(AssertSqlSafe(format!("{before}{filter}{after}")));
+        for text in self.texts {
+            query = query.bind(text);
+        }
+        for number in self.numbers {
+            query = query.bind(number);
+        }
+        Ok(query.fetch_all(&db.read).await?)
+    }
+}
+
+/// How the words stand in what is known of a Mac, the row `x`.
+fn words(search: &Search, conditions: &mut Conditions) -> Vec<String> {
+    let like = |word: &String| {
+        let place = conditions.text(format!("%{}%", escaped(&word.to_lowercase())));
+        format!("x.text LIKE {place} ESCAPE '\\'")
+    };
+    search.words.iter().map(like).collect()
+}
+
 impl Db {
-    /// One page, last seen first.
+    /// One page, last seen first. What few Macs have is looked up; what many have is soon found on the way from the one seen last to
+    /// the one seen first.
     pub async fn devices(&self, search: &Search) -> Result<Vec<DeviceSummary>, DbError> {
-        // Numbers first: rows are long, and a page shows few of them.
-        let mut tables = String::from("device d");
-        let mut conditions: Vec<String> = Vec::new();
-        let mut texts: Vec<String> = Vec::new();
-        let mut numbers: Vec<i64> = Vec::new();
-        let mut text = |value: String| {
-            texts.push(value);
-            format!("${}", texts.len())
+        let few = match self.few(search).await? {
+            Some(few) if few.is_empty() => return Ok(Vec::new()),
+            few => few,
         };
+        let mut conditions = Conditions::default();
         if let Some(tag) = &search.tag {
-            let place = text(tag.to_lowercase());
-            conditions.push(format!("d.id IN (SELECT device FROM device_tag WHERE tag = {place})"));
+            let place = conditions.text(tag.to_lowercase());
+            let tagged =
+                format!("EXISTS (SELECT 1 FROM device_tag t WHERE t.device = d.id AND t.tag = {place})");
+            conditions.all.push(tagged);
         }
         if let Some(name) = &search.name {
-            let (exact, folded) = (text(name.trim().to_uppercase()), text(name.trim().to_lowercase()));
-            conditions.push(format!(
+            let exact = conditions.text(name.trim().to_uppercase());
+            let folded = conditions.text(name.trim().to_lowercase());
+            conditions.all.push(format!(
                 "(UPPER(d.serial) = {exact} OR d.uuid = {folded} OR LOWER(d.hostname) = {folded})"
             ));
         }
         if !search.words.is_empty() {
-            tables.push_str(" JOIN device_text x ON x.device = d.id");
-            for word in &search.words {
-                let place = text(format!("%{}%", escaped(&word.to_lowercase())));
-                conditions.push(format!("x.text LIKE {place} ESCAPE '\\'"));
-            }
+            let all = words(search, &mut conditions).join(" AND ");
+            conditions
+                .all
+                .push(format!("EXISTS (SELECT 1 FROM device_text x WHERE x.device = d.id AND {all})"));
         }
-        let first_number = texts.len();
-        let mut number = |value: i64| {
-            numbers.push(value);
-            format!("${}", first_number + numbers.len())
-        };
         if let Some(known) = search.known {
-            let place = number(i64::from(known));
-            conditions.push(format!("CASE WHEN d.known THEN 1 ELSE 0 END = {place}"));
+            conditions.all.push(format!("d.known = {}", if known { "TRUE" } else { "FALSE" }));
+        }
+        if let Some(few) = few {
+            // Numbers of our own, no text of anybody.
+            let few: Vec<String> = few.iter().map(i64::to_string).collect();
+            conditions.all.push(format!("d.id IN ({})", few.join(", ")));
         }
         if let Some(collection) = search.collection {
-            let place = number(collection);
-            conditions
-                .push(format!("d.id IN (SELECT device FROM collection_member WHERE collection = {place})"));
+            let place = conditions.number(collection);
+            conditions.all.push(format!(
+                "EXISTS (SELECT 1 FROM collection_member m WHERE m.collection = {place} AND m.device = d.id)"
+            ));
         }
         if let Some((seen, id)) = search.after {
-            let (seen, id) = (number(seen), number(id));
-            conditions.push(format!("(d.seen_ms, d.id) < ({seen}, {id})"));
+            let (seen, id) = (conditions.number(seen), conditions.number(id));
+            conditions.all.push(format!("(d.seen_ms, d.id) < ({seen}, {id})"));
         }
-        let limit = number(i64::from(search.limit));
-        let filter = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
-        let query =
-            format!("SELECT d.id FROM {tables}{filter} ORDER BY d.seen_ms DESC, d.id DESC LIMIT {limit}");
-        let mut query = sqlx::query(AssertSqlSafe(query));
-        for text in texts {
-            query = query.bind(text);
-        }
-        for number in numbers {
-            query = query.bind(number);
-        }
-        let rows = query.fetch_all(&self.read).await?;
-        let found: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let limit = conditions.number(i64::from(search.limit));
+        // Numbers first: rows are long, and a page shows few of them.
+        let order = format!(" ORDER BY d.seen_ms DESC, d.id DESC LIMIT {limit}");
+        let found = conditions.ids(self, "SELECT d.id FROM device d", &order).await?;
         self.summaries(&found).await
+    }
+
+    /// The Macs that a word, a tag or a collection leaves, where these are few; none: as far as is known, there are many.
+    async fn few(&self, search: &Search) -> Result<Option<Vec<i64>>, DbError> {
+        let mut probes = Vec::new();
+        if !search.words.is_empty() {
+            let mut one = Conditions::default();
+            let all = words(search, &mut one);
+            one.all.extend(all);
+            probes.push((one, "SELECT x.device FROM device_text x"));
+        }
+        if let Some(tag) = &search.tag {
+            let mut one = Conditions::default();
+            let place = one.text(tag.to_lowercase());
+            one.all.push(format!("t.tag = {place}"));
+            probes.push((one, "SELECT t.device FROM device_tag t"));
+        }
+        if let Some(collection) = search.collection {
+            let mut one = Conditions::default();
+            let place = one.number(collection);
+            one.all.push(format!("m.collection = {place}"));
+            probes.push((one, "SELECT m.device FROM collection_member m"));
+        }
+        let mut fewest: Option<Vec<i64>> = None;
+        for (mut one, query) in probes {
+            let limit = format!(" LIMIT {}", one.number(FEW + 1));
+            let found = one.ids(self, query, &limit).await?;
+            if found.len() as i64 <= FEW && fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
+                fewest = Some(found);
+            }
+        }
+        Ok(fewest)
     }
 
     /// What lists show of these Macs, in this order.

@@ -187,6 +187,14 @@ pub const MODULES: &[&str] = &[
     "nls_utf8",
     "efivarfs",
     "loop",
+    // SMB shares, for Capture Image, and what SMB 3 signs and encrypts with: it is asked for by other names than its files have.
+    "cifs",
+    "sha512_generic",
+    "cmac",
+    "ccm",
+    "gcm",
+    "ctr",
+    "ghash_generic",
 ];
 
 /// Modules that go along where the kernel has them. Debian 12 has no simpledrm: its built-in efifb draws instead.

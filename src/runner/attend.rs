@@ -48,22 +48,36 @@ pub fn attended<T: Send>(
     })
 }
 
-/// Whether the appliance is being waited for, told once at each change.
-#[derive(Debug, Default)]
-pub struct Outage(bool);
+/// Whether the appliance, or somebody else, is being waited for, told once at each change.
+#[derive(Debug)]
+pub struct Outage {
+    whom: &'static str,
+    on: bool,
+}
+
+impl Default for Outage {
+    fn default() -> Outage {
+        Outage::of("the appliance")
+    }
+}
 
 impl Outage {
-    /// What is so now: the last error of an appliance that does not answer.
+    /// Nobody is waited for yet.
+    pub fn of(whom: &'static str) -> Outage {
+        Outage { whom, on: false }
+    }
+
+    /// What is so now: the last error of whoever does not answer.
     pub fn tell(&mut self, work: &Work<'_>, error: Option<String>) {
         match error {
             Some(error) => {
-                let what = "Waiting for the appliance; it goes on by itself".to_owned();
+                let what = format!("Waiting for {}; it goes on by itself", self.whom);
                 work.link.tell(Told::Waiting { what, error: Some(error) });
-                self.0 = true;
+                self.on = true;
             }
-            None if self.0 => {
+            None if self.on => {
                 work.link.tell(Told::GoesOn);
-                self.0 = false;
+                self.on = false;
             }
             None => {}
         }
@@ -71,6 +85,6 @@ impl Outage {
 
     /// Whether it is waited for.
     pub fn is_on(&self) -> bool {
-        self.0
+        self.on
     }
 }

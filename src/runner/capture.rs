@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::attend::{Outage, attended};
 use super::failure::{self, chain, failure};
-use super::identity::called;
+use super::identity::{called, partition_node};
 use super::link::Interrupted;
 use super::perform::{Failed, Work};
 use super::place::disk_numbered;
@@ -24,10 +24,18 @@ use crate::image::capture::{
 use crate::value::ByteSize;
 
 /// A disk that was chosen.
-struct Chosen<'a> {
-    disk: &'a DiskFacts,
-    source: Source,
-    shape: Shape,
+pub(super) struct Chosen<'a> {
+    pub disk: &'a DiskFacts,
+    pub source: Source,
+    pub shape: Shape,
+}
+
+impl Chosen<'_> {
+    /// Node of the partition that was chosen, or of the disk.
+    pub fn node(&self) -> String {
+        let of = |number| partition_node(&self.disk.node, number);
+        self.shape.partition().map_or_else(|| self.disk.node.clone(), of)
+    }
 }
 
 /// Captures an image.
@@ -57,7 +65,7 @@ pub fn capture(work: &Work<'_>, image: &str, source: CaptureSource) -> Result<Do
     // The appliance finished it, and the word of that was lost with a reset.
     if let Some(made) = begun.made {
         work.reporter.log(vec![format!("{} {} was captured before", made.image, made.version)]);
-        return Ok(Done::default());
+        return Ok(Done { nodes: vec![chosen.node()], ..Done::default() });
     }
     let mut lines = vec![format!(
         "capturing {} of {} in use from {} as {image}",
@@ -76,7 +84,7 @@ pub fn capture(work: &Work<'_>, image: &str, source: CaptureSource) -> Result<Do
         Err(error) => Err(of_capture(work, image, &error)),
         Ok(captured) => {
             work.reporter.log(vec![told(&captured)]);
-            Ok(Done::default())
+            Ok(Done { nodes: vec![chosen.node()], ..Done::default() })
         }
     }
 }
@@ -93,7 +101,7 @@ fn told(captured: &Captured<Made>) -> String {
     )
 }
 
-fn choose(disks: &[DiskFacts], source: CaptureSource) -> Result<Chosen<'_>, Failure> {
+pub(super) fn choose(disks: &[DiskFacts], source: CaptureSource) -> Result<Chosen<'_>, Failure> {
     let (number, selection) = match source {
         CaptureSource::Macos => return choose_macos(disks),
         CaptureSource::Disk { disk } => (disk, Selection::Whole),
@@ -204,7 +212,7 @@ struct Teller<'a> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: rates need a clock")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 

@@ -10,9 +10,9 @@
 //! | [`wizard`] | pages as data, drawn on a terminal or told as lines |
 //! | [`find`], [`network`] | where the appliance is, and the way to it |
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
-//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`], [`script`] with [`orphan`], [`restart`] | the actions |
+//! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`] and [`share`], [`script`] with [`orphan`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
-//! | [`place`], [`target`] | where the bytes of a partition lie |
+//! | [`place`], [`target`], [`destinations`] | where the bytes of a partition lie; partitions that an image may go to |
 //! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
 //! | [`keyboard`] | keyboard layouts of the console |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
@@ -29,6 +29,7 @@ pub mod capture;
 pub mod clock;
 pub mod copy;
 pub mod desk;
+pub mod destinations;
 pub mod failure;
 pub mod find;
 pub mod format;
@@ -47,6 +48,7 @@ pub mod report;
 pub mod restart;
 pub mod script;
 pub mod settings;
+pub mod share;
 pub mod show;
 pub mod startup;
 pub mod target;

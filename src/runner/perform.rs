@@ -20,6 +20,7 @@ use super::place::{disk_numbered, open_writable, partition_of, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
 use super::script::{self, Ended, Script};
+use super::share::save;
 use super::startup::{self, BootPartition};
 use super::variables::Folder;
 use super::verify::verify;
@@ -142,12 +143,14 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
     let mut values = Vec::new();
     let result = match action {
         Action::FormatDisk { disk, partitions } => format_disk(work, *disk, partitions),
-        Action::ApplyImage { manifest, image, source_partition, destination, free } => {
+        Action::ApplyImage { manifest, image, source_partition, destination, chosen, free } => {
             let (manifest, partition, free) = (*manifest, *source_partition, *free);
-            let image = Image { manifest, name: image, partition, destination, free };
+            let chosen = chosen.as_ref();
+            let image = Image { manifest, name: image, partition, destination, chosen, free };
             apply(work, image)
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
+        Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
         Action::ExecuteScript { script, environment, success_codes, secrets } => {
             let script = Script {
                 text: script,

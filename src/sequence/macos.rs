@@ -174,12 +174,13 @@ pub struct Enroll {
     pub package: Option<Template>,
 }
 
-fn variable(name: &str) -> Template {
+/// The value of a variable of the guide.
+pub(super) fn variable(name: &str) -> Template {
     // Names of the guide between percent signs are well formed.
     format!("%{name}%").parse().unwrap_or_else(|_| unreachable!("%{name}% is a text with a variable"))
 }
 
-fn is_variable(text: &Template, name: &str) -> bool {
+pub(super) fn is_variable(text: &Template, name: &str) -> bool {
     text.as_str().strip_prefix('%').and_then(|rest| rest.strip_suffix('%')) == Some(name)
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Names that nothing can set.
-pub const READ_ONLY: [&str; 10] = [
+pub const READ_ONLY: [&str; 11] = [
     "SerialNumber",
     "Model",
     "UUID",
@@ -19,6 +19,7 @@ pub const READ_ONLY: [&str; 10] = [
     "LastActionSucceeded",
     "LastActionName",
     "LastActionExitCode",
+    "PmmOSDSourceDisk",
 ];
 
 /// Name of a variable: compared without regard to case, kept as typed.
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_differ_by_letters_not_by_case_and_keep_their_spelling() {
+    fn section_3_names_differ_by_letters_not_by_case_and_keep_their_spelling() {
         assert_eq!(name("OSDComputerName"), name("osdcomputername"));
         assert_eq!(name("OSDComputerName").as_str(), "OSDComputerName");
         for bad in ["", "1st", "a b", "a-b", "Ü", "a%", &"x".repeat(65)] {

@@ -144,6 +144,10 @@ fn types() -> Map<String, Value> {
     );
     let place = object(json!({"disk": count(), "partition": count()}), &["disk", "partition"]);
     let source = object(json!({"disk": count(), "partition": count()}), &["disk"]);
+    let share = object(
+        json!({"share": reference("text"), "folder": reference("text"), "account": reference("text"), "password": reference("text")}),
+        &[],
+    );
     let in_variable = object(json!({"variable": reference("variable")}), &["variable"]);
     let set = object(
         json!({"name": reference("variable"), "value": reference("value"), "secret": {"type": "boolean"}}),
@@ -178,6 +182,7 @@ fn types() -> Map<String, Value> {
                     "image": reference("text"),
                     "note": reference("text"),
                     "source": {"oneOf": [{"const": "macos"}, source]},
+                    "destination": {"oneOf": [{"enum": ["appliance", "share"]}, share]},
                 }),
                 &["image"],
             ),
@@ -333,7 +338,7 @@ mod tests {
     use crate::sequence::yaml::{COMMON, OF_STEPS, TYPES};
 
     #[test]
-    fn the_schema_has_every_key_that_the_reader_has_and_no_other() {
+    fn section_1_the_schema_has_every_key_that_the_reader_has_and_no_other() {
         let schema = schema();
         let keys = |pointer: &str| -> Vec<String> {
             let mut keys: Vec<String> =

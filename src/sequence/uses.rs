@@ -3,6 +3,7 @@
 //! What a script does with variables is told by its text: `$Name` and `--get Name` read, `--set Name=` sets. A script that
 //! builds names at run time says nothing here.
 
+use super::capture::{self, CaptureDestination, CaptureImage};
 use super::macos::JoinDomain;
 use super::model::{Destination, Kind};
 use super::name::VariableName;
@@ -18,10 +19,7 @@ pub fn texts(kind: &Kind) -> Vec<(String, &Template)> {
             .map(|partition| ("the partition's name".to_owned(), &partition.name))
             .collect(),
         Kind::ApplyImage(apply) => vec![("the image's name".to_owned(), &apply.image)],
-        Kind::CaptureImage(capture) => {
-            let note = capture.note.iter().map(|note| ("the note".to_owned(), note));
-            std::iter::once(("the image's name".to_owned(), &capture.image)).chain(note).collect()
-        }
+        Kind::CaptureImage(capture) => of_capture(capture),
         Kind::SetVariables(set) => {
             set.iter().map(|one| (format!("the value of {}", one.name), &one.value)).collect()
         }
@@ -51,6 +49,19 @@ pub fn texts(kind: &Kind) -> Vec<(String, &Template)> {
     }
 }
 
+fn of_capture(capture: &CaptureImage) -> Vec<(String, &Template)> {
+    let named = |name: &str, text| (name.to_owned(), text);
+    let note = capture.note.iter().map(|note| named("the note", note));
+    let mut texts: Vec<_> = std::iter::once(named("the image's name", &capture.image)).chain(note).collect();
+    if let CaptureDestination::Share(share) = &capture.destination {
+        texts.push(named("the share", &share.share));
+        texts.extend(share.folder.iter().map(|folder| named("the folder", folder)));
+        texts.push(named("the account", &share.account));
+        texts.push(named(PASSWORD, &share.password));
+    }
+    texts
+}
+
 fn of_notify(notify: &Notify) -> Vec<(String, &Template)> {
     let named = |name: &str, text| (name.to_owned(), text);
     let webhook = notify.webhook.iter().map(|text| named("the webhook", text));
@@ -68,24 +79,25 @@ fn of_join(join: &JoinDomain) -> Vec<(String, &Template)> {
     let first = [
         named("the domain", &join.domain),
         named("the account", &join.account),
-        named(PASSWORD_OF_DOMAIN, &join.password),
+        named(PASSWORD, &join.password),
     ];
     first.into_iter().chain(ou).chain(groups).collect()
 }
 
 /// Texts of a step that are secret by what they are for.
 pub fn is_secret_field(field: &str) -> bool {
-    field == SECRET_OF_WEBHOOK || field == PASSWORD_OF_DOMAIN
+    field == SECRET_OF_WEBHOOK || field == PASSWORD
 }
 
 const SECRET_OF_WEBHOOK: &str = "the webhook's secret";
-const PASSWORD_OF_DOMAIN: &str = "the password";
+const PASSWORD: &str = "the password";
 
 /// Whether the step needs a value of `name`.
 pub fn reads(kind: &Kind, name: &VariableName) -> bool {
     let in_texts = texts(kind).iter().any(|(_, text)| text.variables().any(|used| used == name));
     in_texts
         || match kind {
+            Kind::CaptureImage(capture) => is_folder_of(&capture.destination, name),
             Kind::ApplyImage(apply) => apply.destination == Destination::Variable(name.clone()),
             Kind::VerifyImage(verify) => is_in(&verify.volume, name),
             Kind::CopyFiles(copy) => is_in(&copy.volume, name),
@@ -93,6 +105,12 @@ pub fn reads(kind: &Kind, name: &VariableName) -> bool {
             Kind::ExecuteScript(script) => script_reads(&script.script, name),
             _ => false,
         }
+}
+
+/// The folder that a share leaves out is in the guide's variable.
+fn is_folder_of(destination: &CaptureDestination, name: &VariableName) -> bool {
+    matches!(destination, CaptureDestination::Share(share) if share.folder.is_none())
+        && name.as_str().eq_ignore_ascii_case(capture::FOLDER)
 }
 
 fn is_in(volume: &Option<Destination>, name: &VariableName) -> bool {

@@ -114,6 +114,8 @@ pub struct Variables {
     pub facts: Facts,
     /// The last action; before the first one its variables are empty.
     pub last: Option<LastAction>,
+    /// Node of the partition or disk that the last Capture Image step read.
+    pub source_disk: Option<String>,
     /// Of the collections that the Mac belongs to.
     pub collection: Scope,
     /// Of the Mac.
@@ -200,6 +202,7 @@ impl Variables {
             "BootMethod" => facts.boot.as_str().to_owned(),
             "LastActionSucceeded" => last.map(|last| last.succeeded.to_string()).unwrap_or_default(),
             "LastActionName" => last.map(|last| last.name.clone()).unwrap_or_default(),
+            "PmmOSDSourceDisk" => self.source_disk.clone().unwrap_or_default(),
             _ => last.map(|last| last.exit_code.to_string()).unwrap_or_default(),
         })
     }
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sequence_wins_over_the_device_and_the_device_over_the_collection() {
+    fn section_3_the_sequence_wins_over_the_device_and_the_device_over_the_collection() {
         let mut variables = Variables::default();
         variables.collection.insert(name("Room"), Value::plain("collection"));
         assert_eq!(expand(&variables, "%ROOM%").unwrap(), "collection");
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn no_scope_covers_a_fact_of_the_mac() {
+    fn section_3_no_scope_covers_a_fact_of_the_mac() {
         let mut variables = Variables {
             facts: Facts { memory: (16 << 30) - 4096, disk0_size: Some(500_107_862_016), ..Facts::default() },
             ..Variables::default()
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_a_secret_in_it_is_secret() {
+    fn section_3_a_text_with_a_secret_in_it_is_secret() {
         let mut variables = Variables::default();
         variables.set(name("Password"), Value { text: "hunter2".into(), secret: true });
         let value = variables.expand(&"pw=%Password%".parse().unwrap()).unwrap();

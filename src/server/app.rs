@@ -80,6 +80,8 @@ pub struct Appliance {
     pub started_ms: i64,
     /// Held by a sweep of manifests without a row: one at a time.
     pub settling: Mutex<()>,
+    /// Held while receipts are countersigned: one at a time.
+    pub countersigning: Mutex<()>,
 }
 
 impl Appliance {

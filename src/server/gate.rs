@@ -26,13 +26,15 @@ const STALL: Duration = Duration::from_secs(90);
 pub struct Bounds {
     /// Of all peers.
     pub all: usize,
-    /// Of one address. A runner opens a dozen; a lab behind one router has one address.
+    /// Of one address. A lab behind one router has one address.
     pub peer: usize,
 }
 
 impl Default for Bounds {
+    /// A runner has three, and up to eight more while it fetches an image: room for 700 Macs that fetch at the same time, 90 of them
+    /// behind one router.
     fn default() -> Bounds {
-        Bounds { all: 2048, peer: 256 }
+        Bounds { all: 8192, peer: 1024 }
     }
 }
 

@@ -55,6 +55,7 @@ mod roster;
 pub mod runs;
 pub mod screens;
 pub mod secrets;
+pub mod shares;
 pub mod targets;
 pub mod timeline;
 pub mod token;
@@ -187,6 +188,7 @@ impl Server {
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
             settling: tokio::sync::Mutex::new(()),
+            countersigning: tokio::sync::Mutex::new(()),
             config,
         });
         images::sweep(&app).await;
@@ -249,6 +251,9 @@ impl Server {
         let result = join(&mut services, &stop).await;
         app.jobs.close().await;
         app.runs.close().await;
+        if let Err(error) = app.runs.save_progress().await {
+            tracing::error!("noting how far runs are: {}", http::error::chain(&error));
+        }
         app.captures.close().await;
         records.cancel();
         if writer.await.is_err() {
@@ -372,6 +377,9 @@ async fn expire_runs(app: App, stop: CancellationToken) -> Result<(), ServerErro
     while stop.run_until_cancelled(tokio::time::sleep(EXPIRE)).await.is_some() {
         if let Err(error) = app.runs.expire().await {
             tracing::error!("looking at maximum run times: {}", http::error::chain(&error));
+        }
+        if let Err(error) = app.runs.save_progress().await {
+            tracing::error!("noting how far runs are: {}", http::error::chain(&error));
         }
         if let Err(error) = captures::expire(&app).await {
             tracing::error!("looking for captures that nobody goes on with: {}", http::error::chain(&error));

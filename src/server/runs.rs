@@ -8,9 +8,12 @@ pub mod claim;
 mod error;
 mod heard;
 mod people;
+mod places;
+mod record;
 mod tell;
 
 pub use error::RunError;
+pub use places::{Places, Wanted};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -24,28 +27,27 @@ use self::claim::{Claim, Claimant, Heard, Holder};
 use super::clock::now_ms;
 use super::notify::Notifier;
 use super::receipt;
-use super::secrets::{SecretKey, is_sealed};
+use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::wire;
-use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, SignedReceipt};
-use crate::db::{Append, Appended, Db, Ended, EventBody, Logged, StepRow};
-use crate::sequence::model::Step;
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, RunQuestion};
+use crate::db::{Db, EventBody, Logged};
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
-use crate::sequence::run::event::{Event, Recorded};
-use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
+use crate::sequence::run::event::Event;
+use crate::sequence::run::{Decision, Run};
 use crate::value::MacAddr;
 
 /// Runs that are held in memory at most, as long as enough of them have ended.
 const MOST_HELD: usize = 256;
 /// Events that the engine may record by itself before it has an answer: more than any sequence has steps.
 const MOST_DECISIONS: usize = 100_000;
-/// How old the progress in the database may be, in milliseconds.
-const PROGRESS_AGE_MS: i64 = 5_000;
 /// Rows that the log of one run may have.
 const MOST_ROWS: i64 = 20_000;
 /// Bytes that the log of one run may have.
 const MOST_LOG: u64 = 64 << 20;
+/// Events of the engine that are recorded in one transaction at most.
+const MOST_TOGETHER: usize = 1_000;
 /// Seconds after which a Mac whose run waits for a person asks again.
 const ASK_AGAIN: u32 = 3;
 /// What a recorded event is sealed for.
@@ -63,6 +65,8 @@ pub struct Runs {
     stopping: CancellationToken,
     heard: Heard,
     held: Arc<StdMutex<HashMap<i64, Arc<Held>>>>,
+    /// Progress that is not in the database yet, with the number of the last row when it was told.
+    unsaved: Arc<StdMutex<HashMap<i64, (i64, Progress)>>>,
 }
 
 /// One run in memory: a mirror of its rows.
@@ -72,6 +76,7 @@ pub struct Held {
     /// Address that its Mac booted with.
     mac: Option<MacAddr>,
     machine: Mutex<Machine>,
+    places: StdMutex<Places>,
     seen: watch::Sender<Seen>,
 }
 
@@ -81,7 +86,6 @@ struct Machine {
     last: i64,
     receipt_key: String,
     logged: Logged,
-    saved_ms: i64,
     /// Number of the notification that is on its way.
     telling: u32,
     /// Set when the rows went on without us: everything here is stale.
@@ -106,7 +110,8 @@ impl Runs {
     pub fn new(db: Db, timeline: Timeline, secrets: Arc<SecretKey>, notifier: Notifier) -> Runs {
         let (telling, stopping) = (TaskTracker::new(), CancellationToken::new());
         let (notifier, heard) = (Arc::new(notifier), Heard::new(now_ms()));
-        Runs { db, timeline, secrets, notifier, telling, stopping, heard, held: Arc::default() }
+        let (held, unsaved) = (Arc::default(), Arc::default());
+        Runs { db, timeline, secrets, notifier, telling, stopping, heard, held, unsaved }
     }
 
     /// The run, read from its rows when it is not held yet.
@@ -132,20 +137,14 @@ impl Runs {
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let ended = run.outcome().is_some();
         let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
-        let machine = Machine {
-            run,
-            last,
-            receipt_key: row.receipt_key,
-            logged: row.logged,
-            saved_ms: 0,
-            telling: 0,
-            lost: false,
-        };
+        let machine =
+            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, telling: 0, lost: false };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
             mac,
             machine: Mutex::new(machine),
+            places: StdMutex::default(),
             seen: watch::Sender::new(seen),
         });
         let mut held = self.lock();
@@ -187,7 +186,7 @@ impl Runs {
         self.heard.note(&machine.receipt_key, None, now_ms());
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
-                Decision::Record(event) => self.record(&held, &mut machine, event, None).await?,
+                Decision::Record(event) => self.decide(&held, &mut machine, event).await?,
                 Decision::Act(assignment) if matches!(assignment.act, Act::Notify(_)) => {
                     self.tell(&held, &mut machine, &assignment);
                     let why = format!("`{}` is on its way", assignment.name);
@@ -304,23 +303,6 @@ impl Runs {
         }))
     }
 
-    /// A recorded event, opened where it is sealed.
-    pub fn opened(&self, run: i64, number: i64, body: &str) -> Result<Recorded, RunError> {
-        let unreadable = |source| RunError::Unreadable { run, number, source };
-        if !is_sealed(body) {
-            return serde_json::from_str(body).map_err(unreadable);
-        }
-        let text =
-            self.secrets.unseal(CONTEXT, body).map_err(|source| RunError::Sealed { run, number, source })?;
-        serde_json::from_str(&text).map_err(unreadable)
-    }
-
-    /// An event as it is recorded: one that holds a secret is sealed.
-    pub fn body(&self, recorded: &Recorded) -> Result<String, serde_json::Error> {
-        let body = serde_json::to_string(recorded)?;
-        Ok(if recorded.event.has_secrets() { self.secrets.seal(CONTEXT, &body) } else { body })
-    }
-
     /// Ends runs whose time is over, and does what the appliance itself has to do in runs that no Mac asks about; called by a
     /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
@@ -336,6 +318,14 @@ impl Runs {
             self.drive(&held, &mut machine).await?;
         }
         Ok(())
+    }
+
+    /// What the run asks a person now, as it is shown.
+    pub async fn asks(&self, id: i64) -> Result<Option<RunQuestion>, RunError> {
+        self.watch(id, 0, Duration::ZERO, |run, seen| {
+            run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms))
+        })
+        .await
     }
 
     /// Reads a run with its live progress, as soon as its change number is greater than `after` or it has ended, else after
@@ -384,103 +374,9 @@ impl Runs {
         self.record(held, machine, event, receipt).await
     }
 
-    /// Applies an event, commits it, and only then lets it take effect.
-    async fn record(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        event: Event,
-        receipt: Option<(u32, SignedReceipt, String)>,
-    ) -> Result<(), RunError> {
-        if machine.run.is_repeated(&event) {
-            return Ok(());
-        }
-        let now = now_ms();
-        let after = machine.run.clone().apply(&event, now)?;
-        let kind = event.kind();
-        // A runner that was started anew counts its lines from the start.
-        let anew = matches!(event, Event::Reconnected { .. });
-        let logged = anew.then_some(Logged { action: 0, next: 0, ..machine.logged });
-        let ended = after.outcome().map(|outcome| Ended {
-            outcome: wire::outcome(outcome),
-            message: after.masked(after.message().unwrap_or_default()),
-        });
-        let reopens = matches!(event, Event::Resumed { .. });
-        let body = self.body(&Recorded { at_ms: now, event }).map_err(|source| RunError::Unreadable {
-            run: held.id,
-            number: machine.last + 1,
-            source,
-        })?;
-        let append = Append {
-            events: vec![EventBody::State(body)],
-            first: machine.last + 1,
-            step: after.step_number(),
-            progress: None,
-            ended,
-            logged,
-            receipt,
-            reopens,
-            steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
-        };
-        self.append(held, machine, &append).await?;
-        machine.last += 1;
-        machine.run = after;
-        machine.logged = logged.unwrap_or(machine.logged);
-        held.seen.send_modify(|seen| {
-            seen.change = change_of(machine.last).max(seen.change + 1);
-            seen.progress = None;
-            seen.ended = machine.run.outcome().is_some();
-            seen.since_ms = now;
-        });
-        let step = machine.run.step_number();
-        tracing::info!(run = held.id, device = held.device, step, "run {}: {kind}, at step {step}", held.id);
-        self.note_end(held, &machine.run);
-        Ok(())
-    }
-
-    fn note_end(&self, held: &Held, run: &Run) {
-        let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
-        let word = match outcome {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Cancelled => "was cancelled",
-        };
-        let message = run.masked(message);
-        let line = format!("run {} of {} {word}: {message}", held.id, run.sequence().name);
-        tracing::info!(run = held.id, "{line}");
-        self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
-    }
-
-    async fn append(&self, held: &Held, machine: &mut Machine, append: &Append) -> Result<(), RunError> {
-        if !machine.lost {
-            match self.db.append(held.id, append, now_ms()).await? {
-                Appended::Recorded => return Ok(()),
-                Appended::Busy(other) => return Err(RunError::Busy { run: held.id, other }),
-                Appended::Moved => {}
-            }
-        }
-        machine.lost = true;
-        self.lock().remove(&held.id);
-        Err(RunError::Moved(held.id))
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The steps of a run as they are kept for comparing.
-fn step_rows(run: &Run) -> Vec<StepRow> {
-    let row = |(step, record): (&Step, &StepRecord)| StepRow {
-        name: step.name.clone(),
-        kind: step.kind.title().to_owned(),
-        state: wire::step_state(record.state),
-        started_ms: record.started_ms,
-        ended_ms: record.ended_ms,
-        tries: record.tries,
-        exit_code: record.exit_code,
-    };
-    run.steps().map(row).collect()
 }
 
 /// Change numbers go on after a restart: the row number above, progress between two rows below.

@@ -1,4 +1,4 @@
-//! What the appliance does by itself: old versions and details of old runs go, garbage is collected.
+//! What the appliance does by itself: old versions and details of old runs go, garbage is collected, the database made smaller.
 //!
 //! Owns: when. Must not know: which versions go (`retention`), how garbage is found (`store`).
 
@@ -13,6 +13,8 @@ use super::clock::now_ms;
 use super::http::error::chain;
 use super::{images, retention};
 use crate::api::admin::{Job, JobKind, JobState};
+use crate::db::Compacted;
+use crate::value::ByteSize;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// After the start of the daemon: it may never run for a whole hour.
@@ -51,6 +53,7 @@ pub async fn run(app: App, stop: CancellationToken) {
         if hours.is_multiple_of(24) {
             retention::all(&app).await;
             forget_runs(&app).await;
+            compact(&app).await;
             note_audit(&app).await;
         }
         hours = hours.wrapping_add(1);
@@ -68,6 +71,17 @@ async fn forget_runs(app: &App) {
             app.config.history.keep_days
         ),
         Err(error) => tracing::error!("the details of old runs were not removed: {}", chain(&error)),
+    }
+}
+
+/// Room that removed rows left behind goes back to the file system.
+async fn compact(app: &App) {
+    match app.db.compact().await {
+        Ok(Compacted { before, after }) if after < before => {
+            tracing::info!("the database was compacted from {} to {}", ByteSize(before), ByteSize(after))
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!("the database was not compacted: {}", chain(&error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plain values of the domain: parse strictly, print canonically, compare.
 //!
-//! Owns: spelling and validity of digests, base64, MAC addresses, sizes, identities, rings, roles, secrets; what is known of each Mac model ([`model`]).
+//! Owns: spelling and validity of digests, base64, MAC addresses, sizes, identities, rings, roles, secrets, shares; what is known of each Mac model ([`model`]).
 //! Must not know: protocols, files, clock.
 
 mod base64;
@@ -13,6 +13,7 @@ pub mod model;
 mod ring;
 mod role;
 mod secret;
+mod share;
 mod size;
 
 pub use self::base64::{decode_base64, encode_base64};
@@ -24,4 +25,5 @@ pub use mac::{BadMac, MacAddr};
 pub use ring::{BadPick, BadRing, Pick, Ring, Rings};
 pub use role::{BadRole, Right, Role};
 pub use secret::Secret;
+pub use share::{BadShareAccount, BadSharePath, ShareAccount, SharePath};
 pub use size::{BadSize, ByteSize};

@@ -303,7 +303,7 @@ class Image:
         self.rows = image.bench(sys.modules[__name__], folder, rounds, self.parts, self.size, self.sizes)
 
 
-PARTS_OF_IMAGE = ("decode", "import", "versions", "restore", "reimage", "capture", "flat")
+PARTS_OF_IMAGE = ("decode", "import", "versions", "restore", "reimage", "capture", "export", "flat")
 BENCHES = {"boot": Boot, "image": Image, "decode": bench_decode, "restore": bench_restore, "tftp": bench_tftp, "http": bench_http}
 
 

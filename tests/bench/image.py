@@ -8,6 +8,7 @@
     reimage   the target holds the same version, or one of which 1 % is other: bytes over the wire, time; and one read of the target
               with its digest alone
     capture   a half-full volume of a loop device: partclone | zstd; bytes of a second capture after a week
+    export    disk images that we write, read by 7z, dmg2img, qemu-img, dmgwiz: the same bytes
     flat      seconds and memory for each GiB at 1, 8 and 32 GiB
 
 How it is measured: A B A B after one warm-up, every contestant from the same state (prepared before the clock starts). A ratio is the
@@ -597,6 +598,34 @@ def capture(lab):
     return rows
 
 
+# --- export -------------------------------------------------------------------------------------------------------
+
+
+def export(lab):
+    """Disk images that we write, read by everybody who reads their codec."""
+    raw = lab.volume(0)
+    rows = Rows(f"export of one version as a disk image ({lab.size >> 20} MiB, half full)")
+    # dmg2img 1.6.7 writes wrong data for LZFSE, qemu-img does not know it.
+    readers = {"udzo": ["7z", "dmg2img", "qemu-img", "dmgwiz"], "ulfo": ["7z", "dmgwiz"]}
+    with Library(lab, "export") as library:
+        library.cli("image", "import", raw, "--name", "bench")
+        for kind, wanted in readers.items():
+            dmg = lab.folder / f"export-{kind}.dmg"
+            seconds, _ = timed(library.command("image", "export", "bench", dmg, "--format", kind), library.pid())
+            ways = {who: way for who, way in decoders(lab, kind.upper(), dmg, lab.size).items() if who in wanted}
+            wrong = []
+            for who, (command, file) in ways.items():
+                done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+                if done.returncode or not same(raw, file):
+                    wrong.append(who)
+            told = [f"{seconds:.2f} s, {dmg.stat().st_size / MIB:.1f} MiB; read by " + " · ".join(who for who in ways if who not in wrong)]
+            told += [f"not read by {' · '.join(wrong)}"] if wrong else []
+            told += [f"not asked: {who}" for who in wanted if who not in ways]
+            rows.add(kind.upper(), told, "every reader of it", not wrong and len(ways) == len(wanted), seconds=seconds)
+            wipe(dmg, lab.folder / "decoded")
+    return rows
+
+
 # --- sizes --------------------------------------------------------------------------------------------------------
 
 
@@ -636,7 +665,7 @@ def flat(lab):
     return rows
 
 
-MEASURES = {"decode": decode, "import": import_, "versions": versions, "restore": restore, "reimage": reimage, "capture": capture, "flat": flat}
+MEASURES = {"decode": decode, "import": import_, "versions": versions, "restore": restore, "reimage": reimage, "capture": capture, "export": export, "flat": flat}
 
 
 def bench(bench_, folder, rounds, parts, size, flat_sizes):

@@ -189,8 +189,9 @@ fn pages(data: &Path, rounds: u32, devices: u32) -> serde_json::Value {
         client.get(&format!("/api/v1/devices?limit=100{query}")).unwrap()
     };
     let first = measured(rounds, |_| assert!(!list("").is_empty()));
-    let deep = list("&limit=100").len();
-    let middle = format!("&after=1700000000000-{}", devices / 2);
+    let deep = list("").len();
+    let seen = 1_700_000_000_000 + u64::from(devices / 2 / 1000 * 1000);
+    let middle = format!("&after={seen}-{}", devices / 2);
     let after = measured(rounds, |_| drop(list(&middle)));
     let common = measured(rounds, |_| assert!(!list("&search=imac14").is_empty()));
     let rare =

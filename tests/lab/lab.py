@@ -31,7 +31,7 @@ steps:
     format_disk:
       disk: 0
       partitions:
-        - {{name: {volume}, format: hfs+ journaled, size: 100%, variable: SystemDisk}}
+        - {{name: {volume}, format: hfs+ journaled, size: {room}, variable: SystemDisk}}
   - name: Apply image
     apply_image:
       image: {image}
@@ -115,14 +115,15 @@ class Lab:
         # Without `force`: it starts only because nobody else answers a DISCOVER any more.
         self.appliance.start(OWN_DHCP.format(prefix=self.network.prefix))
 
-    def prepare(self, image: Path, name: str, more: str = "") -> float:
-        """Imports `image`, deploys a sequence that applies it to Unknown Macs; gives the seconds of the import."""
+    def prepare(self, image: Path, name: str, more: str = "", room: str = "100%") -> float:
+        """Imports `image`, deploys a sequence that applies it to Unknown Macs in a partition of this size; gives the seconds of the
+        import."""
         began = time.monotonic()
         say(f"importing {image.name}")
         self.appliance.ask("image", "import", image, "--name", name, timeout=3600)
         imported = time.monotonic() - began
         sequence = self.folder / f"{name}.yaml"
-        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME, more=more))
+        sequence.write_text(SEQUENCE.format(name=f"Install {name}", image=name, volume=VOLUME, room=room, more=more))
         # An unknown Mac runs what is deployed first: only this one shall be.
         for deployment in self.appliance.ask("deployment", "list"):
             self.appliance.tell("deployment", "delete", deployment["id"])

@@ -20,6 +20,7 @@ from lab import VLAN, VOLUME, Lab, disk_for, say  # noqa: E402
 from machine import Machine  # noqa: E402
 from power import with_power_cuts  # noqa: E402
 from process import LabError  # noqa: E402
+from share import Share  # noqa: E402
 from technician import Technician  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -48,10 +49,12 @@ class Boot(NamedTuple):
     technician: bool = False
     # The step at which the machine's power goes; it starts over the network again, and the run goes on.
     cut_at: str = ""
+    # The volume is captured to an SMB share.
+    captures: bool = False
 
 
 BOOTS = (
-    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_through_a_power_cut_and_can_make_a_vlan", "pxe", vlan=True, cut_at="Apply image"),
+    Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_through_a_power_cut_captures_it_to_a_share_and_can_make_a_vlan", "pxe", vlan=True, cut_at="Apply image", captures=True),
     Boot("a_machine_boots_by_uefi_http_and_a_technician_logs_in_chooses_answers_and_resumes_what_failed", "http", HFS, technician=True),
     Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
     Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
@@ -82,6 +85,8 @@ steps:
     set_variables: [{{name: Kind, value: lab}}]
   - name: Apply image
     apply_image: {{image: {image}, destination: {{variable: SystemDisk}}}}
+  - name: Startup disk
+    set_startup_disk: {{volume: {{variable: SystemDisk}}, required: true}}
   - name: Reads and sets
     execute_script:
       script: |
@@ -172,10 +177,23 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
         return with_a_technician(lab, number, image)
     if boot.leases:
         lab.lease_addresses()
-    lab.prepare(image, f"image-{number}", VLAN if boot.vlan else "")
+    share = Share(lab.folder, lab.network) if boot.captures else None
+    more, room = VLAN if boot.vlan else "", "100%"
+    if share:
+        # What is captured has to be read by an emulated processor.
+        room = f"{(judge.main_volume(image, lab.folder / 'decoded').size >> 20) + 8} MiB"
+        judge.clean(lab.folder / "decoded")
+        more += share.steps()
+    lab.prepare(image, f"image-{number}", more, room)
     disk = disk_for(image, lab.folder / "decoded")
     lab.boot(boot.firmware, disk, PATIENCE, number=number, named=not boot.finds, cut_at=boot.cut_at)
     lab.compare(image)
+    if share:
+        volume, decoded = judge.written_volume(lab.machine.disk, VOLUME), lab.folder / "decoded"
+        original = judge.main_volume(image, decoded).path
+        share.must_have_captured(lab.machine.serial, volume, original, lab.appliance, lab.folder / "captured")
+        judge.clean(decoded)
+        share.stop()
     if boot.vlan:
         lab.must_have_tagged()
     if boot.finds:

@@ -61,6 +61,7 @@
 //! | `POST /api/v1/sequences/{name}/copy` | [`CopySequence`] | [`SavedSequence`] |
 //! | `GET /api/v1/sequences/{name}` `?revision=N` | | [`Sequence`] |
 //! | `DELETE /api/v1/sequences/{name}` | | 204; 409 while it is deployed or running |
+//! | `POST /api/v1/shares/verify` | [`VerifyShare`] | [`ShareVerdict`]: green or red; 503 when the program that tries it is missing |
 //! | `GET /api/v1/collections` | | `[`[`Collection`]`]`, the built-in ones first |
 //! | `POST /api/v1/collections` | [`CreateCollection`] | 201 [`CollectionDetails`]; 409 names the count that a rule for every Mac needs |
 //! | `GET /api/v1/collections/facts` | | `[`[`RuleFact`]`]` |
@@ -153,6 +154,7 @@ mod nbi;
 mod ring;
 mod run;
 mod sequence;
+mod share;
 mod transfer;
 mod upload;
 mod variable;
@@ -190,12 +192,15 @@ pub use ring::{
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
 pub use run::{
-    AskedKind, AskedVariable, CloseRun, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
+    AskedDestination, AskedKind, AskedVariable, ChooseDestination, CloseRun, DestinationDisk,
+    DestinationPartition, FailedStep, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
     StepState,
 };
 pub use sequence::{
-    CopySequence, Finding, SavedSequence, Sequence, SequenceFindings, SequenceSummary, SequenceText,
+    CopySequence, EditSequence, EditedSequence, EntryOf, Finding, PasteEntry, PutEntry, PutProfile,
+    SavedSequence, Sequence, SequenceEdit, SequenceFindings, SequenceSummary, SequenceText,
 };
+pub use share::{ShareFinding, ShareVerdict, VerifyShare};
 pub use transfer::Transfer;
 pub use upload::{FolderEntry, FolderListing, ImportUpload, Upload, UploadState};
 pub use variable::{Variable, VariableValue};

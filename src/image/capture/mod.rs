@@ -5,6 +5,7 @@
 //! * [`Shape`] (`shape`, `table`): which parts of it the image has, and which of their bytes are in use
 //! * `feed`: those bytes, in order, for [`crate::image::ingest`], which cuts and names them as it does an image file
 //! * `proof`: that the disk is at the end what it was at the beginning
+//! * [`Picture`] (`picture`): the same as an image that [`crate::image::export`] writes into a file
 //! * [`capture`] (`engine`): the walk, against a [`Library`] that may be far away
 //!
 //! Blocks that the file system does not use are not read: a cell without a used byte is unallocated, in a cell that has one
@@ -15,6 +16,7 @@
 
 mod engine;
 mod feed;
+mod picture;
 mod proof;
 mod shape;
 mod table;
@@ -22,6 +24,7 @@ mod table;
 use std::io::{self, Read, Seek, SeekFrom};
 
 pub use engine::{CaptureError, Captured, Library, Phase, Progress, Snapshot, capture};
+pub use picture::Picture;
 pub use proof::{Changed, Witness};
 pub use shape::{Selection, Shape, ShapeError};
 

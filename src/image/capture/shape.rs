@@ -71,6 +71,8 @@ pub enum ShapeError {
 /// An image before it is read.
 #[derive(Debug)]
 pub struct Shape {
+    /// The partition that was asked for, or has macOS; none of a whole disk.
+    partition: Option<u32>,
     pub(super) layout: Layout,
     pub(super) parts: Vec<Part>,
     size: u64,
@@ -148,7 +150,7 @@ impl Shape {
     }
 
     fn new(layout: Layout, contents: Vec<Content>) -> Shape {
-        let mut shape = Shape { layout, parts: Vec::new(), size: 0, warnings: Vec::new() };
+        let mut shape = Shape { partition: None, layout, parts: Vec::new(), size: 0, warnings: Vec::new() };
         for content in contents {
             let part = Part { at: shape.size, content };
             if part.length() > 0 {
@@ -157,6 +159,11 @@ impl Shape {
             }
         }
         shape
+    }
+
+    /// The number that the partition has on the disk, where one was chosen: asked for, or the one with macOS.
+    pub fn partition(&self) -> Option<u32> {
+        self.partition
     }
 
     /// Bytes of the image.
@@ -197,10 +204,16 @@ impl Shape {
         })
     }
 
+    /// The part that has this byte of the image.
+    pub(super) fn part_of(&self, at: u64) -> Option<&Part> {
+        let before = self.parts.partition_point(|part| part.at <= at);
+        self.parts[..before].last().filter(|part| at < part.at + part.length())
+    }
+
     /// The bytes of the image in `span`, which lies within one part, free blocks as zeros; read past caches.
     pub(super) fn read_again(&self, origin: &impl Origin, span: Span) -> io::Result<Vec<u8>> {
-        let part = self.parts.iter().rev().find(|part| part.at <= span.offset);
-        let Some(part) = part.filter(|part| span.end() <= part.at + part.length()) else {
+        let Some(part) = self.part_of(span.offset).filter(|part| span.end() <= part.at + part.length())
+        else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let inner = (span.offset - part.at) as usize;
@@ -265,7 +278,7 @@ fn one(layout: &Layout, number: u32) -> Result<Shape, ShapeError> {
         partitions: Vec::new(),
         warnings: layout.warnings.clone(),
     };
-    Ok(Shape::new(bare, vec![partition_content(found)]))
+    Ok(Shape { partition: Some(number), ..Shape::new(bare, vec![partition_content(found)]) })
 }
 
 fn macos(origin: &impl Origin, layout: &Layout) -> Result<Shape, ShapeError> {
@@ -313,7 +326,7 @@ fn macos(origin: &impl Origin, layout: &Layout) -> Result<Shape, ShapeError> {
         at = placed.start + placed.size;
     }
     contents.push(Content::Made(tail));
-    Ok(Shape::new(own, contents))
+    Ok(Shape { partition: chosen.first().map(|one| one.number), ..Shape::new(own, contents) })
 }
 
 /// The Recovery partition of the volume at `chosen`: the installer of macOS makes it right behind (up to 10.12; an APFS

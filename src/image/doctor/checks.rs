@@ -288,10 +288,10 @@ fn runs(model: &Model, wanted: (u16, u16)) -> bool {
 
 fn newer_mac(version: &str, around: &Surroundings, found: &mut Findings) {
     let Some(wanted) = release(version) else { return };
-    let known = around.models.iter().filter_map(|model| model::by_identifier(model));
-    let (mut unable, mut count) = (Vec::new(), 0);
-    for model in known.filter(|model| !runs(model, wanted)) {
-        count += 1;
+    let known = around.models.iter().filter_map(|(model, macs)| Some((model::by_identifier(model)?, macs)));
+    let (mut unable, mut count) = (Vec::new(), 0_u64);
+    for (model, macs) in known.filter(|(model, _)| !runs(model, wanted)) {
+        count += u64::from(*macs);
         if !unable.contains(&model.identifier) {
             unable.push(model.identifier);
         }
@@ -502,7 +502,8 @@ mod tests {
             place(Some(PartitionType::AppleHfs), with_system(Kind::HfsPlus, "10.14.6")),
             place(Some(PartitionType::AppleBoot), Facts::of(Kind::HfsPlus, 1)),
         ]);
-        let models = ["MacBookPro8,1", "iMac18,1", "MacBookPro8,1", "VMware7,1"].map(str::to_owned).to_vec();
+        let models = [("MacBookPro8,1", 2), ("VMware7,1", 1), ("iMac18,1", 1)];
+        let models = models.map(|(model, macs)| (model.to_owned(), macs)).to_vec();
         let around = Surroundings { largest_disk: Some(10 << 30), models };
         let found = examine(&subject, &around);
         assert_eq!(
@@ -510,7 +511,7 @@ mod tests {
             [Code::LargerThanTargets, Code::NeedsNewerMac]
         );
         assert!(found[1].message.contains("2 of the known Macs: MacBookPro8,1"), "{}", found[1].message);
-        let around = Surroundings { largest_disk: Some(20 << 30), models: vec!["iMac18,1".into()] };
+        let around = Surroundings { largest_disk: Some(20 << 30), models: vec![("iMac18,1".into(), 1)] };
         assert_eq!(codes(&subject, &around), [(Code::NeedsNewerMac, Severity::Note)]);
     }
 

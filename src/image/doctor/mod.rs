@@ -194,8 +194,8 @@ pub struct Blocks {
 pub struct Surroundings {
     /// Bytes of the largest disk of any known Mac.
     pub largest_disk: Option<u64>,
-    /// Model identifiers of the known Macs, one for each Mac.
-    pub models: Vec<String>,
+    /// Model identifiers of the known Macs, and how many Macs of each there are.
+    pub models: Vec<(String, u32)>,
 }
 
 impl Subject {

@@ -25,6 +25,7 @@ use std::str::FromStr;
 
 pub use self::received::{Frame, Odd, Received};
 pub use self::shape::{Area, Kind, Shape, Stretch, Unfit};
+pub use self::udif::dmg_id;
 
 /// Longest piece that is read, packed and written at a time: a run of hdiutil.
 const PIECE: u64 = 1 << 20;

@@ -63,6 +63,8 @@ pub struct Shape {
     pub scheme: Scheme,
     /// In order, from 0 to the end.
     pub areas: Vec<Area>,
+    /// What a `.dmg` is numbered, where it has a number of its own.
+    pub id: Option<u128>,
 }
 
 /// The image cannot be exported so.
@@ -123,7 +125,7 @@ impl Shape {
         let areas: Vec<Area> = regions.into_iter().map(|region| area(region, start)).collect();
         let size = areas.iter().map(|area| area.size).sum();
         let scheme = if partition.is_some() { Scheme::None } else { manifest.scheme() };
-        Ok(Shape { start, size, scheme, areas })
+        Ok(Shape { start, size, scheme, areas, id: None })
     }
 
     /// Whether the format can hold it.

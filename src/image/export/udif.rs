@@ -141,7 +141,16 @@ pub(super) fn write(
     out.put(&list)?;
     let sectors = shape.size / SECTOR;
     let kind = if shape.scheme == Scheme::None { 2 } else { 1 };
-    out.put(&trailer(data, fork, list.len() as u64, Crc::of(&master), kind, sectors))
+    let id = shape.id;
+    out.put(&trailer(Trailer {
+        data,
+        fork,
+        list: list.len() as u64,
+        master: Crc::of(&master),
+        kind,
+        sectors,
+        id,
+    }))
 }
 
 fn pack(codec: Codec, zlib: &mut libdeflater::Compressor, job: Job) -> std::io::Result<Done> {
@@ -151,6 +160,11 @@ fn pack(codec: Codec, zlib: &mut libdeflater::Compressor, job: Job) -> std::io::
         Kind::Zero => return Ok(hole(ZERO)),
         Kind::Free => return Ok(hole(IGNORE)),
         Kind::Data => {}
+    }
+    if bytes.iter().all(|byte| *byte == 0) {
+        let mut sum = Crc::NEW;
+        sum.append_zeros(stretch.length);
+        return Ok(Done { sum, ..hole(ZERO) });
     }
     let sum = Crc::of(&bytes);
     let mut packed = Vec::new();
@@ -319,7 +333,26 @@ fn property_list(tables: &[Table], scheme: Scheme) -> Result<Vec<u8>, ExportErro
     Ok(xml)
 }
 
-fn trailer(data: u64, fork: Crc, list: u64, master: Crc, kind: u32, sectors: u64) -> Vec<u8> {
+/// Where the number stands in the trailer.
+const ID: usize = 64;
+
+/// The number that an export was given by its shape, of the last 512 bytes of a file; none when that is no `.dmg`.
+pub fn dmg_id(trailer: &[u8; 512]) -> Option<u128> {
+    let id: [u8; 16] = trailer[ID..ID + 16].try_into().ok()?;
+    trailer.starts_with(b"koly").then(|| u128::from_be_bytes(id))
+}
+
+struct Trailer {
+    data: u64,
+    fork: Crc,
+    list: u64,
+    master: Crc,
+    kind: u32,
+    sectors: u64,
+    id: Option<u128>,
+}
+
+fn trailer(Trailer { data, fork, list, master, kind, sectors, id }: Trailer) -> Vec<u8> {
     let mut koly = b"koly".to_vec();
     for field in [4_u32, 512, 1] {
         koly.extend(field.to_be_bytes());
@@ -330,8 +363,9 @@ fn trailer(data: u64, fork: Crc, list: u64, master: Crc, kind: u32, sectors: u64
     koly.extend(1_u32.to_be_bytes());
     koly.extend(1_u32.to_be_bytes());
     // The number of a set of segments: of one segment, what it holds.
-    let id = [master.value(), fork.value(), data as u32, sectors as u32];
-    id.iter().for_each(|part| koly.extend(part.to_be_bytes()));
+    let content = [master.value(), fork.value(), data as u32, sectors as u32];
+    let content = content.iter().fold(0, |id, part| id << 32 | u128::from(*part));
+    koly.extend(id.unwrap_or(content).to_be_bytes());
     koly.extend(sum(fork));
     koly.extend(data.to_be_bytes());
     koly.extend(list.to_be_bytes());

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Checking, Code};
-use crate::sequence::capture::{CaptureImage, CaptureSource};
+use crate::sequence::capture::{CaptureDestination, CaptureImage, CaptureSource, ShareDestination};
 use crate::sequence::model::{ApplyImage, Destination, FormatDisk, Partition, VolumeFormat};
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::Template;
-use crate::value::{IMAGE_NAME_RULE, Pick, is_image_name};
+use crate::value::{BadSharePath, IMAGE_NAME_RULE, Pick, ShareAccount, SharePath, is_image_name};
 
 impl Checking<'_> {
     pub(super) fn format(&mut self, path: &str, format: &FormatDisk) {
@@ -132,6 +132,8 @@ impl Checking<'_> {
                 self.unused -= taken;
                 return;
             }
+            // The technician is asked: the page that selects a destination.
+            Destination::NextFormatted if self.formatted.is_empty() => return,
             Destination::NextFormatted => {
                 "there is no formatted partition left for it: add a partition to a format step before it, or name a destination"
                     .to_owned()
@@ -165,6 +167,9 @@ impl Checking<'_> {
             let shown: String = name.chars().take(64).collect();
             self.add(path, Code::BadName, format!("an image cannot be called {shown:?}: {IMAGE_NAME_RULE}"));
         }
+        if let CaptureDestination::Share(share) = &capture.destination {
+            self.share(path, share, capture.note.is_some());
+        }
         if let CaptureSource::Partition { partition: 0, .. } = capture.source {
             let message = "there is no partition 0: the first partition of a disk is 1".to_owned();
             self.add(path, Code::NothingToCapture, message);
@@ -180,5 +185,72 @@ impl Checking<'_> {
             );
             self.add(path, Code::NothingToCapture, message);
         }
+    }
+
+    fn share(&mut self, path: &str, share: &ShareDestination, note: bool) {
+        let bad_path = |error: BadSharePath| {
+            let code = match error {
+                BadSharePath::Account => Code::SecretInPlainField,
+                _ => Code::BadShare,
+            };
+            (code, error.to_string())
+        };
+        let base = share.share.literal().map(str::parse::<SharePath>);
+        let folder = share.folder.as_ref().and_then(Template::literal);
+        let found = match (&base, folder) {
+            (Some(Err(error)), _) => Some(bad_path(error.clone())),
+            (Some(Ok(base)), Some(folder)) => base.inside(folder).err().map(bad_path),
+            _ => None,
+        };
+        if let Some((code, message)) = found {
+            self.add(path, code, message);
+        }
+        if let Some(Err(error)) = share.account.literal().map(str::parse::<ShareAccount>) {
+            self.add(path, Code::BadShare, error.to_string());
+        }
+        if note {
+            let message = "the note is kept with a version in the library, and a file on a share has none: leave it out";
+            self.add(path, Code::OptionWithoutEffect, message.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sequence::check::{Surroundings, check};
+    use crate::sequence::model::Sequence;
+
+    fn found(capture: &str, variables: &[&str]) -> Vec<String> {
+        let yaml = format!("name: x\nsteps:\n  - capture_image: {{image: lab, {capture}}}\n");
+        let around = Surroundings {
+            variables: variables.iter().map(|name| name.parse().unwrap()).collect(),
+            ..Surroundings::default()
+        };
+        let found = check(&Sequence::from_yaml(&yaml).unwrap(), &around);
+        found.into_iter().map(|finding| finding.code.to_string()).collect()
+    }
+
+    #[test]
+    fn section_2_a_share_is_a_path_with_an_account_whose_password_is_a_variable() {
+        let guide = ["OSDCaptureDestination", "OSDCaptureAccount", "PmmOSDCaptureAccountPassword"];
+        assert_eq!(found("destination: share", &guide), [""; 0]);
+        assert_eq!(found("destination: share", &guide[..2]), ["unknown-variable"]);
+        assert_eq!(found("destination: share", &[]), ["unknown-variable"; 3]);
+        let share =
+            |rest: &str| found(&format!("destination: {{account: ana, password: '', {rest}}}"), &["Key"]);
+        assert_eq!(share(r"share: '\\s\a', folder: 'b/%SerialNumber%'"), [""; 0]);
+        for (rest, code) in [
+            (r"share: 's\a'", "bad-share"),
+            (r"share: '\\s'", "bad-share"),
+            (r"share: '\\s\a', folder: ../b", "bad-share"),
+            (r"share: 'smb://ana:hunter2@s/a'", "secret-in-plain-field"),
+        ] {
+            assert_eq!(share(rest), [code], "{rest}");
+        }
+        let whole = |rest: &str| found(&format!(r"destination: {{share: '\\s\a', {rest}}}"), &["Key"]);
+        assert_eq!(whole(r"account: 'D\ana', password: '%Key%'"), [""; 0]);
+        assert_eq!(whole("account: ana, password: hunter2"), ["secret-in-plain-field"]);
+        assert_eq!(whole("account: a%%b, password: '%Key%'"), ["bad-share"]);
+        assert_eq!(found("note: x, destination: share", &guide), ["option-without-effect"]);
     }
 }

@@ -1,6 +1,8 @@
 //! A step with everything filled in: variables, image, destination. What is handed out to a runner.
 
-use crate::sequence::capture::{CaptureImage, CaptureSource};
+use crate::sequence::capture::{
+    self, CaptureDestination, CaptureImage, CaptureSource, ShareDestination, ShareFolder,
+};
 use crate::sequence::model::{
     ApplyImage, Destination, ExecuteScript, FormatDisk, Kind, SetVariable, VolumeFormat,
 };
@@ -8,8 +10,11 @@ use crate::sequence::name::VariableName;
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::template::{ExpandError, Template};
 use crate::sequence::variable::{Value, Variables};
-use crate::value::{Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, is_image_name};
+use crate::value::{
+    BadShareAccount, BadSharePath, Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, SharePath, is_image_name,
+};
 
+use super::Chosen;
 use super::event::{Failure, PinnedImage};
 pub use super::fill::{Applied, MacosAct, Message};
 
@@ -62,6 +67,15 @@ pub enum Act {
         /// What is taken.
         source: CaptureSource,
     },
+    /// Take an image from this Mac as a file on a share.
+    CaptureToShare {
+        /// Name of the image: of the file without its ending.
+        image: String,
+        /// What is taken.
+        source: CaptureSource,
+        /// Where to.
+        share: Box<ShareFolder>,
+    },
     /// Run a script.
     ExecuteScript {
         /// The text.
@@ -106,6 +120,7 @@ impl Act {
             Act::FormatDisk { .. }
             | Act::ApplyImage { .. }
             | Act::CaptureImage { .. }
+            | Act::CaptureToShare { .. }
             | Act::VerifyImage(_)
             | Act::CopyFiles { .. }
             | Act::SetStartupDisk { .. } => true,
@@ -137,6 +152,19 @@ pub enum Target {
         /// Partition number in the GPT.
         partition: u32,
     },
+    /// The partition that a person chose.
+    Chosen(Chosen),
+}
+
+impl Target {
+    /// Disk and partition number, where the target names them.
+    pub fn numbers(&self) -> Option<(u32, u32)> {
+        match self {
+            Target::Node(_) => None,
+            Target::Partition { disk, partition } => Some((*disk, *partition)),
+            Target::Chosen(chosen) => Some((chosen.disk, chosen.partition)),
+        }
+    }
 }
 
 /// A partition that a format step of this run made.
@@ -196,6 +224,12 @@ pub enum CannotBegin {
         /// As filled in.
         path: String,
     },
+    /// The texts name no folder of a share.
+    #[error(transparent)]
+    Share(#[from] BadSharePath),
+    /// The text names no account.
+    #[error(transparent)]
+    ShareAccount(#[from] BadShareAccount),
     /// Nobody can be told there.
     #[error("`{receiver}` is neither the address of a webhook nor of mail")]
     Receiver {
@@ -230,7 +264,11 @@ impl CannotBegin {
             CannotBegin::NothingApplied => {
                 "name the volume in the step, or move it behind an Apply Image step that is done"
             }
-            CannotBegin::Path { .. } | CannotBegin::Receiver { .. } | CannotBegin::Program(_) => {
+            CannotBegin::Path { .. }
+            | CannotBegin::Share(_)
+            | CannotBegin::ShareAccount(_)
+            | CannotBegin::Receiver { .. }
+            | CannotBegin::Program(_) => {
                 "correct it in the step, or the variable that it comes from, then start again"
             }
             CannotBegin::OnLiveMacos(_) => "start the Mac from the network and run the sequence there",
@@ -250,6 +288,8 @@ pub(super) struct Filling<'a> {
     pub images: &'a [PinnedImage],
     pub formatted: &'a [Formatted],
     pub applied: &'a [Applied],
+    /// What a person chose for the step.
+    pub chosen: Option<&'a Chosen>,
 }
 
 impl Filling<'_> {
@@ -305,10 +345,13 @@ impl Filling<'_> {
             Destination::Partition { disk, partition } => {
                 Target::Partition { disk: *disk, partition: *partition }
             }
-            Destination::NextFormatted => {
-                let next = self.formatted.iter().find(|partition| !partition.used);
-                Target::Node(next.ok_or(CannotBegin::NoPartition)?.node.clone())
-            }
+            Destination::NextFormatted => match self.chosen {
+                Some(chosen) => Target::Chosen(chosen.clone()),
+                None => {
+                    let next = self.formatted.iter().find(|partition| !partition.used);
+                    Target::Node(next.ok_or(CannotBegin::NoPartition)?.node.clone())
+                }
+            },
             Destination::Variable(name) => match self.variables.get(name) {
                 Some(value) if !value.text.is_empty() => Target::Node(value.text.clone()),
                 _ => return Err(CannotBegin::EmptyDestination(name.clone())),
@@ -321,11 +364,29 @@ impl Filling<'_> {
         if !is_image_name(&image) {
             return Err(CannotBegin::ImageName { name: image.chars().take(64).collect() });
         }
+        if let CaptureDestination::Share(share) = &capture.destination {
+            let share = Box::new(self.share(share)?);
+            return Ok(Act::CaptureToShare { image, source: capture.source, share });
+        }
         let note = match &capture.note {
             Some(note) => self.text("the note", note)?,
             None => String::new(),
         };
         Ok(Act::CaptureImage { image, note, source: capture.source })
+    }
+
+    fn share(&self, share: &ShareDestination) -> Result<ShareFolder, CannotBegin> {
+        let path: SharePath = self.text("the share", &share.share)?.parse()?;
+        let folder = match &share.folder {
+            Some(folder) => self.text("the folder", folder)?,
+            None => self.defined(capture::FOLDER),
+        };
+        Ok(ShareFolder {
+            folder: path.inside(&folder)?,
+            path,
+            account: self.text("the account", &share.account)?.parse()?,
+            password: Secret::new(self.text("the password", &share.password)?),
+        })
     }
 
     fn script(&self, script: &ExecuteScript) -> Act {

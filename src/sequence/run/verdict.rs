@@ -3,6 +3,7 @@
 use super::Run;
 use super::act::{Act, Applied, Assignment, Formatted, Target};
 use super::event::{ActionResult, Failure};
+use crate::sequence::capture::saved_as;
 use crate::sequence::model::Kind;
 use crate::sequence::variable::Value;
 
@@ -31,6 +32,9 @@ impl Run {
                     target: target.clone(),
                 });
             }
+            Act::CaptureImage { .. } | Act::CaptureToShare { .. } => {
+                run.variables.source_disk = result.nodes.first().cloned();
+            }
             _ => {}
         }
         run.restarted = assignment.act == Act::Restart;
@@ -45,7 +49,7 @@ impl Run {
         let of_disk = |node: &str| self.formatted.iter().any(|made| made.disk == disk && made.node == node);
         let gone = |target: &Target| match target {
             Target::Node(node) => of_disk(node),
-            Target::Partition { disk: other, .. } => *other == disk,
+            target => target.numbers().is_some_and(|(other, _)| other == disk),
         };
         let kept: Vec<Applied> =
             self.images_applied.iter().filter(|one| !gone(&one.target)).cloned().collect();
@@ -69,9 +73,7 @@ impl Run {
     fn applied(&mut self, target: &Target) {
         let applied = |partition: &&mut Formatted| match target {
             Target::Node(node) => partition.node == *node,
-            Target::Partition { disk, partition: number } => {
-                (partition.disk, partition.partition) == (*disk, *number)
-            }
+            target => target.numbers() == Some((partition.disk, partition.partition)),
         };
         self.formatted.iter_mut().filter(applied).for_each(|partition| partition.used = true);
     }
@@ -101,6 +103,14 @@ fn judge(act: &Act, result: &ActionResult) -> Result<(), Failure> {
         Act::CaptureImage { image, .. } if result.captured.is_none() => failure(
             format!("the library has no version of {image} that this capture made"),
             "the runner reported success, and the appliance has finished no capture of it".to_owned(),
+            update,
+        ),
+        Act::CaptureToShare { image, share, .. } if result.saved != Some(saved_as(image, share)) => failure(
+            format!("the runner did not say that {image} is on the share and was read back"),
+            match &result.saved {
+                Some(other) => format!("{} was to be written, {other} was", saved_as(image, share)),
+                None => format!("{} was to be written", saved_as(image, share)),
+            },
             update,
         ),
         Act::VerifyImage(applied)

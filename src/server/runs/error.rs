@@ -41,6 +41,14 @@ pub enum RunError {
         #[source]
         source: serde_json::Error,
     },
+    /// A row is packed, and does not unpack.
+    #[error("event {number} of run {run} is damaged: it does not unpack; restore the database from a backup")]
+    Packed {
+        /// Which run.
+        run: i64,
+        /// Which event.
+        number: i64,
+    },
     /// The engine did not come to an answer.
     #[error("run {0} decides without end")]
     Endless(i64),

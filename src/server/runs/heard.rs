@@ -2,12 +2,13 @@
 //!
 //! Must not know: what an action came to.
 
-use super::{Held, MOST_LOG, MOST_ROWS, Machine, PROGRESS_AGE_MS, RunError, Runs, change_of};
+use std::sync::PoisonError;
+
+use super::{Held, MOST_LOG, MOST_ROWS, Machine, RunError, Runs, change_of};
 use crate::api::runner::Progress;
 use crate::db::{Append, EventBody, Logged};
 use crate::sequence::run::OutOfOrder;
 use crate::sequence::run::event::Event;
-use crate::server::clock::now_ms;
 
 impl Runs {
     pub(super) async fn progress(
@@ -29,11 +30,8 @@ impl Runs {
                 return Err(OutOfOrder::NotAssigned { number, last }.into());
             }
         }
-        let now = now_ms();
-        if now - machine.saved_ms >= PROGRESS_AGE_MS {
-            self.db.save_progress(held.id, &progress).await?;
-            machine.saved_ms = now;
-        }
+        let unsaved = (machine.last, progress.clone());
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).insert(held.id, unsaved);
         held.seen.send_modify(|seen| {
             seen.change += 1;
             seen.progress = Some(progress);
@@ -67,7 +65,7 @@ impl Runs {
             logged: Some(logged),
             ..Append::default()
         };
-        self.append(held, machine, &append).await?;
+        self.append(held, machine, append).await?;
         machine.last += 1;
         machine.logged = logged;
         held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));

@@ -89,6 +89,22 @@ fn a_restart_of_the_server_loses_nothing_and_the_runner_goes_on_with_its_token()
 }
 
 #[test]
+fn how_far_an_action_is_outlives_a_restart_of_the_server() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    appliance.with_sequence(&folder);
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let work = Work { appliance: &appliance, ticket: mac.start(&appliance) };
+    let (run, number) = (work.ticket.run, work.act().number);
+    let progress = Progress { phase: "formatting".into(), done: 5, total: 10, ..Progress::default() };
+    work.try_report(number, ReportEvent::Progress(progress.clone())).unwrap();
+    let data = appliance.data.clone();
+    appliance.stop();
+    let appliance = Appliance::start(&data);
+    assert_eq!(appliance.run(run).progress, Some(progress));
+}
+
+#[test]
 fn a_runner_that_was_started_anew_gets_its_run_back_and_the_old_token_ends() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));

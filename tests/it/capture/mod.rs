@@ -4,3 +4,4 @@ mod appliance;
 pub mod disk;
 mod engine;
 mod judge;
+mod share;
