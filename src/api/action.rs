@@ -30,6 +30,9 @@ pub enum Action {
         source_partition: Option<u32>,
         /// Where to.
         destination: Destination,
+        /// What a person saw there when they chose it: another one is not written to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chosen: Option<ChosenPartition>,
         /// What happens to space that the image says nothing about.
         #[serde(default)]
         free: FreeSpace,
@@ -97,6 +100,15 @@ pub enum Action {
     /// An action that this runner is too old for: reported as failed.
     #[serde(other)]
     Unknown,
+}
+
+/// How a chosen partition is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenPartition {
+    /// Serial number of its disk; may be empty.
+    pub serial: String,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// An image that should lie on a volume.

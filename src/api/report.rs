@@ -309,6 +309,7 @@ mod tests {
             at: None,
             step_list: vec![step],
             message: Some(evil.into()),
+            failed_step: None,
             failure: Some(failure),
             question: None,
             can_resume: true,

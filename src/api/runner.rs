@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::action::*;
-pub use super::admin::{AskedKind, AskedVariable, RunAnswers, RunQuestion};
+pub use super::admin::{
+    AskedDestination, AskedKind, AskedVariable, ChooseDestination, DestinationDisk, DestinationPartition,
+    FailedStep, RunAnswers, RunQuestion,
+};
 pub use super::inventory::{
     BatteryFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, MemoryModule, NicFacts,
 };
@@ -149,6 +152,9 @@ pub struct Offer {
     /// Revision of the sequence; 0: not told.
     #[serde(default)]
     pub revision: u32,
+    /// A person is asked during the run for a partition, which is erased.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_destination: bool,
 }
 
 /// What a person, or a countdown, agreed to.
@@ -209,6 +215,9 @@ pub struct RunTicket {
 pub struct AskNext {
     /// Where the caller executes actions now.
     pub boot: BootMethod,
+    /// The Mac's disks as they are now; sent where the last answer asked for a destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DestinationDisk>,
 }
 
 /// What to do now.
@@ -239,6 +248,9 @@ pub enum Next {
         /// Whether it can go on with the step that failed.
         #[serde(default)]
         can_resume: bool,
+        /// The step that it failed at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed_step: Option<Box<FailedStep>>,
     },
 }
 

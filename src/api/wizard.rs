@@ -5,7 +5,8 @@
 //! | `POST /runner/v1/screen` (session token) | [`ScreenReport`] | [`ScreenTaken`] |
 //! | `POST /runner/v1/news` (session token) | [`AskNews`] | [`News`], as soon as there is some, else after `wait` seconds |
 //! | `POST /runner/v1/messages/{message}` (session token) | [`Acknowledge`] | [`TechnicianMessage`] |
-//! | `POST /runner/v1/runs/{run}/answers` (run token) | [`RunAnswers`](crate::api::admin::RunAnswers) | [`Said`] |
+//! | `POST /runner/v1/runs/{run}/answers` (run token) | [`SayAnswers`] | [`Said`] |
+//! | `POST /runner/v1/runs/{run}/destination` (run token) | [`SayDestination`] | [`Said`] |
 //! | `POST /runner/v1/runs/{run}/confirm`, `…/cancel`, `…/resume` (run token) | [`Say`] | [`Said`] |
 //! | `GET /api/v1/devices/{device}/screen` `?after=N&wait=S` | | [`Screen`] |
 //! | `POST /api/v1/devices/{device}/start` | [`StartOnDevice`] | 201 [`Run`](crate::api::admin::Run) |
@@ -14,9 +15,12 @@
 //!
 //! The appliance keeps of a screen what was reported last, in memory; messages are kept until they are acknowledged.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::runner::Offer;
+use crate::value::Secret;
 
 /// Lines of a screen that are reported at most.
 pub const MOST_LINES: usize = 60;
@@ -44,6 +48,8 @@ pub enum PageName {
     Countdown,
     /// Values of variables are asked for.
     Prompt,
+    /// A partition is asked for that an image goes to.
+    Destination,
     /// A person has to do something before the run goes on.
     Wait,
     /// A run is at work.
@@ -76,6 +82,7 @@ impl PageName {
             PageName::Confirm => "waits for a confirmation",
             PageName::Countdown => "counts down to a run",
             PageName::Prompt => "asks for values",
+            PageName::Destination => "asks where an image shall go",
             PageName::Wait => "waits for a person",
             PageName::Running => "is at work",
             PageName::Ended => "shows how a run ended",
@@ -148,8 +155,37 @@ pub enum RemoteOrder {
 pub struct Acknowledge {}
 
 /// Something is said to the run without further words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Say {}
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Say {
+    /// Of the technician who is logged in at the Mac, where one is: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass). It
+    /// says in whose name this is recorded; that it may be said is proved by the run's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
+}
+
+/// Values of empty variables, typed at the Mac.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SayAnswers {
+    /// By name.
+    pub values: BTreeMap<String, String>,
+    /// See [`Say::pass`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
+}
+
+/// Where an image goes, selected at the Mac.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SayDestination {
+    /// The step that it is asked for.
+    pub step: u32,
+    /// Disk number.
+    pub disk: u32,
+    /// Partition number.
+    pub partition: u32,
+    /// See [`Say::pass`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
+}
 
 /// What was said to the run was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

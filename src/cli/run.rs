@@ -8,9 +8,13 @@ use clap::{Args, Subcommand};
 
 use super::connection::{Appliance, Connection, Online};
 use super::output::{Table, printable, say, say_json, stamp, took};
+use super::sequence::rehearse::partition;
 use super::{history, watch};
-use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunSummary, StepState};
+use crate::api::admin::{
+    AskedDestination, ChooseDestination, CloseRun, Run, RunAnswers, RunEvent, RunSummary, StepState,
+};
 use crate::api::runner::Outcome;
+use crate::value::ByteSize;
 
 /// Verbs of `rootstock run`.
 #[derive(Subcommand)]
@@ -45,6 +49,10 @@ With --follow it goes on with what comes until the run has ended, with --json on
     Resume(Online<Resume>),
     /// Give values to the empty variables that a run asks for; the first answer wins
     Answer(Online<Answer>),
+    /// Say where an image goes when a run asks; what lies there is ERASED, and there is no way back
+    #[command(after_help = "\
+`rootstock run show` prints which partitions the Mac has and which of them can take the image; the first answer wins.")]
+    Destination(Online<Destination>),
     /// Let a run go on that waits for a technician
     Confirm(Online<Confirm>),
     /// Stop a run; the Mac stops what it does when it reports next
@@ -127,6 +135,16 @@ pub struct Answer {
     values: Vec<String>,
 }
 
+/// `rootstock run destination`
+#[derive(Args, Debug)]
+pub struct Destination {
+    /// Number of the run
+    run: i64,
+    /// Where: `0:2` is partition 2 of disk 0
+    #[arg(value_name = "DISK:PARTITION")]
+    place: String,
+}
+
 /// `rootstock run confirm`
 #[derive(Args, Debug)]
 pub struct Confirm {
@@ -166,6 +184,7 @@ impl Command {
                 post(appliance, verb.run, "retry", &serde_json::json!({}), "is started")
             }),
             Command::Answer(verb) => verb.run(before, answer),
+            Command::Destination(verb) => verb.run(before, destination),
             Command::Confirm(verb) => verb.run(before, |verb, appliance| {
                 post(appliance, verb.run, "confirm", &serde_json::json!({}), "goes on")
             }),
@@ -229,6 +248,9 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
             let value = if asked.secret { "-" } else { "VALUE" };
             say(format!("asks for {called}{choices}: rootstock run answer {id} {name}={value}"))?;
         }
+        if let Some(asked) = &question.destination {
+            print_destination(id, asked)?;
+        }
         say(format!("asks since {}", stamp(question.since_ms)))?;
         if let Some(message) = &question.message {
             say(format!("waits: {} (rootstock run confirm {id})", printable(message)))?;
@@ -251,6 +273,11 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
     if let Some(message) = &run.message {
         say(format!("{}: {}", state(summary.outcome), printable(message)))?;
     }
+    if let Some(step) = &run.failed_step {
+        let code = run.failure.as_ref().and_then(|failure| failure.exit_code);
+        let code = code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+        say(format!("  failed at {} ({}){code}", printable(&step.named()), step.place))?;
+    }
     if run.can_resume {
         say(format!("it can go on with the step that failed: rootstock run resume {}", summary.id))?;
     }
@@ -262,6 +289,45 @@ pub(super) fn print(run: &Run) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn print_destination(run: i64, asked: &AskedDestination) -> anyhow::Result<()> {
+    let needs = match asked.needs {
+        0 => String::new(),
+        needs => format!(", which needs {}", ByteSize(needs)),
+    };
+    say(format!(
+        "asks where {}{needs} goes; what lies there is ERASED: rootstock run destination {run} DISK:PARTITION",
+        printable(&asked.image)
+    ))?;
+    if asked.disks.is_empty() {
+        say("  the Mac has not said yet which disks it has")?;
+    }
+    let because = |why: &str| if why.is_empty() { String::new() } else { format!(" - {}", printable(why)) };
+    for disk in &asked.disks {
+        let number = disk.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let (model, size) = (printable(&disk.model), ByteSize(disk.size));
+        say(format!("  disk {number}: {model}, {size}{}", because(&disk.why_not)))?;
+        for partition in &disk.partitions {
+            let (contents, size) = (printable(&partition.contents), ByteSize(partition.size));
+            say(format!(
+                "    {number}:{} {contents}, {size}{}",
+                partition.number,
+                because(&partition.why_not)
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// The step that it is asked for is what the run says now: whoever answers has seen that.
+fn destination(verb: Destination, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+    let (disk, partition) = partition(&verb.place)?;
+    let run: Run = appliance.client.get(&format!("/api/v1/runs/{}", verb.run))?;
+    let asked = run.question.and_then(|question| question.destination);
+    let asked = asked.with_context(|| format!("run {} does not ask where an image goes", verb.run))?;
+    let body = ChooseDestination { step: asked.step, disk, partition };
+    post(appliance, verb.run, "destination", &body, "has its destination")
 }
 
 fn ended(summary: &RunSummary) -> String {

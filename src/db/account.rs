@@ -287,6 +287,27 @@ impl Db {
         row.as_ref().map(account).transpose()
     }
 
+    /// Whose pass it is and until when, for its Mac and this start of its runner: in whose name something is recorded. Whether the
+    /// account may do it is another question.
+    pub async fn pass_holder(
+        &self,
+        token: Digest,
+        device: i64,
+        receipt_key: &str,
+    ) -> Result<Option<(String, i64)>, DbError> {
+        let row = sqlx::query(
+            "SELECT a.domain, a.name, t.expires_ms FROM technician t JOIN account a ON a.id = t.account
+             WHERE t.token = $1 AND t.device = $2 AND t.receipt_key = $3",
+        )
+        .bind(token.to_string())
+        .bind(device)
+        .bind(receipt_key)
+        .fetch_optional(&self.read)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((shown(row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
+    }
+
     /// A technician leaves a Mac.
     pub async fn end_pass(&self, token: Digest, device: i64) -> Result<(), DbError> {
         sqlx::query("DELETE FROM technician WHERE token = $1 AND device = $2")

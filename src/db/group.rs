@@ -147,6 +147,7 @@ mod tests {
             facts,
             boot: BootMethod::Netboot,
             receipt_key: String::new(),
+            boot_id: String::new(),
             token,
             expires_ms: 100,
             address: None,

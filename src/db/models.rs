@@ -90,6 +90,7 @@ mod tests {
             facts,
             boot: BootMethod::Netboot,
             receipt_key: String::new(),
+            boot_id: String::new(),
             token: Digest::of(&[mac]),
             expires_ms: 100,
             address: None,

@@ -11,7 +11,7 @@ use crate::api::admin::DeviceSummary;
 /// Macs that one query reads.
 const ROWS: usize = 200;
 /// So many Macs are looked up one by one sooner than they are met on the way through all.
-const FEW: i64 = 2000;
+const FEW: i64 = 500;
 
 /// What is looked for; what is left out is not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

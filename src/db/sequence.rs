@@ -1,7 +1,7 @@
 //! Task sequences as numbered, immutable revisions.
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{Change, record};
 use super::{Db, DbError, next_number, number};
@@ -27,57 +27,35 @@ impl Db {
     /// Saves a text as the newest revision; the same text again makes none.
     pub async fn save_sequence(&self, name: &str, yaml: &str, now_ms: i64) -> Result<SavedSequence, DbError> {
         let mut tx = self.begin().await?;
-        let id = next_number(&mut tx, "sequence").await?;
-        let id: i64 = sqlx::query_scalar(
-            "INSERT INTO sequence (id, name) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
-        )
-        .bind(id)
-        .bind(name)
-        .fetch_one(&mut *tx)
-        .await?;
-        let newest = sqlx::query(
-            "SELECT revision, yaml FROM sequence_revision WHERE sequence = $1 ORDER BY revision DESC LIMIT 1",
-        )
-        .bind(id)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let mut revision = 0;
-        if let Some(row) = newest {
-            revision = row.try_get(0)?;
-            if row.try_get::<&str, _>(1)? == yaml {
-                return Ok(SavedSequence {
-                    name: name.to_owned(),
-                    revision: number("revision", revision)?,
-                    unchanged: true,
-                });
-            }
+        let saved = save(&mut tx, name, yaml, now_ms).await?;
+        if !saved.unchanged {
+            tx.commit().await?;
         }
-        sqlx::query(
-            "INSERT INTO sequence_revision (sequence, revision, yaml, saved_ms) VALUES ($1, $2, $3, $4)",
-        )
-        .bind(id)
-        .bind(revision + 1)
-        .bind(yaml)
-        .bind(now_ms)
-        .execute(&mut *tx)
-        .await?;
-        // The text may hold sealed secrets; its digest tells which text it was.
-        let change = Change {
-            action: Some("sequence.save"),
-            before: (revision > 0).then(|| serde_json::json!({ "revision": revision })),
-            after: Some(
-                serde_json::json!({ "revision": revision + 1, "blake3": Digest::of(yaml.as_bytes()).to_string() }),
-            ),
-            ..Change::of(format!("sequence {name}"), now_ms)
-        };
-        record(&mut tx, change).await?;
+        Ok(saved)
+    }
+
+    /// Saves several texts, all or none; none where a sequence has a newer revision than the one that is named with it.
+    pub async fn save_sequences(
+        &self,
+        texts: &[(&str, u32, &str)],
+        now_ms: i64,
+    ) -> Result<Option<Vec<SavedSequence>>, DbError> {
+        let mut tx = self.begin().await?;
+        let mut saved = Vec::with_capacity(texts.len());
+        for (name, newest, yaml) in texts {
+            let now: Option<i64> = sqlx::query_scalar(
+                "SELECT MAX(r.revision) FROM sequence_revision r JOIN sequence s ON s.id = r.sequence WHERE s.name = $1",
+            )
+            .bind(*name)
+            .fetch_one(&mut *tx)
+            .await?;
+            if now != Some(i64::from(*newest)) {
+                return Ok(None);
+            }
+            saved.push(save(&mut tx, name, yaml, now_ms).await?);
+        }
         tx.commit().await?;
-        Ok(SavedSequence {
-            name: name.to_owned(),
-            revision: number("revision", revision + 1)?,
-            unchanged: false,
-        })
+        Ok(Some(saved))
     }
 
     /// The newest revision of every sequence.
@@ -142,6 +120,58 @@ impl Db {
         tx.commit().await?;
         Ok(Some(Ok(())))
     }
+}
+
+async fn save(
+    tx: &mut Transaction<'static, Sqlite>,
+    name: &str,
+    yaml: &str,
+    now_ms: i64,
+) -> Result<SavedSequence, DbError> {
+    let id = next_number(tx, "sequence").await?;
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO sequence (id, name) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
+    )
+    .bind(id)
+    .bind(name)
+    .fetch_one(&mut **tx)
+    .await?;
+    let newest = sqlx::query(
+        "SELECT revision, yaml FROM sequence_revision WHERE sequence = $1 ORDER BY revision DESC LIMIT 1",
+    )
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let mut revision = 0;
+    if let Some(row) = newest {
+        revision = row.try_get(0)?;
+        if row.try_get::<&str, _>(1)? == yaml {
+            return Ok(SavedSequence {
+                name: name.to_owned(),
+                revision: number("revision", revision)?,
+                unchanged: true,
+            });
+        }
+    }
+    sqlx::query("INSERT INTO sequence_revision (sequence, revision, yaml, saved_ms) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(revision + 1)
+        .bind(yaml)
+        .bind(now_ms)
+        .execute(&mut **tx)
+        .await?;
+    // The text may hold sealed secrets; its digest tells which text it was.
+    let change = Change {
+        action: Some("sequence.save"),
+        before: (revision > 0).then(|| serde_json::json!({ "revision": revision })),
+        after: Some(
+            serde_json::json!({ "revision": revision + 1, "blake3": Digest::of(yaml.as_bytes()).to_string() }),
+        ),
+        ..Change::of(format!("sequence {name}"), now_ms)
+    };
+    record(tx, change).await?;
+    Ok(SavedSequence { name: name.to_owned(), revision: number("revision", revision + 1)?, unchanged: false })
 }
 
 fn revision_row(row: &SqliteRow) -> Result<RevisionRow, DbError> {

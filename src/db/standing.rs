@@ -162,6 +162,7 @@ mod tests {
             },
             boot: BootMethod::Netboot,
             receipt_key: String::new(),
+            boot_id: String::new(),
             token: Digest::of(&[number]),
             expires_ms: 100,
             address: None,

@@ -21,7 +21,7 @@ use super::place::{open_writable, partition_of, partition_place};
 use super::rates::{Counters, Rates};
 use super::target::{Busy, Part, Timed, limit};
 use crate::api::runner::{
-    Delta, Destination, DiskFacts, Done, Failure, ManifestKeys, Progress as Shown, Receipt,
+    ChosenPartition, Delta, Destination, DiskFacts, Done, Failure, ManifestKeys, Progress as Shown, Receipt,
 };
 use crate::client::{Client, HttpFrames, Patience, Watch};
 use crate::device::Device;
@@ -48,6 +48,8 @@ pub struct Image<'a> {
     pub partition: Option<u32>,
     /// Where to.
     pub destination: &'a Destination,
+    /// What a person saw there when they chose it.
+    pub chosen: Option<&'a ChosenPartition>,
     /// What happens to space that the image says nothing about.
     pub free: FreeSpace,
 }
@@ -60,6 +62,9 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
     let (disk, number) =
         partition_of(image.destination, &work.machine.disks).map_err(|error| failure::of_place(&error))?;
     let place = partition_place(disk, number).map_err(|error| failure::of_place(&error))?;
+    if let Some(chosen) = image.chosen {
+        is_the_same(chosen, disk, number, place.size)?;
+    }
     let client = work.client.with_patience(Patience::NONE);
     let manifest = fetch_manifest(work, &client, image)?;
     let selection = image.partition.map_or(Selection::Main, Selection::Partition);
@@ -107,6 +112,31 @@ pub fn apply(work: &Work<'_>, image: Image<'_>) -> Result<Done, Failed> {
         follow_type(work, disk, number, kind)?;
     }
     report(work, disk, number, image, restored)
+}
+
+/// Numbers of disks move when one comes or goes: what a person did not see is not erased.
+fn is_the_same(chosen: &ChosenPartition, disk: &DiskFacts, number: u32, size: u64) -> Result<(), Failure> {
+    if disk.serial == chosen.serial && size == chosen.size {
+        return Ok(());
+    }
+    let serial = |serial: &str| match serial {
+        "" => "without a serial number".to_owned(),
+        serial => format!("with the serial number {serial}"),
+    };
+    Err(failure(
+        format!(
+            "partition {number} of {} is not the one that was selected; nothing was written",
+            called(disk)
+        ),
+        format!(
+            "selected were {} on a disk {}; there are {} on a disk {}",
+            ByteSize(chosen.size),
+            serial(&chosen.serial),
+            ByteSize(size),
+            serial(&disk.serial)
+        ),
+        "Resume the run: the destination is asked for again.",
+    ))
 }
 
 pub(super) fn fetch_manifest(work: &Work<'_>, client: &Client, image: Image<'_>) -> Result<Manifest, Failed> {

@@ -15,12 +15,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::wizard::{Say, Told};
-use crate::api::runner::RunAnswers;
+use crate::api::runner::ChooseDestination;
 use crate::api::wizard::{
-    Acknowledge, AskNews, News, RemoteOrder, Said, Say as SayBody, ScreenReport, ScreenTaken,
-    TechnicianMessage,
+    Acknowledge, AskNews, News, RemoteOrder, Said, Say as SayBody, SayAnswers, SayDestination, ScreenReport,
+    ScreenTaken, TechnicianMessage,
 };
 use crate::client::{Client, ClientError, Patience};
+use crate::value::Secret;
 
 /// How long one question for news is held.
 const WAIT: u32 = 10;
@@ -39,6 +40,8 @@ struct Known {
     session: Option<Client>,
     /// Number of the run, with its token.
     run: Option<(i64, Client)>,
+    /// Of the technician who is logged in here.
+    pass: Option<Secret>,
 }
 
 /// What the desk has to tell the appliance.
@@ -64,6 +67,12 @@ impl Desk {
         let (known, _) = &*self.0;
         known.lock().unwrap_or_else(PoisonError::into_inner).run =
             Some((run, client.with_patience(Patience::NONE)));
+    }
+
+    /// A technician logged in here, or left.
+    pub fn logged_in(&self, pass: Option<Secret>) {
+        let (known, _) = &*self.0;
+        known.lock().unwrap_or_else(PoisonError::into_inner).pass = pass;
     }
 
     fn known(&self) -> Known {
@@ -119,15 +128,20 @@ impl Desk {
             let (run, client) = known.run.as_ref().ok_or_else(gone)?;
             body(client, &format!("/runner/v1/runs/{run}/{what}"))
         };
+        let word = SayBody { pass: known.pass.clone() };
         let result = match say {
             Say::Answers(values) => {
                 let values = values.iter().map(|(name, text)| (name.clone(), text.expose().to_owned()));
-                let answers = RunAnswers { values: values.collect() };
+                let answers = SayAnswers { values: values.collect(), pass: known.pass.clone() };
                 to_run("answers", &|client, path| post::<_, Said>(client, path, &answers))
             }
-            Say::Confirm => to_run("confirm", &|client, path| post::<_, Said>(client, path, &SayBody {})),
-            Say::Cancel => to_run("cancel", &|client, path| post::<_, Said>(client, path, &SayBody {})),
-            Say::Resume => to_run("resume", &|client, path| post::<_, Said>(client, path, &SayBody {})),
+            Say::Destination(ChooseDestination { step, disk, partition }) => {
+                let body = SayDestination { step, disk, partition, pass: known.pass.clone() };
+                to_run("destination", &|client, path| post::<_, Said>(client, path, &body))
+            }
+            Say::Confirm => to_run("confirm", &|client, path| post::<_, Said>(client, path, &word)),
+            Say::Cancel => to_run("cancel", &|client, path| post::<_, Said>(client, path, &word)),
+            Say::Resume => to_run("resume", &|client, path| post::<_, Said>(client, path, &word)),
             Say::Read(message) => {
                 let path = format!("/runner/v1/messages/{message}");
                 let session = known.session.as_ref().ok_or_else(gone);

@@ -12,7 +12,7 @@
 //! | [`work`] → [`perform`] | the conversation with the appliance → one assignment |
 //! | [`format`](mod@format), [`apply`], [`verify`], [`copy`], [`startup`], [`capture`] and [`share`], [`script`] with [`orphan`], [`restart`] | the actions |
 //! | [`variables`] | what scripts read and set; the tool they call |
-//! | [`place`], [`target`] | where the bytes of a partition lie |
+//! | [`place`], [`target`], [`destinations`] | where the bytes of a partition lie; partitions that an image may go to |
 //! | [`desk`] | the remote twin: what the screen shows, what people say here and from afar |
 //! | [`keyboard`] | keyboard layouts of the console |
 //! | [`link`], [`report`], [`receipt`], [`rates`], [`failure`] | what the worker says, to whom |
@@ -29,6 +29,7 @@ pub mod capture;
 pub mod clock;
 pub mod copy;
 pub mod desk;
+pub mod destinations;
 pub mod failure;
 pub mod find;
 pub mod format;

@@ -143,9 +143,10 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
     let mut values = Vec::new();
     let result = match action {
         Action::FormatDisk { disk, partitions } => format_disk(work, *disk, partitions),
-        Action::ApplyImage { manifest, image, source_partition, destination, free } => {
+        Action::ApplyImage { manifest, image, source_partition, destination, chosen, free } => {
             let (manifest, partition, free) = (*manifest, *source_partition, *free);
-            let image = Image { manifest, name: image, partition, destination, free };
+            let chosen = chosen.as_ref();
+            let image = Image { manifest, name: image, partition, destination, chosen, free };
             apply(work, image)
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_and_the_exit_code_come_back() {
+    fn section_2_both_streams_and_the_exit_code_come_back() {
         let (ended, mut lines) = run_it(script("#!/bin/sh\necho out\necho err >&2\nexit 7\n", &[], None));
         lines.sort();
         assert_eq!((ended.unwrap(), lines), (Ended::Exit(7), vec!["err".to_owned(), "out".to_owned()]));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_a_script_echoes_is_masked_also_when_one_contains_another() {
+    fn section_3_a_secret_that_a_script_echoes_is_masked_also_when_one_contains_another() {
         let secrets = [Secret::new("pass"), Secret::new("password"), Secret::new("line one\nline two")];
         let text = "#!/bin/sh\necho the password is pass\necho line two\n";
         let (_, lines) = run_it(script(text, &secrets, None));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_shebang_or_its_interpreter_nothing_runs() {
+    fn section_2_without_a_shebang_or_its_interpreter_nothing_runs() {
         for text in ["echo hi\n", "", "#!\n", "#! sh\n"] {
             assert!(matches!(run_it(script(text, &[], None)).0, Err(ScriptError::NoShebang)), "{text:?}");
         }

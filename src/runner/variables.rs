@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_survive_every_shell_with_and_without_quotes() {
+    fn section_3_any_bytes_survive_every_shell_with_and_without_quotes() {
         let all: Vec<u8> = (1..=255).collect();
         let values: [&[u8]; 8] = [
             &all,

@@ -40,6 +40,7 @@ fn one(work: &Work<'_>, asked: &VerifyRequest) -> Result<(), Failed> {
         partition_of(&asked.destination, &work.machine.disks).map_err(|error| failure::of_place(&error))?;
     let place = partition_place(disk, number).map_err(|error| failure::of_place(&error))?;
     let image = Image {
+        chosen: None,
         manifest: asked.manifest,
         name: &asked.image,
         partition: asked.source_partition,

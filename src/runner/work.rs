@@ -21,8 +21,8 @@ use super::restart::owns_the_machine;
 use super::settings::Settings;
 use super::wizard::{Down, Order, Told};
 use crate::api::runner::{
-    AskNext, DeviceFacts, Failure, Hello, Next, Offer, Outcome, PROTOCOL, RunTicket, SeenOffer, StartRun,
-    Welcome,
+    AskNext, DestinationDisk, DeviceFacts, Failure, Hello, Next, Offer, Outcome, PROTOCOL, RunTicket,
+    SeenOffer, StartRun, Welcome,
 };
 use crate::api::sign_in::{SignIn, SignOut, SignedIn};
 use crate::client::{Client, ClientError, Patience};
@@ -233,6 +233,7 @@ impl Worker<'_> {
         match session.post::<_, SignedIn>("/runner/v1/sign-in", typed) {
             Ok(signed_in) => {
                 self.link.tell(Told::LoggedIn { name: signed_in.name.clone(), role: signed_in.role });
+                self.link.desk().logged_in(Some(signed_in.pass.clone()));
                 self.technician.replace(Some(signed_in));
                 self.tell_offers(welcome);
             }
@@ -248,6 +249,7 @@ impl Worker<'_> {
                 tracing::info!(%error, "the appliance was not told that the technician left");
             }
         }
+        self.link.desk().logged_in(None);
         self.link.tell(Told::LoggedOut { why: None });
     }
 
@@ -318,6 +320,7 @@ impl Worker<'_> {
             // The log in has expired, or nobody has logged in.
             Err(Interrupted::Refused(error)) if error.status() == Some(403) && welcome.sign_in.is_some() => {
                 self.technician.replace(None);
+                self.link.desk().logged_in(None);
                 self.link.tell(Told::LoggedOut { why: Some(problem_of(&error)) });
                 Err(Leave::Again)
             }
@@ -333,6 +336,16 @@ impl Worker<'_> {
             }
             Err(other) => Err(Leave::from_interrupted("the run could not be started", other)),
         }
+    }
+
+    fn ask(&self, disks: Vec<DestinationDisk>) -> AskNext {
+        AskNext { boot: self.settings.boot, disks }
+    }
+
+    /// Looks at the disks of this Mac anew; what they are called from now on is what a person saw.
+    fn destinations(&self, machine: &mut DeviceFacts) -> Vec<DestinationDisk> {
+        *machine = self.tell_machine(&mut Some(machine.clone()));
+        super::destinations::destinations(&machine.disks)
     }
 
     /// The appliance does not take requests of this run any more. When only the token is unknown (it was replaced by a newer
@@ -359,8 +372,8 @@ impl Worker<'_> {
                 None | Some(Order::Look) => {}
                 Some(_) => return Some(Leave::Again),
             }
-            let asked = (outcome == Outcome::Failed)
-                .then(|| client.post::<_, Next>(path, &AskNext { boot: self.settings.boot }));
+            let asked =
+                (outcome == Outcome::Failed).then(|| client.post::<_, Next>(path, &self.ask(Vec::new())));
             if let Some(Ok(Next::Act(_) | Next::Wait { .. })) = asked {
                 return None;
             }
@@ -386,12 +399,15 @@ impl Worker<'_> {
         self.link.desk().follows(run.run, client);
         self.link.tell(started());
         let path = format!("/runner/v1/runs/{}/next", run.run);
-        let ask = AskNext { boot: self.settings.boot };
+        let mut machine = machine.clone();
+        let mut disks: Option<Vec<DestinationDisk>> = None;
         let lost = |interrupted| self.lost(interrupted);
         loop {
             let next: Next = self
                 .link
-                .persist("Asking the appliance what comes next", || client.post(&path, &ask))
+                .persist("Asking the appliance what comes next", || {
+                    client.post(&path, &self.ask(disks.clone().unwrap_or_default()))
+                })
                 .map_err(lost)?;
             match next {
                 Next::Act(assignment) => {
@@ -401,7 +417,7 @@ impl Worker<'_> {
                         client,
                         link: self.link,
                         reporter: &Reporter::new(client, run, assignment.number, self.link.news()),
-                        machine,
+                        machine: &machine,
                         run,
                         number: assignment.number,
                         manifest_keys: &welcome.manifest_keys,
@@ -416,7 +432,14 @@ impl Worker<'_> {
                         return Ok(Leave::Down(Down::Restart));
                     }
                 }
+                // Where an image goes: the appliance is told what there is, and asks for one of that.
+                Next::Wait { question: Some(question), .. }
+                    if disks.is_none() && question.destination.is_some() =>
+                {
+                    disks = Some(self.destinations(&mut machine));
+                }
                 Next::Wait { seconds, why, question } => {
+                    let where_to = question.as_ref().is_some_and(|asked| asked.destination.is_some());
                     let asks = question.is_some();
                     self.link.tell(match question {
                         Some(question) => Told::Asked(*question),
@@ -430,9 +453,11 @@ impl Worker<'_> {
                     if !asks {
                         self.link.tell(Told::GoesOn);
                     }
+                    // A disk may have come or gone meanwhile.
+                    disks = where_to.then(|| self.destinations(&mut machine));
                 }
-                Next::Finished { outcome, message, failure, can_resume } => {
-                    self.link.tell(Told::Ended { outcome, message, failure, can_resume });
+                Next::Finished { outcome, message, failure, can_resume, failed_step } => {
+                    self.link.tell(Told::Ended { outcome, message, failure, can_resume, failed_step });
                     if let Some(leave) = self.wait_for_resumption(client, &path, outcome) {
                         return Ok(leave);
                     }

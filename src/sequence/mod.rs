@@ -13,6 +13,7 @@
 //! * [`prompt`]: how a person is asked for a variable
 //! * [`model`]: the sequence itself
 //! * [`tree`]: its entries with their places, what it erases, which images it needs
+//! * [`edit`]: entries copied, cut, pasted, moved
 //! * [`yaml`]: the sequence as a file, in and out
 //! * [`uses`]: variables that a step reads and sets
 //! * [`program`]: the sequence with those that it runs, as one tree with numbered steps
@@ -26,6 +27,7 @@ pub mod capture;
 pub mod check;
 pub mod condition;
 pub mod difference;
+pub mod edit;
 pub mod macos;
 pub mod model;
 pub mod name;

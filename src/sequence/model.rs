@@ -158,6 +158,22 @@ pub struct Step {
     pub kind: Kind,
 }
 
+impl Step {
+    /// A step with nothing but its name and what it does.
+    pub fn new(name: String, kind: Kind) -> Step {
+        Step {
+            name,
+            description: String::new(),
+            disabled: false,
+            continue_on_error: false,
+            condition: None,
+            timeout: None,
+            retry: None,
+            kind,
+        }
+    }
+}
+
 /// How often a failed step is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

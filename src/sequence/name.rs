@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_differ_by_letters_not_by_case_and_keep_their_spelling() {
+    fn section_3_names_differ_by_letters_not_by_case_and_keep_their_spelling() {
         assert_eq!(name("OSDComputerName"), name("osdcomputername"));
         assert_eq!(name("OSDComputerName").as_str(), "OSDComputerName");
         for bad in ["", "1st", "a b", "a-b", "Ü", "a%", &"x".repeat(65)] {

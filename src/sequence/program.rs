@@ -222,6 +222,28 @@ impl Program {
         (0..self.len()).map(|step| self.step(step)).find(bound)
     }
 
+    /// Whether a person may be asked where an image goes: a step puts one somewhere that no format step before it makes for certain.
+    pub fn asks_destination(&self) -> bool {
+        let mut made = false;
+        for step in (0..self.len()).filter(|step| !self.step_item(*step).left_out) {
+            let certain = || {
+                let mut item = Some(self.step_item(step));
+                while let Some(here) = item {
+                    if here.condition.is_some() {
+                        return false;
+                    }
+                    item = here.parent.map(|parent| self.item(parent));
+                }
+                true
+            };
+            made |= matches!(self.step(step).kind, Kind::FormatDisk(_)) && certain();
+            if !made && super::run::says_no_destination(&self.step(step).kind) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Numbers of the disks on which something is lost, whichever sequence does it.
     pub fn erases(&self) -> Vec<u32> {
         super::tree::erased_by(self.enabled().map(|step| &step.kind))

@@ -11,7 +11,7 @@ use super::name::VariableName;
 use super::program::CannotNest;
 use super::run::act::{Act, Assignment, MacosAct};
 use super::run::event::{ActionResult, Event, Failure, Recorded, Start};
-use super::run::{Decision, OutOfOrder, Outcome, Question, Run};
+use super::run::{Chosen, Decision, OutOfOrder, Outcome, Question, Run};
 use super::variable::{BootMethod, Value};
 
 pub use plan::{Input, KnownImage, Plan, PlanFinding, PlannedStep, Severity, plan};
@@ -45,9 +45,36 @@ pub struct Mishaps {
     pub server_restarts: Vec<Which>,
     /// What a person answers.
     pub answers: Vec<(VariableName, String)>,
-    /// Questions without an answer are answered with the variable's own name, which is good wherever a name must be, and waits
-    /// are confirmed.
+    /// Where images go that a person is asked for, in the order of asking: disk and partition.
+    pub destinations: Vec<(u32, u32)>,
+    /// Questions without an answer are answered with [`stand_in`], which is good wherever a name must be, and waits are confirmed.
     pub answer_anything: bool,
+}
+
+/// What stands for a value that nobody has given.
+const STAND_IN: (&str, &str) = ("QxZ1.", ".1ZxQ");
+
+/// What stands for the value of a variable that is asked for: a name of an image, a part of a path.
+fn stand_in(name: &VariableName) -> String {
+    match name.as_str().len() {
+        // With more around it, it would be too long for a name.
+        51.. => name.as_str().to_owned(),
+        _ => format!("{}{name}{}", STAND_IN.0, STAND_IN.1),
+    }
+}
+
+/// A text in which it is shown as fields write it, `%Name%`.
+fn as_in_fields(text: &str) -> String {
+    text.replace(STAND_IN.0, "%").replace(STAND_IN.1, "%")
+}
+
+/// What a person is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The value of a variable.
+    Value(VariableName),
+    /// The partition for the image of this step, from 1.
+    Destination(u32),
 }
 
 /// A rehearsed run.
@@ -58,7 +85,7 @@ pub struct Rehearsed {
     /// Everything that would have been recorded.
     pub record: Vec<Recorded>,
     /// What was asked, with the step that it was asked before, from 1.
-    pub asked: Vec<(u32, VariableName)>,
+    pub asked: Vec<(u32, Asked)>,
     /// What nobody answered: the run waits for it.
     pub waits_for: Option<Question>,
     /// What was handed out, in order.
@@ -135,6 +162,7 @@ pub fn rehearse(
         server_restarted: 0,
         reboots: mishaps.reboots.clone(),
         server_restarts: mishaps.server_restarts.clone(),
+        destinations: mishaps.destinations.clone(),
         now_ms: 0,
     };
     while let Some(event) = stage.happens(&run, &bytes)? {
@@ -152,12 +180,13 @@ pub fn rehearse(
 struct Stage<'a> {
     mishaps: &'a Mishaps,
     record: Vec<Recorded>,
-    asked: Vec<(u32, VariableName)>,
+    asked: Vec<(u32, Asked)>,
     waits_for: Option<Question>,
     acts: Vec<Assignment>,
     server_restarted: u32,
     reboots: Vec<Which>,
     server_restarts: Vec<Which>,
+    destinations: Vec<(u32, u32)>,
     now_ms: i64,
 }
 
@@ -196,15 +225,29 @@ impl Stage<'_> {
                 for (name, secret) in names {
                     let known = self.mishaps.answers.iter().find(|(one, _)| one == name);
                     let text = known.map(|(_, text)| text.clone());
-                    let text =
-                        text.or_else(|| self.mishaps.answer_anything.then(|| name.as_str().to_owned()));
-                    self.asked.push((step, name.clone()));
+                    let text = text.or_else(|| self.mishaps.answer_anything.then(|| stand_in(name)));
+                    self.asked.push((step, Asked::Value(name.clone())));
                     if let Some(text) = text {
                         values.push((name.clone(), Value { text, secret: *secret }));
                     }
                 }
                 if values.len() == names.len() {
                     return Some(Event::Answered { by, values });
+                }
+            }
+            Question::Destination { step, .. } => {
+                self.asked.push((run.step_number(), Asked::Destination(*step)));
+                let named = (!self.destinations.is_empty()).then(|| self.destinations.remove(0));
+                // Nothing is known of the Mac's partitions here; number 2 is the first behind the EFI System Partition.
+                if let Some((disk, partition)) =
+                    named.or_else(|| self.mishaps.answer_anything.then_some((0, 2)))
+                {
+                    let described = match named {
+                        Some(_) => format!("partition {partition} of disk {disk}"),
+                        None => "the partition that the technician selects".to_owned(),
+                    };
+                    let chosen = Chosen { disk, partition, serial: String::new(), size: 0, described };
+                    return Some(Event::DestinationChosen { step: *step, by, chosen });
                 }
             }
             Question::Confirm { step, .. } => return Some(Event::Confirmed { step: *step, by }),

@@ -338,7 +338,7 @@ mod tests {
     use crate::sequence::yaml::{COMMON, OF_STEPS, TYPES};
 
     #[test]
-    fn the_schema_has_every_key_that_the_reader_has_and_no_other() {
+    fn section_1_the_schema_has_every_key_that_the_reader_has_and_no_other() {
         let schema = schema();
         let keys = |pointer: &str| -> Vec<String> {
             let mut keys: Vec<String> =

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_order_and_doubled_percent_signs_are_text() {
+    fn section_3_names_are_found_in_order_and_doubled_percent_signs_are_text() {
         let template: Template = "%A%-100%%-%b%%c%".parse().unwrap();
         let names: Vec<_> = template.variables().map(VariableName::as_str).collect();
         assert_eq!(names, ["A", "b", "c"]);

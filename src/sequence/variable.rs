@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sequence_wins_over_the_device_and_the_device_over_the_collection() {
+    fn section_3_the_sequence_wins_over_the_device_and_the_device_over_the_collection() {
         let mut variables = Variables::default();
         variables.collection.insert(name("Room"), Value::plain("collection"));
         assert_eq!(expand(&variables, "%ROOM%").unwrap(), "collection");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn no_scope_covers_a_fact_of_the_mac() {
+    fn section_3_no_scope_covers_a_fact_of_the_mac() {
         let mut variables = Variables {
             facts: Facts { memory: (16 << 30) - 4096, disk0_size: Some(500_107_862_016), ..Facts::default() },
             ..Variables::default()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_a_secret_in_it_is_secret() {
+    fn section_3_a_text_with_a_secret_in_it_is_secret() {
         let mut variables = Variables::default();
         variables.set(name("Password"), Value { text: "hunter2".into(), secret: true });
         let value = variables.expand(&"pw=%Password%".parse().unwrap()).unwrap();

@@ -480,7 +480,7 @@ steps:
     }
 
     #[test]
-    fn a_file_with_every_step_type_is_read_and_written_without_loss() {
+    fn section_1_a_file_with_every_step_type_is_read_and_written_without_loss() {
         let sequence = Sequence::from_yaml(EVERYTHING).unwrap();
         let names: Vec<_> = sequence.walk().map(|(_, step)| step.name.as_str()).collect();
         assert_eq!(names[..3], ["Wipe", "Put the image on it", "Keep it"]);
@@ -549,7 +549,7 @@ steps:
     }
 
     #[test]
-    fn a_step_has_exactly_one_type() {
+    fn section_1_a_step_has_exactly_one_type() {
         assert!(refused("name: x\nsteps:\n  - name: a\n").contains("without a type"));
         for (entry, what) in [
             ("{group: [], restart: }", "`restart` and `group`"),

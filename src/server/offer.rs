@@ -252,6 +252,7 @@ fn offered(
         countdown: deployment.terms.countdown.unwrap_or(countdown),
         erases: program.erases(),
         revision: row.revision,
+        asks_destination: program.asks_destination(),
     };
     Ok((Offered { offer, row, sequence, program }, why))
 }

@@ -8,10 +8,12 @@ pub mod claim;
 mod error;
 mod heard;
 mod people;
+mod places;
 mod record;
 mod tell;
 
 pub use error::RunError;
+pub use places::{Places, Wanted};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -28,7 +30,7 @@ use super::receipt;
 use super::secrets::SecretKey;
 use super::timeline::Timeline;
 use super::wire;
-use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent};
+use crate::api::runner::{BootMethod, Done, Next, Progress, Report, ReportEvent, RunQuestion};
 use crate::db::{Db, EventBody, Logged};
 use crate::sequence::name::VariableName;
 use crate::sequence::run::act::Act;
@@ -74,6 +76,7 @@ pub struct Held {
     /// Address that its Mac booted with.
     mac: Option<MacAddr>,
     machine: Mutex<Machine>,
+    places: StdMutex<Places>,
     seen: watch::Sender<Seen>,
 }
 
@@ -141,6 +144,7 @@ impl Runs {
             device: row.summary.device,
             mac,
             machine: Mutex::new(machine),
+            places: StdMutex::default(),
             seen: watch::Sender::new(seen),
         });
         let mut held = self.lock();
@@ -314,6 +318,14 @@ impl Runs {
             self.drive(&held, &mut machine).await?;
         }
         Ok(())
+    }
+
+    /// What the run asks a person now, as it is shown.
+    pub async fn asks(&self, id: i64) -> Result<Option<RunQuestion>, RunError> {
+        self.watch(id, 0, Duration::ZERO, |run, seen| {
+            run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms))
+        })
+        .await
     }
 
     /// Reads a run with its live progress, as soon as its change number is greater than `after` or it has ended, else after

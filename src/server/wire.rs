@@ -2,8 +2,8 @@
 
 use crate::api::admin;
 use crate::api::runner::{
-    Action, Assignment, BootMethod, Destination, DeviceFacts, Done, Failure, Next, Outcome, PartitionRequest,
-    PartitionSize, VerifyRequest,
+    Action, Assignment, BootMethod, ChosenPartition, Destination, DeviceFacts, Done, Failure, Next, Outcome,
+    PartitionRequest, PartitionSize, VerifyRequest,
 };
 use crate::sequence::check::Finding;
 use crate::sequence::name::VariableName;
@@ -59,15 +59,24 @@ pub fn question(question: run::Question, run: &run::Run, since_ms: i64) -> admin
     match question {
         run::Question::Values(names) => admin::RunQuestion {
             variables: names.into_iter().map(|(name, secret)| asked(name, secret, run)).collect(),
-            message: None,
-            button: None,
             since_ms,
+            ..admin::RunQuestion::default()
+        },
+        run::Question::Destination { step, name, image, .. } => admin::RunQuestion {
+            destination: Some(admin::AskedDestination {
+                step,
+                name,
+                image,
+                ..admin::AskedDestination::default()
+            }),
+            since_ms,
+            ..admin::RunQuestion::default()
         },
         run::Question::Confirm { message, button, .. } => admin::RunQuestion {
-            variables: Vec::new(),
             message: Some(run.masked(&message)),
             button: Some(button),
             since_ms,
+            ..admin::RunQuestion::default()
         },
     }
 }
@@ -105,7 +114,21 @@ pub fn finished(run: &run::Run, ended: run::Outcome, message: &str) -> Next {
         message: run.masked(message),
         failure: run.failure().map(|failure| Box::new(masked(run, failure_out(failure)))),
         can_resume: run.can_resume(),
+        failed_step: failed_step(run).map(Box::new),
     }
+}
+
+/// The step that a run failed at.
+pub fn failed_step(run: &run::Run) -> Option<admin::FailedStep> {
+    let index = run.failed_at()?;
+    let program = run.program();
+    Some(admin::FailedStep {
+        step: u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1),
+        steps: u32::try_from(program.len()).unwrap_or(u32::MAX),
+        name: program.step(index).name.clone(),
+        place: program.step_item(index).place.as_ref().map(ToString::to_string).unwrap_or_default(),
+        groups: program.groups_around(index).into_iter().map(str::to_owned).collect(),
+    })
 }
 
 pub fn finding(finding: &Finding) -> admin::Finding {
@@ -167,7 +190,14 @@ fn action(act: &Act) -> Action {
             Action::FormatDisk { disk, partitions: partitions.into_iter().map(partition).collect() }
         }
         Act::ApplyImage { manifest, image, source_partition, target, free } => {
-            Action::ApplyImage { manifest, image, source_partition, destination: destination(target), free }
+            let chosen = match &target {
+                Target::Chosen(chosen) => {
+                    Some(ChosenPartition { serial: chosen.serial.clone(), size: chosen.size })
+                }
+                _ => None,
+            };
+            let destination = destination(target);
+            Action::ApplyImage { manifest, image, source_partition, destination, chosen, free }
         }
         Act::CaptureImage { image, note, source } => Action::CaptureImage { image, note, source },
         Act::CaptureToShare { image, source, share } => Action::CaptureToShare { image, source, share },
@@ -213,5 +243,6 @@ fn destination(target: Target) -> Destination {
     match target {
         Target::Node(node) => Destination::Node(node),
         Target::Partition { disk, partition } => Destination::Partition { disk, partition },
+        Target::Chosen(chosen) => Destination::Partition { disk: chosen.disk, partition: chosen.partition },
     }
 }

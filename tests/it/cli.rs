@@ -112,6 +112,7 @@ fn run_at(step: u32, outcome: Option<Outcome>, change: u64) -> Run {
             ended_ms: outcome.map(|_| 61_000),
         },
         change,
+        failed_step: None,
         progress: Some(Progress {
             phase: "writing".into(),
             done: 50,
@@ -155,7 +156,7 @@ fn check_prints_every_finding_with_its_place_and_fails() {
     let path = folder.path().join("bad.yaml");
     fs::write(
         &path,
-        "name: x\nsteps:\n  - execute_script: {script: echo}\n  - apply_image: {image: '%No%'}\n",
+        "name: x\nsteps:\n  - execute_script: {script: echo}\n  - apply_image: {image: '%No%', destination: {variable: HD}}\n",
     )
     .unwrap();
     let (code, _, errors) = outcome(rootstock().args(["sequence", "check"]).arg(&path));

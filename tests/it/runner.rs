@@ -199,6 +199,7 @@ fn apply(image: &Image) -> Action {
         image: "lab-mac 1".into(),
         source_partition: None,
         destination: Destination::Partition { disk: 0, partition: 2 },
+        chosen: None,
         free: Default::default(),
     }
 }

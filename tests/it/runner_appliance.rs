@@ -361,6 +361,7 @@ impl Session {
                 countdown: 1,
                 erases: vec![0],
                 revision: 1,
+                asks_destination: false,
             });
             Welcome {
                 device: 1,
@@ -386,12 +387,14 @@ impl Session {
                 message: failure.cause,
                 failure: None,
                 can_resume: false,
+                failed_step: None,
             },
             (None, None) => Next::Finished {
                 outcome: Outcome::Succeeded,
                 message: "all done".into(),
                 failure: None,
                 can_resume: false,
+                failed_step: None,
             },
             (None, Some(action)) => Next::Act(Box::new(Assignment {
                 number: state.ended as u32 + 1,

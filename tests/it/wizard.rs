@@ -1,13 +1,16 @@
 //! The wizard of the real runner on a terminal, and its remote twin: the real appliance.
 
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
+use gptman::{GPT, GPTPartitionEntry};
 use rootstock::api::admin::Run;
 use rootstock::api::runner::{Outcome, Purpose};
 use rootstock::api::wizard::{PageName, Screen, SendMessage, StartOnDevice, TechnicianMessage};
 use rootstock::client::Client;
 
-use crate::api::appliance::Appliance;
+use crate::api::appliance::{Appliance, image_file};
 use crate::runner::Mac;
 
 const MIB: u64 = 1 << 20;
@@ -103,6 +106,60 @@ fn section_7_what_is_asked_on_the_mac_is_answered_there_or_from_afar_and_either_
     runner.says("CANCELLED: Ask");
     assert_eq!(appliance.run(2).summary.outcome, Some(Outcome::Cancelled));
     shows(&admin, PageName::Ended, "CANCELLED");
+    let _: Screen = admin.post("/api/v1/devices/1/shutdown", &serde_json::json!({})).unwrap();
+    assert!(runner.ends().success());
+}
+
+/// A disk with an EFI System Partition, a partition of a MiB and one of 20.
+fn with_partitions(mac: &Mac) -> u64 {
+    let efi = uuid::uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    let hfs = uuid::uuid!("48465300-0000-11aa-aa11-00306543ecac");
+    let mut disk = OpenOptions::new().read(true).write(true).open(mac.disk()).unwrap();
+    let mut table = GPT::new_from(&mut disk, 512, [7; 16]).unwrap();
+    let mut first = 2048;
+    for (number, kind, mib) in [(1, efi, 4), (2, hfs, 1), (3, hfs, 20)] {
+        table[number] = GPTPartitionEntry {
+            partition_type_guid: kind.to_bytes_le(),
+            unique_partition_guid: [number as u8; 16],
+            starting_lba: first,
+            ending_lba: first + mib * 2048 - 1,
+            attribute_bits: 0,
+            partition_name: "Old".into(),
+        };
+        first += mib * 2048;
+    }
+    table.write_into(&mut disk).unwrap();
+    table[3].starting_lba * 512
+}
+
+#[test]
+fn section_7_a_destination_is_selected_on_the_mac_and_the_image_lies_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let image = image_file(&folder, 3 << 20);
+    appliance.import("lab", &image);
+    appliance.apply("name: Nowhere\nsteps:\n  - {name: Apply, apply_image: {image: lab}}\n");
+    let deployment = appliance.deploy("Nowhere", Purpose::Available).id;
+    let mac = Mac::with_disk(40 * MIB);
+    let place = with_partitions(&mac);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let (mut runner, mut keys) = mac.on_terminal(&url, &appliance.data.join("keys/ca.pem"));
+    let admin = appliance.admin();
+    shows(&admin, PageName::Choose, "Choose a task sequence");
+    let _: Run = admin.post("/api/v1/devices/1/start", &StartOnDevice { deployment }).unwrap();
+    runner.says("Select a destination");
+    let seen = shows(&admin, PageName::Destination, "too small: it has 1.0 MiB, the image needs 3.0 MiB");
+    assert!(seen.text.iter().any(|line| line.contains("There is no way back")), "{:?}", seen.text);
+    keys.write_all(b"\r").unwrap();
+    runner.says("Partition 3 of disk 0 is ERASED.");
+    keys.write_all(b"y").unwrap();
+    shows(&admin, PageName::Ended, "DONE: Nowhere");
+    let run = appliance.run(1);
+    assert_eq!((run.summary.outcome, run.receipts.len()), (Some(Outcome::Succeeded), 1));
+    let want = fs::read(image).unwrap().split_off(1 << 20);
+    let mut have = vec![0; want.len()];
+    fs::File::open(mac.disk()).unwrap().read_exact_at(&mut have, place).unwrap();
+    assert!(have == want, "the image lies where it was put");
     let _: Screen = admin.post("/api/v1/devices/1/shutdown", &serde_json::json!({})).unwrap();
     assert!(runner.ends().success());
 }

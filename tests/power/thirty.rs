@@ -109,8 +109,8 @@ pub fn sequences(words: &Words, webhook: &str, doomed: bool) -> [String; 2] {
         { "name": "Data", "format": "hfs+", "size": "32 MiB", "variable": "DataDisk" },
     ]);
     let nested = json!({ "name": "Nested", "steps": [
-        set(18, &[("Inner", "%Room% inside")]),
-        run(words, 19, &format!("[ \"$({tool} --get Inner)\" = 'Lab inside' ] || say 9\n{tool} --set Depth=2 || say 8")),
+        set(18, &[("Inner", "inside"), ("Depth", "1")]),
+        run(words, 19, &format!("[ \"$({tool} --get Inner)\" = inside ] || say 9\n{tool} --set Depth=2 || say 8")),
         { "name": "deeper", "if": equals("Depth", "3"), "group": [run(words, 20, "")] },
     ] });
     let all = "Owner Room Mended Inner Depth Late Counted LastActionName";
@@ -152,7 +152,7 @@ pub fn sequences(words: &Words, webhook: &str, doomed: bool) -> [String; 2] {
     let sequence = json!({
         "name": "Thirty",
         "maximum_run_time": "2 h",
-        "prompts": [{ "variable": "Owner", "label": "Whose Mac" }, { "variable": "Final", "default": "x", "required": false }],
+        "prompts": [{ "variable": "Owner", "label": "Whose Mac" }, { "variable": "Final", "default": "x", "optional": true }],
         "steps": steps,
     });
     [nested.to_string(), sequence.to_string()]

@@ -85,6 +85,8 @@ steps:
     set_variables: [{{name: Kind, value: lab}}]
   - name: Apply image
     apply_image: {{image: {image}, destination: {{variable: SystemDisk}}}}
+  - name: Startup disk
+    set_startup_disk: {{volume: {{variable: SystemDisk}}, required: true}}
   - name: Reads and sets
     execute_script:
       script: |

@@ -192,11 +192,13 @@ pub use ring::{
     RetentionLine, RetentionPlan, RollBackImage, SetRetention,
 };
 pub use run::{
-    AskedKind, AskedVariable, CloseRun, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
+    AskedDestination, AskedKind, AskedVariable, ChooseDestination, CloseRun, DestinationDisk,
+    DestinationPartition, FailedStep, Run, RunAnswers, RunEvent, RunQuestion, RunStep, RunSummary, RunWait,
     StepState,
 };
 pub use sequence::{
-    CopySequence, Finding, SavedSequence, Sequence, SequenceFindings, SequenceSummary, SequenceText,
+    CopySequence, EditSequence, EditedSequence, EntryOf, Finding, PasteEntry, PutEntry, PutProfile,
+    SavedSequence, Sequence, SequenceEdit, SequenceFindings, SequenceSummary, SequenceText,
 };
 pub use share::{ShareFinding, ShareVerdict, VerifyShare};
 pub use transfer::Transfer;

@@ -49,6 +49,9 @@ pub struct Run {
     pub message: Option<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// The step that it failed at.
+    #[serde(default)]
+    pub failed_step: Option<FailedStep>,
     /// What a person must say before it goes on.
     #[serde(default)]
     pub question: Option<RunQuestion>,
@@ -62,6 +65,23 @@ pub struct Run {
     pub images: Vec<String>,
     /// Signed proofs of what was applied.
     pub receipts: Vec<SignedReceipt>,
+}
+
+/// The step that a run failed at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct FailedStep {
+    /// From 1.
+    pub step: u32,
+    /// Number of steps.
+    pub steps: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it stands in the sequence: `steps[2].group[0]`.
+    pub place: String,
+    /// Names of the groups around it, outermost first.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 /// One step of a run.
@@ -117,7 +137,7 @@ pub struct CloseRun {
 }
 
 /// What a run asks a person: values of variables, or to go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct RunQuestion {
     /// Variables that are empty and that a step uses: `POST /api/v1/runs/{run}/answers`.
@@ -129,6 +149,99 @@ pub struct RunQuestion {
     /// Since when it is asked, milliseconds since 1970 UTC.
     #[serde(default)]
     pub since_ms: i64,
+    /// Where an image shall go: `POST /api/v1/runs/{run}/destination`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<AskedDestination>,
+}
+
+/// An image that goes where a person says. What lies there is erased, and there is no way back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct AskedDestination {
+    /// The step that puts it there, from 1.
+    pub step: u32,
+    /// Name of the step.
+    pub name: String,
+    /// The image with its version, `lab-mac 3`.
+    pub image: String,
+    /// Bytes that the partition must have; 0: not known.
+    pub needs: u64,
+    /// What the Mac has, as it said last; empty: it has not said yet.
+    pub disks: Vec<DestinationDisk>,
+}
+
+/// A disk with its partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct DestinationDisk {
+    /// Its number; none for one that must not be touched.
+    pub number: Option<u32>,
+    /// Device node.
+    pub node: String,
+    /// Model text.
+    pub model: String,
+    /// Serial number; may be empty.
+    pub serial: String,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it sits on a removable bus.
+    pub external: bool,
+    /// Why nothing on it may be chosen; empty: something may.
+    #[serde(default)]
+    pub why_not: String,
+    /// In the order of their numbers.
+    pub partitions: Vec<DestinationPartition>,
+}
+
+/// A partition that may receive an image, or may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct DestinationPartition {
+    /// Its number in the GPT.
+    pub number: u32,
+    /// What lies on it: `Macintosh HD (apfs)`.
+    pub contents: String,
+    /// Bytes.
+    pub size: u64,
+    /// Why it may not be chosen; empty: it may.
+    #[serde(default)]
+    pub why_not: String,
+}
+
+/// Where an image shall go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChooseDestination {
+    /// The step that it is asked for, as the question says.
+    pub step: u32,
+    /// Disk number.
+    pub disk: u32,
+    /// Partition number.
+    pub partition: u32,
+}
+
+impl FailedStep {
+    /// As people are shown it: `step 2 of 3: Lab / Apply Image`.
+    pub fn named(&self) -> String {
+        let groups: String = self.groups.iter().map(|group| format!("{group} / ")).collect();
+        format!("step {} of {}: {groups}{}", self.step, self.steps, self.name)
+    }
+}
+
+impl AskedDestination {
+    /// The partition with these numbers, with its disk.
+    pub fn find(&self, disk: u32, partition: u32) -> Option<(&DestinationDisk, &DestinationPartition)> {
+        let disk = self.disks.iter().find(|one| one.number == Some(disk))?;
+        Some((disk, disk.partitions.iter().find(|one| one.number == partition)?))
+    }
+}
+
+impl DestinationPartition {
+    /// As people are shown it: `2 Macintosh HD (apfs)`.
+    pub fn named(&self) -> String {
+        format!("{} {}", self.number, self.contents).trim_end().to_owned()
+    }
 }
 
 /// A variable whose value is asked for.

@@ -64,6 +64,112 @@ pub struct CopySequence {
     pub replace: bool,
 }
 
+/// Change the entries of a sequence; the result is its next revision, when nothing is wrong with it. An entry is named by its path,
+/// `steps[2].group[0]`, or by its name where one alone has it. Comments of the file are not kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EditSequence {
+    /// The newest revision that the caller has seen: when there is another one meanwhile, nothing is changed.
+    #[serde(default)]
+    pub revision: Option<u32>,
+    /// What is done.
+    pub edit: SequenceEdit,
+}
+
+/// One change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SequenceEdit {
+    /// Paste a copy of an entry, a group with everything in it; names and properties stay as they are.
+    Copy(PasteEntry),
+    /// Move an entry: within the sequence, or out of another one, which gets a new revision, too.
+    Move(PasteEntry),
+    /// Let an entry walk one place up, in and out of groups.
+    Up(EntryOf),
+    /// The same, down.
+    Down(EntryOf),
+    /// Remove an entry.
+    Remove(EntryOf),
+    /// Put a configuration profile into an Apply Configuration Profile step, or make such a step.
+    Profile(PutProfile),
+}
+
+/// Which entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EntryOf {
+    /// Its path or name.
+    pub entry: String,
+}
+
+/// An entry, and where it comes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PasteEntry {
+    /// Its path or name.
+    pub entry: String,
+    /// The sequence that it is taken from; the same one when left out.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// A certain revision of that, to copy from.
+    #[serde(default)]
+    pub from_revision: Option<u32>,
+    /// Where it comes; at the end when left out.
+    #[serde(default)]
+    pub to: Option<PutEntry>,
+}
+
+/// Where an entry comes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PutEntry {
+    /// Before this entry.
+    Before(String),
+    /// After this entry.
+    After(String),
+    /// At the end of this group's steps.
+    Group(String),
+    /// At the end of this group's *catch*.
+    Catch(String),
+    /// At the end of this group's *finally*.
+    Finally(String),
+}
+
+/// A profile, and the step that holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PutProfile {
+    /// The `.mobileconfig`: its XML text, or base64 of a signed one.
+    pub profile: String,
+    /// The step whose profile it replaces: its path or name. Left out: a new step is made.
+    #[serde(default)]
+    pub entry: Option<String>,
+    /// Name of the new step; that of its type when left out.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where the new step comes; at the end when left out.
+    #[serde(default)]
+    pub to: Option<PutEntry>,
+}
+
+/// What was saved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct EditedSequence {
+    /// The sequence.
+    pub saved: SavedSequence,
+    /// The other one, which an entry was moved out of.
+    pub other: Option<SavedSequence>,
+    /// Path of the entry now; none when it was removed.
+    pub entry: Option<String>,
+}
+
 /// One sequence in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

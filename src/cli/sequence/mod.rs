@@ -2,7 +2,9 @@
 
 mod copy;
 mod diff;
-mod rehearse;
+mod profile;
+pub(super) mod rehearse;
+mod step;
 
 use std::fs;
 use std::io::{Read, stdin};
@@ -54,6 +56,18 @@ Exit code: 0 the run would succeed · 1 it would fail, or wait for an answer.")]
     #[command(after_help = "\
 + came · - went · > moved · ~ changed. Exit code: 0 they are the same · 1 they differ.")]
     Diff(Online<diff::Diff>),
+    /// Entries of a saved sequence: list, copy (also out of another sequence), move, remove
+    #[command(
+        subcommand,
+        after_help = "\
+An entry is a step, or a group with everything in it. It is named by its path, as `step list` prints it, or by its name where one \
+alone has it; it keeps its name and its properties. What comes of it is checked, then saved as the next revision; comments of the \
+file are not kept."
+    )]
+    Step(step::Command),
+    /// Configuration profiles in a sequence: import, export, preview
+    #[command(subcommand)]
+    Profile(profile::Command),
     /// Print the JSON Schema of a sequence's file, for editors
     Schema,
     /// Print a sequence of the appliance as YAML
@@ -117,6 +131,8 @@ impl Command {
             Command::Plan(verb) => verb.run(before, rehearse::plan_run),
             Command::Simulate(verb) => verb.run(before, rehearse::simulate),
             Command::Diff(verb) => verb.run(before, diff::diff),
+            Command::Step(verb) => verb.run(before),
+            Command::Profile(verb) => verb.run(before),
             Command::Schema => say_json(&schema::schema()).map(|()| ExitCode::SUCCESS),
             Command::Show(verb) => verb.run(before, show),
             Command::List(verb) => verb.run(before, list),

@@ -22,7 +22,7 @@ use crate::sequence::name::VariableName;
 use crate::sequence::program::{Others, Program};
 use crate::sequence::rehearsal::{Input, KnownImage, Mishaps, Plan, Severity, Which, plan, rehearse};
 use crate::sequence::run::event::{PinnedImage, Start};
-use crate::sequence::run::{Outcome, images_wanted};
+use crate::sequence::run::{Outcome, Question, images_wanted};
 use crate::sequence::variable::{self, Facts, MASK, Value};
 use crate::value::{ByteSize, Digest};
 
@@ -64,6 +64,9 @@ pub struct Simulate {
     /// What a person answers when the run asks for a variable
     #[arg(long, value_name = "VAR=VALUE")]
     answer: Vec<String>,
+    /// Where an image goes when the run asks, in the order of asking: `0:2` is partition 2 of disk 0
+    #[arg(long, value_name = "DISK:PARTITION")]
+    destination: Vec<String>,
     /// A step during which the Mac is started anew
     #[arg(long, value_name = "STEP")]
     reboot_at: Vec<String>,
@@ -126,7 +129,7 @@ pub fn simulate(verb: Simulate, appliance: &Appliance) -> anyhow::Result<ExitCod
         let line = |(at_ms, subject, kind, detail)| serde_json::json!({"at_ms": at_ms, "kind": kind, "step": subject as Option<String>, "detail": detail as String});
         let events: Vec<_> = done.lines().into_iter().map(line).collect();
         let outcome = ended.map(|outcome| format!("{outcome:?}").to_lowercase());
-        let waits_for = done.waits_for.as_ref().map(crate::sequence::run::Question::line);
+        let waits_for = done.waits_for.as_ref().map(Question::line);
         say_json(
             &serde_json::json!({"events": events, "outcome": outcome, "waits_for": waits_for, "server_restarts": done.server_restarts}),
         )?;
@@ -140,6 +143,9 @@ pub fn simulate(verb: Simulate, appliance: &Appliance) -> anyhow::Result<ExitCod
             say("the appliance was started anew: the run that was read from its record is the same")?;
         }
         match (&done.waits_for, done.run.message()) {
+            (Some(question @ Question::Destination { .. }), _) => {
+                say(format!("{}: select it with --destination DISK:PARTITION", question.line()))?
+            }
             (Some(question), _) => say(format!("{}: give it with --answer VAR=VALUE", question.line()))?,
             (None, message) => {
                 say(format!("{}: {}", word(ended), printable(&done.run.masked(message.unwrap_or_default()))))?
@@ -177,9 +183,18 @@ impl Simulate {
             reboots: self.reboot_at.iter().map(|step| Which::new(step)).collect(),
             server_restarts: self.server_restart_at.iter().map(|step| Which::new(step)).collect(),
             answers: self.answer.iter().map(answer).collect::<Result<_, _>>()?,
+            destinations: self.destination.iter().map(|text| partition(text)).collect::<Result<_, _>>()?,
             answer_anything: false,
         })
     }
+}
+
+/// `0:2`
+pub(in crate::cli) fn partition(text: &str) -> anyhow::Result<(u32, u32)> {
+    let numbers = text.split_once(':').and_then(|(disk, partition)| {
+        Some((disk.trim().parse().ok()?, partition.trim().parse().ok().filter(|partition| *partition > 0)?))
+    });
+    numbers.with_context(|| format!("{text:?}: say DISK:PARTITION, `0:2` is partition 2 of disk 0"))
 }
 
 impl What {
@@ -235,7 +250,7 @@ impl What {
     }
 }
 
-fn of_appliance(appliance: &Appliance, name: &str) -> anyhow::Result<String> {
+pub(super) fn of_appliance(appliance: &Appliance, name: &str) -> anyhow::Result<String> {
     let (name, query) = match name.rsplit_once('@') {
         Some((name, revision)) if revision.parse::<u32>().is_ok() => (name, format!("?revision={revision}")),
         _ => (name, String::new()),
@@ -352,6 +367,11 @@ fn print(plan: &Plan) -> anyhow::Result<()> {
     table.print("the sequence has no steps")?;
     for (step, name) in &plan.asks {
         say(format!("asks for {name}, before step {step}"))?;
+    }
+    for step in &plan.asks_destination {
+        say(format!(
+            "asks for the partition that receives the image of step {step}; what lies there is erased"
+        ))?;
     }
     for disk in &plan.erases {
         say(format!("erases on disk {disk}"))?;

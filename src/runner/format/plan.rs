@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_with_two_volumes_and_a_share_is_laid_out_as_apple_does() {
+    fn section_2_a_mac_with_two_volumes_and_a_share_is_laid_out_as_apple_does() {
         let requests = [
             request("Macintosh HD", VolumeFormat::HfsJournaled, PartitionSize::Percent(50)),
             request("Data", VolumeFormat::Apfs, PartitionSize::Bytes(40 * 1_000_000_000)),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_the_disk_leaves_the_gap_after_hfs_and_nothing_after_apfs() {
+    fn section_2_all_of_the_disk_leaves_the_gap_after_hfs_and_nothing_after_apfs() {
         for (format, gap) in [(VolumeFormat::Hfs, 128), (VolumeFormat::Apfs, 0)] {
             let plan = plan(64 * GIB, 512, &[request("A", format, PartitionSize::Percent(100))]).unwrap();
             let slot = &plan.slots[1];
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn too_small_a_disk_is_refused_with_both_sizes() {
+    fn section_2_too_small_a_disk_is_refused_with_both_sizes() {
         let error = plan(100 * MIB, 512, &[request("A", VolumeFormat::Apfs, PartitionSize::Percent(100))])
             .unwrap_err();
         assert_eq!(

@@ -13,7 +13,7 @@ use crate::value::Secret;
 /// Characters of the longest answer that is typed.
 const LONGEST: usize = 1000;
 /// How long the appliance has to take an answer before it can be sent again.
-const SENDING: Duration = Duration::from_secs(10);
+pub(super) const SENDING: Duration = Duration::from_secs(10);
 
 /// The page that asks for values.
 #[derive(Clone, Debug, PartialEq)]
@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn asked(variables: Vec<AskedVariable>) -> RunQuestion {
-        RunQuestion { variables, message: None, button: None, since_ms: 0 }
+        RunQuestion { variables, ..RunQuestion::default() }
     }
 
     fn page(variables: Vec<AskedVariable>) -> Prompt {
@@ -361,10 +361,9 @@ mod tests {
     #[test]
     fn who_said_that_it_is_done_need_not_say_it_twice() {
         let question = RunQuestion {
-            variables: Vec::new(),
             message: Some("Put the Mac on its shelf".into()),
             button: Some("Done".into()),
-            since_ms: 0,
+            ..RunQuestion::default()
         };
         let mut page = Wait::new("S".into(), question, Duration::ZERO);
         assert!(page.confirm(Duration::ZERO) && !page.confirm(Duration::from_secs(1)));

@@ -142,6 +142,13 @@ pub(super) fn end<'a>(state: &'a State, end: &'a End) -> Vec<Line<'a>> {
         Outcome::Cancelled => "CANCELLED",
     };
     let mut lines = vec![Line::styled(format!("{word}: {}", end.sequence), BOLD), Line::default()];
+    if let Some(step) = &end.failed_step {
+        lines.push(Line::styled(format!("Failed at {}", step.named()), BOLD));
+        let code = end.failure.as_ref().and_then(|failure| failure.exit_code);
+        let code = code.map(|code| format!("   exit code {code}")).unwrap_or_default();
+        lines.push(format!("  {}{code}", step.place).into());
+        lines.push(Line::default());
+    }
     match &end.failure {
         Some(failure) => lines.extend(problem(failure)),
         None => lines.extend([end.message.as_str().into(), Line::default()]),

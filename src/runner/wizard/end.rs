@@ -4,7 +4,7 @@
 
 use super::event::{Down, Key, Order, Say};
 use super::state::{Page, State, again};
-use crate::api::runner::{Failure, Outcome};
+use crate::api::runner::{FailedStep, Failure, Outcome};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct End {
     pub failure: Option<Failure>,
     /// Whether it can go on with the step that failed.
     pub can_resume: bool,
+    /// The step that failed.
+    pub failed_step: Option<FailedStep>,
     /// Which choice is marked.
     pub marked: usize,
     /// The appliance was asked to let it go on.
@@ -117,6 +119,7 @@ mod tests {
             message: String::new(),
             failure: None,
             can_resume,
+            failed_step: None,
             marked: 0,
             resuming: false,
             wrong: None,

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use crate::api::runner::{DeviceFacts, Failure, Offer, Outcome, Progress, RunQuestion, SeenOffer};
+use crate::api::runner::{
+    ChooseDestination, DeviceFacts, FailedStep, Failure, Offer, Outcome, Progress, RunQuestion, SeenOffer,
+};
 use crate::api::sign_in::{SignIn, SignInAsked};
 use crate::api::wizard::{RemoteOrder, TechnicianMessage};
 use crate::client::Found;
@@ -153,6 +155,8 @@ pub enum Told {
         failure: Option<Box<Failure>>,
         /// Whether it can go on with the step that failed.
         can_resume: bool,
+        /// The step that it failed at.
+        failed_step: Option<Box<FailedStep>>,
     },
     /// The worker cannot go on; it waits for an order.
     Trouble(Failure),
@@ -207,6 +211,8 @@ pub enum Order {
 pub enum Say {
     /// Values of variables.
     Answers(Vec<(String, Secret)>),
+    /// Where an image goes.
+    Destination(ChooseDestination),
     /// The run may go on.
     Confirm,
     /// The run shall stop.

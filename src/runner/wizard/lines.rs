@@ -99,13 +99,16 @@ impl Lines {
             }
             Told::Lines(lines) => lines.iter().map(|line| format!("| {line}")).collect(),
             Told::StepFailed(failure) => problem("step failed", failure),
-            Told::Ended { outcome, message, .. } => {
+            Told::Ended { outcome, message, failed_step, .. } => {
                 let word = match outcome {
                     Outcome::Succeeded => "SUCCEEDED",
                     Outcome::Failed => "FAILED",
                     Outcome::Cancelled => "CANCELLED",
                 };
-                vec![format!("run {word}: {message}")]
+                let at = failed_step
+                    .iter()
+                    .map(|step| format!("  failed step: {} ({})", step.named(), step.place));
+                std::iter::once(format!("run {word}: {message}")).chain(at).collect()
             }
             Told::Trouble(failure) => problem("cannot go on", failure),
             Told::Asked(question) => news(&mut self.asked, asked(question)),
@@ -163,6 +166,10 @@ fn appliances(found: &[Found]) -> Vec<String> {
 
 /// What a run asks: on a console without keys, with the way to answer.
 fn asked(question: &RunQuestion) -> Vec<String> {
+    if let Some(asked) = &question.destination {
+        let choose = "(here, or with rootstock run destination)";
+        return vec![format!("waits for the partition that receives {} {choose}", asked.image)];
+    }
     let names: Vec<&str> = question.variables.iter().map(|asked| asked.name.as_str()).collect();
     match &question.message {
         Some(message) => {

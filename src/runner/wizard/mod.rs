@@ -5,10 +5,10 @@
 //! | `event` | what happens, and what is wanted: the words between the wizard and everybody else |
 //! | `state` | pages and [`update`]: what happened in, next page and order out; told the time |
 //! | `news` | what others tell |
-//! | `log_in`, `ask`, `end` | the page to log in; pages on which a run asks a person; the last page of a run |
+//! | `log_in`, `ask`, `destination`, `end` | the page to log in; pages on which a run asks a person; the last page of a run |
 //! | `appliances`, `network` | the pages with a form: found appliances, the network |
 //! | `overlay` | what lies over the others: messages, the network page, the log, keyboard layouts, help |
-//! | `view`, `run_view`, `ask_view`, `form_view`, `over_view` | a page as widgets |
+//! | `view`, `run_view`, `ask_view`, `destination_view`, `form_view`, `over_view` | a page as widgets |
 //! | `report` | the screen as the appliance is told it |
 //! | `lines` | the same news as plain lines, for serial consoles and logs |
 //! | `terminal` | the edge: a tty, its keys |
@@ -18,6 +18,8 @@
 mod appliances;
 mod ask;
 mod ask_view;
+mod destination;
+mod destination_view;
 mod end;
 mod event;
 mod form_view;
@@ -39,6 +41,7 @@ mod view;
 
 pub use appliances::Appliances;
 pub use ask::{Answer, Prompt, Wait};
+pub use destination::Destination;
 pub use end::{Choice, End};
 pub use event::{Down, Event, Key, Order, Say, Told};
 pub use lines::Lines;

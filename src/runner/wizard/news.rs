@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::appliances::Appliances;
 use super::ask::{Prompt, Wait};
+use super::destination::Destination;
 use super::end::End;
 use super::event::{Down, Order, Told};
 use super::overlay;
@@ -46,6 +47,7 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
         Told::GoesOn => match &mut state.page {
             Page::Running(running) => running.waiting = None,
             Page::Prompt(page) => page.trouble = None,
+            Page::Destination(page) => page.trouble = None,
             Page::Wait(page) => page.trouble = None,
             _ => {}
         },
@@ -82,6 +84,7 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
         Told::NotTaken(why) => match &mut state.page {
             Page::LogIn(page) => page.not_taken(why),
             Page::Prompt(page) => page.not_taken(why),
+            Page::Destination(page) => page.not_taken(why),
             Page::Wait(page) => (page.sent, page.wrong) = (None, Some(why)),
             Page::Result(end) => (end.resuming, end.wrong) = (false, Some(why)),
             Page::Running(running) => {
@@ -94,8 +97,9 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
                 running.failed = Some(failure);
             }
         }
-        Told::Ended { outcome, message, failure, can_resume } => {
+        Told::Ended { outcome, message, failure, can_resume, failed_step } => {
             let (sequence, _) = run_of(&mut state.page);
+            state.ran.insert(sequence.clone());
             let failure = failure.map(|failure| *failure);
             let end = End {
                 sequence,
@@ -103,6 +107,7 @@ pub(super) fn heard(state: &mut State, told: Told) -> Option<Order> {
                 message,
                 failure,
                 can_resume,
+                failed_step: failed_step.map(|step| *step),
                 marked: 0,
                 resuming: false,
                 wrong: None,
@@ -149,6 +154,7 @@ fn run_of(page: &mut Page) -> (String, Option<crate::api::runner::Failure>) {
     match page {
         Page::Running(running) => (std::mem::take(&mut running.sequence), running.failed.take()),
         Page::Prompt(page) => (std::mem::take(&mut page.sequence), None),
+        Page::Destination(page) => (std::mem::take(&mut page.sequence), None),
         Page::Wait(page) => (std::mem::take(&mut page.sequence), None),
         Page::Result(end) => (std::mem::take(&mut end.sequence), None),
         _ => (String::new(), None),
@@ -159,12 +165,14 @@ fn asked(state: &mut State, question: RunQuestion) {
     let now = state.now;
     match &mut state.page {
         Page::Prompt(page) if !question.variables.is_empty() => page.refresh(question, now),
+        Page::Destination(page) if question.destination.is_some() => page.refresh(question, now),
         Page::Wait(page) if question.message.as_deref() == Some(page.message.as_str()) => page.refresh(now),
         page => {
             let (sequence, _) = run_of(page);
-            let page = match question.variables.is_empty() {
-                true => Page::Wait(Wait::new(sequence, question, now)),
-                false => Page::Prompt(Prompt::new(sequence, question, now)),
+            let page = match (question.destination.clone(), question.variables.is_empty()) {
+                (Some(asked), _) => Page::Destination(Destination::new(sequence, asked, now)),
+                (None, true) => Page::Wait(Wait::new(sequence, question, now)),
+                (None, false) => Page::Prompt(Prompt::new(sequence, question, now)),
             };
             go_to(state, page);
         }
@@ -173,7 +181,8 @@ fn asked(state: &mut State, question: RunQuestion) {
 
 /// The appliance lets nobody shut down a Mac that is at a run; neither do we.
 fn remote(state: &mut State, order: RemoteOrder) -> Option<Order> {
-    let at_work = matches!(state.page, Page::Running(_) | Page::Prompt(_) | Page::Wait(_));
+    let at_work =
+        matches!(state.page, Page::Running(_) | Page::Prompt(_) | Page::Destination(_) | Page::Wait(_));
     match order {
         RemoteOrder::Look => Some(Order::Look),
         RemoteOrder::Restart if !at_work => Some(Order::Down(Down::Restart)),
@@ -191,8 +200,9 @@ fn wait(state: &mut State, what: String, error: Option<String>) {
     match &mut state.page {
         Page::Running(running) => running.waiting = Some(text(&error)),
         Page::Prompt(page) if error.is_some() => page.trouble = Some(text(&error)),
+        Page::Destination(page) if error.is_some() => page.trouble = Some(text(&error)),
         Page::Wait(page) if error.is_some() => page.trouble = Some(text(&error)),
-        page @ (Page::Prompt(_) | Page::Wait(_)) => {
+        page @ (Page::Prompt(_) | Page::Destination(_) | Page::Wait(_)) => {
             let waiting = Some(text(&error));
             let (sequence, _) = run_of(page);
             let began = state.now;
@@ -215,7 +225,9 @@ fn offer(state: &mut State, offers: Vec<Offer>, why_empty: Option<String>) {
         return;
     }
     let due = |offer: &&Offer| {
-        offer.purpose == Purpose::Required && !state.cancelled.contains(&Cancelled(offer.deployment))
+        offer.purpose == Purpose::Required
+            && !state.cancelled.contains(&Cancelled(offer.deployment))
+            && !state.ran.contains(&offer.sequence)
     };
     let required = offers.iter().find(due).cloned();
     let reads = matches!(state.page, Page::Confirm { .. });

@@ -120,7 +120,7 @@ fn help() -> Vec<Line<'static>> {
 fn stop(state: &State) -> Vec<Line<'_>> {
     let untouched = match &state.page {
         Page::Running(running) => running.step == 0,
-        Page::Prompt(_) | Page::Wait(_) => false,
+        Page::Prompt(_) | Page::Destination(_) | Page::Wait(_) => false,
         _ => true,
     };
     let text = match untouched {

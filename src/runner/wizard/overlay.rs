@@ -54,6 +54,7 @@ impl State {
             Page::Appliances(page) => page.typed.is_none(),
             Page::Running(running) => running.waiting.is_some(),
             Page::Prompt(page) => page.trouble.is_some(),
+            Page::Destination(page) => page.trouble.is_some(),
             Page::Wait(page) => page.trouble.is_some(),
             Page::Confirm { .. } | Page::Result(_) | Page::GoingDown(_) => false,
         }

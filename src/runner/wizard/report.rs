@@ -27,6 +27,7 @@ fn page_name(state: &State) -> PageName {
         Page::Confirm { starts_at: Some(_), .. } => PageName::Countdown,
         Page::Confirm { .. } => PageName::Confirm,
         Page::Prompt(_) => PageName::Prompt,
+        Page::Destination(_) => PageName::Destination,
         Page::Wait(_) => PageName::Wait,
         Page::Running(_) => PageName::Running,
         Page::Result(_) => PageName::Ended,
@@ -48,6 +49,7 @@ fn title(state: &State) -> String {
             let names: Vec<&str> = page.fields.iter().map(|field| field.asked.name.as_str()).collect();
             names.join(", ")
         }
+        Page::Destination(page) => format!("Select a destination for {}", page.asked.image),
         Page::Wait(page) => page.message.lines().next().unwrap_or_default().to_owned(),
         Page::Running(running) if running.step == 0 => running.sequence.clone(),
         Page::Running(running) => {
@@ -140,8 +142,7 @@ mod tests {
         let asked = || AskedVariable { required: true, ..AskedVariable::default() };
         let secret = AskedVariable { name: "Password".into(), secret: true, ..asked() };
         let open = AskedVariable { name: "Room".into(), default: "Lab".into(), ..asked() };
-        let question =
-            RunQuestion { variables: vec![open, secret], message: None, button: None, since_ms: 0 };
+        let question = RunQuestion { variables: vec![open, secret], ..RunQuestion::default() };
         let mut page = Prompt::new("Lab Mac".into(), question, Duration::ZERO);
         page.fields[1].text = Secret::new("hunter2");
         let state = State { page: Page::Prompt(page), run: Some(7), ..State::new(Some("https://a"), false) };

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::event::{Event, Key, Told};
 use super::state::{Shell, State, update};
 use crate::api::runner::{
-    AskedKind, AskedVariable, DeviceFacts, DiskFacts, Failure, Offer, Outcome, Progress, Purpose, RunQuestion,
+    AskedDestination, AskedKind, AskedVariable, DestinationDisk, DestinationPartition, DeviceFacts,
+    DiskFacts, FailedStep, Failure, Offer, Outcome, Progress, Purpose, RunQuestion,
 };
 use crate::api::sign_in::SignInAsked;
 use crate::api::wizard::TechnicianMessage;
@@ -76,6 +77,7 @@ fn offer(deployment: i64, purpose: Purpose) -> Offer {
         countdown: 30,
         erases: vec![0],
         revision: 1,
+        asks_destination: false,
     }
 }
 
@@ -199,15 +201,76 @@ fn question() -> RunQuestion {
             },
             AskedVariable { secret: true, ..text("PmmOSDJoinPassword", "Password of the join account", "") },
         ],
-        message: None,
-        button: None,
-        since_ms: 0,
+        ..RunQuestion::default()
     }
+}
+
+fn destinations() -> Event {
+    let partition = |number, contents: &str, size, why_not: &str| DestinationPartition {
+        number,
+        contents: contents.into(),
+        size,
+        why_not: why_not.into(),
+    };
+    let efi = || partition(1, "EFI (fat32)", 200 << 20, "the EFI System Partition: the firmware's own");
+    let disk = |number, node: &str, model: &str, size, external, partitions| DestinationDisk {
+        number,
+        node: node.into(),
+        model: model.into(),
+        serial: "S1".into(),
+        size,
+        external,
+        why_not: String::new(),
+        partitions,
+    };
+    let small = "too small: it has 15.0 GiB, the image needs 20.0 GiB";
+    let asked = AskedDestination {
+        step: 2,
+        name: "Apply Image".into(),
+        image: "lab-mac 3".into(),
+        needs: 20 << 30,
+        disks: vec![
+            disk(
+                Some(0),
+                "/dev/sda",
+                "APPLE SSD SM0512F",
+                500_107_862_016,
+                false,
+                vec![
+                    efi(),
+                    partition(2, "Macintosh HD (apfs)", 400 << 30, ""),
+                    partition(3, "Scratch (hfs+)", 15 << 30, small),
+                ],
+            ),
+            disk(
+                Some(1),
+                "/dev/sdb",
+                "Portable SSD T7",
+                1_000_204_886_016,
+                true,
+                vec![efi(), partition(2, "Archive (exfat)", 931 << 30, "")],
+            ),
+            DestinationDisk {
+                why_not: "this Mac was started from it, or it cannot be written".into(),
+                ..disk(None, "/dev/sdc", "USB Flash Disk", 16 << 30, true, Vec::new())
+            },
+        ],
+    };
+    told(Told::Asked(RunQuestion { destination: Some(asked), ..RunQuestion::default() }))
 }
 
 fn ended(outcome: Outcome, message: &str, failure: Option<Failure>, can_resume: bool) -> Event {
     let failure = failure.map(Box::new);
-    told(Told::Ended { outcome, message: message.into(), failure, can_resume })
+    let failed_step = failure.is_some().then(|| {
+        Box::new(FailedStep {
+            step: 2,
+            steps: 3,
+            name: "Apply Image".into(),
+            place: "steps[1].group[0]".into(),
+            groups: vec!["Lab".into()],
+        })
+    });
+    told(Told::Ended { outcome, message: message.into(), failure, can_resume, failed_step })
 }
 
 fn with(first: Vec<Event>, then: Vec<Event>) -> Vec<Event> {
@@ -248,10 +311,9 @@ pub(super) fn scenes() -> Vec<(&'static str, Vec<Event>)> {
         log_in: None,
     };
     let wait = RunQuestion {
-        variables: Vec::new(),
         message: Some("Put the asset tag under the Mac, then close its lid and open it again.".into()),
         button: Some("Done".into()),
-        since_ms: 0,
+        ..RunQuestion::default()
     };
     let static_address = with(
         vec![key(Key::Down), key(Key::Left)],
@@ -325,6 +387,8 @@ pub(super) fn scenes() -> Vec<(&'static str, Vec<Event>)> {
                 ),
             ),
         ),
+        ("14b-destination", with(run(), vec![destinations(), key(Key::Down), seconds(42)])),
+        ("14c-destination-confirmed", with(run(), vec![destinations(), key(Key::Enter)])),
         ("15-wait-for-technician", with(run(), vec![told(Told::Asked(wait)), seconds(42)])),
         (
             "16-running",

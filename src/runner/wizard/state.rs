@@ -2,11 +2,12 @@
 //!
 //! Must not know: how pages are drawn, who works.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::appliances::Appliances;
 use super::ask::{Prompt, Wait};
+use super::destination::Destination;
 use super::end::End;
 use super::event::{Down, Event, Key, Order, Say};
 use super::log_in::LogIn;
@@ -40,6 +41,8 @@ pub struct State {
     pub journal: VecDeque<String>,
     /// Required deployments whose countdown a person cancelled: they do not start by themselves again.
     pub cancelled: Vec<Cancelled>,
+    /// Sequences that ran here since the program began: whether one runs again is decided by a person, not by a countdown.
+    pub ran: BTreeSet<String>,
     /// The sequence that a person wants to start anew.
     pub retry: Option<String>,
     /// The run at work, or that ended last.
@@ -122,6 +125,8 @@ pub enum Page {
     },
     /// Values of variables are asked for.
     Prompt(Prompt),
+    /// A partition is asked for that an image goes to.
+    Destination(Destination),
     /// A person has to do something.
     Wait(Wait),
     /// A run.
@@ -176,6 +181,7 @@ impl State {
             log: VecDeque::new(),
             journal: VecDeque::new(),
             cancelled: Vec::new(),
+            ran: BTreeSet::new(),
             retry: None,
             run: None,
             over: None,
@@ -268,6 +274,13 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
             super::ask::Reply::Say(say) => Some(Order::Say(say)),
         };
     }
+    if let Page::Destination(page) = &mut state.page {
+        return match page.pressed(key, now) {
+            super::ask::Reply::Stay => None,
+            super::ask::Reply::Leave => overlay::stop(state),
+            super::ask::Reply::Say(say) => Some(Order::Say(say)),
+        };
+    }
     if let Page::LogIn(page) = &mut state.page {
         return page.pressed(key, now).map(Order::LogIn);
     }
@@ -333,6 +346,7 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
         | Page::Running(_)
         | Page::GoingDown(_)
         | Page::Prompt(_)
+        | Page::Destination(_)
         | Page::LogIn(_)
         | Page::Problem(_) => {}
     }
@@ -377,7 +391,10 @@ mod tests {
     use super::super::event::Told;
     use super::super::news::LOG;
     use super::*;
-    use crate::api::runner::{AskedVariable, Outcome, Purpose, RunQuestion};
+    use crate::api::runner::{
+        AskedDestination, AskedVariable, ChooseDestination, DestinationDisk, DestinationPartition, Outcome,
+        Purpose, RunQuestion,
+    };
     use crate::api::wizard::RemoteOrder;
     use crate::runner::network::{NetworkNews, NetworkOrder};
     use crate::value::Secret;
@@ -391,6 +408,7 @@ mod tests {
             countdown: 30,
             erases: vec![0],
             revision: 1,
+            asks_destination: false,
         }
     }
 
@@ -636,7 +654,7 @@ mod tests {
     fn question(names: &[&str]) -> Event {
         let asked = |name: &&str| AskedVariable { name: (*name).to_owned(), ..AskedVariable::default() };
         let variables = names.iter().map(asked).collect();
-        Event::Told(Told::Asked(RunQuestion { variables, message: None, button: None, since_ms: 0 }))
+        Event::Told(Told::Asked(RunQuestion { variables, ..RunQuestion::default() }))
     }
 
     #[test]
@@ -676,17 +694,84 @@ mod tests {
 
     #[test]
     fn section_7_a_failed_run_is_retried_through_the_page_that_says_what_is_erased() {
-        let ended =
-            Told::Ended { outcome: Outcome::Failed, message: "m".into(), failure: None, can_resume: true };
+        let ended = ended(Outcome::Failed);
         let events = vec![
             Event::Told(Told::Started { run: 1, sequence: "Lab Mac 1".into(), steps: 2 }),
-            Event::Told(ended),
+            ended,
             Event::Key(Key::Char('2')),
             offers(vec![offer(7, Required), offer(1, Available)]),
         ];
         let (state, orders) = walk(events);
         assert_eq!(orders, [Order::Again]);
         assert!(matches!(&state.page, Page::Confirm { offer, starts_at: None, .. } if offer.deployment == 1));
+    }
+
+    fn ended(outcome: Outcome) -> Event {
+        let (message, can_resume) = ("m".into(), outcome == Outcome::Failed);
+        Event::Told(Told::Ended { outcome, message, failure: None, can_resume, failed_step: None })
+    }
+
+    #[test]
+    fn section_7_a_required_run_that_ended_here_starts_again_by_a_persons_decision_only() {
+        for outcome in [Outcome::Failed, Outcome::Cancelled, Outcome::Succeeded] {
+            let mut events = vec![
+                Event::Told(Told::Started { run: 1, sequence: "Lab Mac 7".into(), steps: 2 }),
+                ended(outcome),
+                // Back to the list.
+                Event::Key(Key::Escape),
+                offers(vec![offer(7, Required)]),
+                seconds(1000),
+            ];
+            let (state, orders) = walk(events.clone());
+            assert!(matches!(state.page, Page::Choose { .. }), "{outcome:?}: {:?}", state.page);
+            assert_eq!(orders, [Order::Again], "{outcome:?}");
+            // Another one is still due, and a person may start this one.
+            events.extend([Event::Key(Key::Enter), Event::Key(Key::Char('y'))]);
+            assert_eq!(walk(events.clone()).1.last(), Some(&starts(7)), "{outcome:?}");
+            events.truncate(3);
+            events.extend([offers(vec![offer(7, Required), offer(8, Required)]), seconds(1000)]);
+            assert_eq!(walk(events).1.last(), Some(&starts(8)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn section_7_a_run_that_asks_where_its_image_goes_shows_the_page_and_goes_on_behind_it() {
+        let partition = |number, why_not: &str| DestinationPartition {
+            number,
+            why_not: why_not.into(),
+            ..DestinationPartition::default()
+        };
+        let disk = DestinationDisk {
+            number: Some(0),
+            partitions: vec![partition(1, "firmware"), partition(2, "")],
+            ..DestinationDisk::default()
+        };
+        let asked = AskedDestination { step: 2, disks: vec![disk], ..AskedDestination::default() };
+        let question = || {
+            Event::Told(Told::Asked(RunQuestion {
+                destination: Some(asked.clone()),
+                ..RunQuestion::default()
+            }))
+        };
+        let wait = Told::Waiting { what: "Asking".into(), error: Some("refused".into()) };
+        let mut events = vec![
+            Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
+            question(),
+            Event::Key(Key::Enter),
+            Event::Told(wait),
+            question(),
+            Event::Key(Key::Char('y')),
+        ];
+        let (state, orders) = walk(events.clone());
+        assert!(
+            matches!(&state.page, Page::Destination(page) if page.sequence == "S" && page.sent.is_some())
+        );
+        let said = ChooseDestination { step: 2, disk: 0, partition: 2 };
+        assert_eq!(orders, [Order::Say(Say::Destination(said))]);
+        events.push(Event::Told(Told::NotTaken("it is too small".into())));
+        assert!(matches!(walk(events.clone()).0.page, Page::Destination(page) if page.wrong.is_some()));
+        events.push(Event::Told(Told::Step { step: 2, steps: 2, name: "Apply".into() }));
+        assert!(matches!(walk(events).0.page, Page::Running(running) if running.sequence == "S"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Padding, Paragraph, Wrap};
 
 use super::event::Down;
 use super::state::{Page, State};
-use super::{ask_view, form_view, over_view, run_view, spoken};
+use super::{ask_view, destination_view, form_view, over_view, run_view, spoken};
 use crate::api::runner::{Failure, Offer};
 use crate::value::ByteSize;
 
@@ -45,13 +45,16 @@ pub fn view(state: &State, frame: &mut Frame<'_>) {
         (None, Page::Running(running)) => run_view::run_page(state, running, area, frame),
         (None, page) => {
             let text = paragraph(text(state, page));
-            frame.render_widget(text.scroll((scroll(page, area.height), 0)), area);
+            frame.render_widget(text.scroll((scroll(state, page, area.height), 0)), area);
         }
     }
 }
 
 /// Lines to leave out at the top so that the marked offer is on screen.
-fn scroll(page: &Page, height: u16) -> u16 {
+fn scroll(state: &State, page: &Page, height: u16) -> u16 {
+    if let Page::Destination(page) = page {
+        return destination_view::scroll(state, page, height);
+    }
     if let Page::Prompt(page) = page {
         return ask_view::scroll(page, height);
     }
@@ -100,6 +103,9 @@ fn keys(state: &State) -> &'static str {
         Page::Confirm { .. } => "Y start   Esc back",
         Page::Prompt(page) if page.sent.is_some() => "The answers are on their way.   Esc stop the run",
         Page::Prompt(_) => "Up/Down line   Left/Right choose   Enter next   Esc stop the run",
+        Page::Destination(page) if page.sent.is_some() => "It is on its way.",
+        Page::Destination(page) if page.confirming => "Y write there   Esc back",
+        Page::Destination(_) => "Up/Down mark   Enter select   Esc stop the run",
         Page::Wait(_) => "Enter done   Esc stop the run",
         Page::Running(_) if state.offers_network() => "It goes on by itself.   N network   Esc stop the run",
         Page::Running(_) => "Leave cable and power connected.   Esc stop the run",
@@ -128,6 +134,7 @@ fn text<'a>(state: &'a State, page: &'a Page) -> Vec<Line<'a>> {
         Page::Confirm { offer, starts_at, .. } => confirm(state, offer, *starts_at),
         Page::LogIn(page) => ask_view::log_in(page),
         Page::Prompt(page) => ask_view::prompt(state, page),
+        Page::Destination(page) => destination_view::destination(state, page),
         Page::Wait(page) => ask_view::wait(state, page),
         Page::Result(end) => ask_view::end(state, end),
         Page::Problem(failure) => {
@@ -204,11 +211,18 @@ fn confirm<'a>(state: &'a State, offer: &'a Offer, starts_at: Option<Duration>) 
             let left = at.saturating_sub(state.now) + Duration::from_millis(999);
             lines.push(Line::styled(format!("Starts by itself in {}.", spoken(left)), BOLD));
         }
+        None if offer.asks_destination && offer.erases.is_empty() => lines.push("Press Y to start.".into()),
         None => lines.push("Press Y to start. There is no way back after that.".into()),
     }
     lines.push(Line::default());
     let disks = state.erased(offer);
-    if disks.is_empty() && offer.erases.is_empty() {
+    if offer.asks_destination {
+        lines.push(Line::styled(
+            "You are asked for a partition before anything is written. It is ERASED.",
+            BOLD,
+        ));
+        lines.push(Line::default());
+    } else if disks.is_empty() && offer.erases.is_empty() {
         lines.push("It erases no disk.".into());
     }
     for disk in &disks {

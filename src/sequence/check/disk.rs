@@ -132,6 +132,8 @@ impl Checking<'_> {
                 self.unused -= taken;
                 return;
             }
+            // The technician is asked: the page that selects a destination.
+            Destination::NextFormatted if self.formatted.is_empty() => return,
             Destination::NextFormatted => {
                 "there is no formatted partition left for it: add a partition to a format step before it, or name a destination"
                     .to_owned()

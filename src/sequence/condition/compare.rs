@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_versions_and_texts_each_have_their_own_order() {
+    fn section_4_numbers_versions_and_texts_each_have_their_own_order() {
         use Ordering::{Equal, Greater, Less};
         for (one, other, want) in [
             ("9", "10", Less),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_stand_for_any_text_and_for_one_character() {
+    fn section_4_wildcards_stand_for_any_text_and_for_one_character() {
         for (text, pattern, like) in [
             ("iMac14,2", "imac*", true),
             ("", "*", true),

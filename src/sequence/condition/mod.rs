@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_that_decided_are_told_without_secrets() {
+    fn section_4_the_values_that_decided_are_told_without_secrets() {
         let all = verdict("all: [{variable: Room, exists: true}, {variable: Model, like: 'MacBook*'}]");
         assert_eq!(all.to_string(), "Model is `iMac14,2`, is not like `MacBook*`");
         let any = verdict("any: [{variable: MemoryGB, less: 8}, {variable: Nobody, exists: true}]");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{CannotRehearse, Mishaps, rehearse, seconds_for};
+use super::{Asked, CannotRehearse, Mishaps, as_in_fields, rehearse, seconds_for};
 use crate::sequence::capture::saved_as;
 use crate::sequence::check::{self, Surroundings};
 use crate::sequence::macos::CommandLine;
@@ -58,6 +58,8 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// Variables that a person is asked for, with the step before which, from 1.
     pub asks: Vec<(u32, String)>,
+    /// Steps, from 1, for whose image a person is asked to select a partition: what is erased there is not known before.
+    pub asks_destination: Vec<u32>,
     /// Numbers of the disks on which something is lost.
     pub erases: Vec<u32>,
     /// Bytes of images that are written; an image that is not known counts nothing.
@@ -136,6 +138,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         kind: "",
         steps: Vec::new(),
         asks: Vec::new(),
+        asks_destination: Vec::new(),
         erases: Vec::new(),
         bytes: 0,
         seconds: 0,
@@ -178,6 +181,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         let moved = act.map_or(0, &bytes);
         let mut properties = resolved.remove(&number).unwrap_or_default();
         properties.extend(act.map(of_act).unwrap_or_default());
+        properties.iter_mut().for_each(|(_, value)| *value = as_in_fields(value));
         let (does, why) = match record.state {
             StepState::Succeeded | StepState::Running => ("run", String::new()),
             StepState::Skipped => ("skip", record.why.clone().unwrap_or_default()),
@@ -194,7 +198,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
             kind: step.kind.title(),
             phase: phase(&step.kind),
             does,
-            why: done.run.masked(&why),
+            why: as_in_fields(&done.run.masked(&why)),
             properties,
             bytes: if matches!(act, Some(Act::VerifyImage(_))) { 0 } else { moved },
             seconds: act.map_or(0, |act| seconds_for(act, moved)),
@@ -203,15 +207,24 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
     // On a live macOS it fails for the reason that was found before.
     let elsewhere = findings.iter().any(|finding| finding.code == ON_LIVE_MACOS);
     if done.outcome() == Some(Outcome::Failed) && !elsewhere {
-        let message = done.run.masked(done.run.message().unwrap_or_default());
+        let message = as_in_fields(&done.run.masked(done.run.message().unwrap_or_default()));
         findings.push(red("cannot-run", "", message));
     }
     let doing = (0..program.len()).filter(|index| acts.contains_key(&(*index as u32 + 1)));
     let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
+    let value = |(step, asked): &(u32, Asked)| match asked {
+        Asked::Value(name) => Some((*step, name.as_str().to_owned())),
+        Asked::Destination(_) => None,
+    };
+    let destination = |(_, asked): &(u32, Asked)| match asked {
+        Asked::Value(_) => None,
+        Asked::Destination(step) => Some(*step),
+    };
     findings.sort_by_key(|finding| finding.severity);
     Ok(Plan {
         kind: if program.deploys_an_os() { "os-deployment" } else { "non-os" },
-        asks: done.asked.iter().map(|(step, name)| (*step, name.as_str().to_owned())).collect(),
+        asks: done.asked.iter().filter_map(value).collect(),
+        asks_destination: done.asked.iter().filter_map(destination).collect(),
         erases,
         bytes: steps.iter().map(|step| step.bytes).sum(),
         seconds: steps.iter().map(|step| step.seconds).sum(),
@@ -434,6 +447,7 @@ fn place(target: &Target) -> String {
     match target {
         Target::Node(node) => node.clone(),
         Target::Partition { disk, partition } => format!("partition {partition} of disk {disk}"),
+        Target::Chosen(chosen) => chosen.described.clone(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::sequence::model::Sequence;
 use crate::sequence::run::StepState;
+use crate::sequence::run::event::PinnedImage;
 use crate::sequence::variable::{Facts, Scope};
 
 const YAML: &str = "
@@ -51,7 +52,7 @@ fn a_plan_says_what_each_step_does_asks_erases_and_moves() {
     let text = |step: usize| format!("{:?}", plan.steps[step].properties);
     assert!(text(0).contains("HD C02, apfs, 100%"), "{}", text(0));
     assert!(text(1).contains("lab 3") && text(1).contains("/dev/disk0s2"), "{}", text(1));
-    assert!(text(3).contains("mac-Room") && !text(3).contains("hunter2"), "{}", text(3));
+    assert!(text(3).contains("mac-%Room%") && !text(3).contains("hunter2"), "{}", text(3));
     assert_eq!((plan.asks, plan.erases), (vec![(1, "Room".to_owned())], vec![0]));
     assert_eq!((plan.bytes, plan.kind), (20_000_000_000, "os-deployment"));
     assert!((250..400).contains(&plan.seconds), "{}", plan.seconds);
@@ -182,4 +183,30 @@ steps:
         assert!(text(2).contains(part), "{part}: {}", text(2));
     }
     assert!(!format!("{plan:?}").contains("hunter2"));
+}
+
+#[test]
+fn section_2_a_plan_says_that_a_destination_is_asked_for_and_a_simulation_takes_one() {
+    let yaml = "name: x\nsteps:\n  - {name: Apply, apply_image: {image: lab}}\n";
+    let plan = planned(yaml, &input());
+    assert_eq!(plan.findings, []);
+    assert_eq!((plan.asks_destination.as_slice(), plan.erases.as_slice()), (&[1][..], &[][..]));
+    let text = format!("{:?}", plan.steps[0].properties);
+    assert!(text.contains("the partition that the technician selects"), "{text}");
+    let sequence = Sequence::from_yaml(yaml).unwrap();
+    let image = PinnedImage {
+        name: "lab".into(),
+        asked: None,
+        ring: None,
+        version: 1,
+        manifest: crate::value::Digest::of(b"lab"),
+    };
+    let (facts, collection, device, others) = Default::default();
+    let start = Start { sequence, facts, collection, device, images: vec![image], others, by: None };
+    let waits = rehearse(start.clone(), &Mishaps::default(), |_, _| {}, |_| 0).unwrap();
+    assert!(matches!(waits.waits_for, Some(Question::Destination { step: 1, .. })));
+    let mishaps = Mishaps { destinations: vec![(1, 3)], ..Mishaps::default() };
+    let done = rehearse(start, &mishaps, |_, _| {}, |_| 0).unwrap();
+    assert_eq!(done.outcome(), Some(Outcome::Succeeded));
+    assert!(done.lines().iter().any(|(_, _, kind, line)| *kind == "destination-chosen" && line.contains("partition 3 of disk 1")));
 }

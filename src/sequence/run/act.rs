@@ -14,6 +14,7 @@ use crate::value::{
     BadShareAccount, BadSharePath, Digest, FreeSpace, IMAGE_NAME_RULE, Pick, Secret, SharePath, is_image_name,
 };
 
+use super::Chosen;
 use super::event::{Failure, PinnedImage};
 pub use super::fill::{Applied, MacosAct, Message};
 
@@ -151,6 +152,19 @@ pub enum Target {
         /// Partition number in the GPT.
         partition: u32,
     },
+    /// The partition that a person chose.
+    Chosen(Chosen),
+}
+
+impl Target {
+    /// Disk and partition number, where the target names them.
+    pub fn numbers(&self) -> Option<(u32, u32)> {
+        match self {
+            Target::Node(_) => None,
+            Target::Partition { disk, partition } => Some((*disk, *partition)),
+            Target::Chosen(chosen) => Some((chosen.disk, chosen.partition)),
+        }
+    }
 }
 
 /// A partition that a format step of this run made.
@@ -274,6 +288,8 @@ pub(super) struct Filling<'a> {
     pub images: &'a [PinnedImage],
     pub formatted: &'a [Formatted],
     pub applied: &'a [Applied],
+    /// What a person chose for the step.
+    pub chosen: Option<&'a Chosen>,
 }
 
 impl Filling<'_> {
@@ -329,10 +345,13 @@ impl Filling<'_> {
             Destination::Partition { disk, partition } => {
                 Target::Partition { disk: *disk, partition: *partition }
             }
-            Destination::NextFormatted => {
-                let next = self.formatted.iter().find(|partition| !partition.used);
-                Target::Node(next.ok_or(CannotBegin::NoPartition)?.node.clone())
-            }
+            Destination::NextFormatted => match self.chosen {
+                Some(chosen) => Target::Chosen(chosen.clone()),
+                None => {
+                    let next = self.formatted.iter().find(|partition| !partition.used);
+                    Target::Node(next.ok_or(CannotBegin::NoPartition)?.node.clone())
+                }
+            },
             Destination::Variable(name) => match self.variables.get(name) {
                 Some(value) if !value.text.is_empty() => Target::Node(value.text.clone()),
                 _ => return Err(CannotBegin::EmptyDestination(name.clone())),

@@ -64,6 +64,16 @@ impl Run {
         }
     }
 
+    /// The step that a way through the groups leads to.
+    pub(super) fn step_of(&self, frames: &[Frame]) -> Option<usize> {
+        let frame = frames.last()?;
+        let item = self.program.children(frame.group, frame.section).get(frame.index)?;
+        match self.program.item(*item).body {
+            Body::Step(step, _) => Some(step),
+            Body::Group(..) => None,
+        }
+    }
+
     /// The step at work, or the next one there is, by its number from 0.
     pub(super) fn step_ahead(&self) -> Option<usize> {
         Some(self.at()?.steps_before).filter(|step| *step < self.steps.len())

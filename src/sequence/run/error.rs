@@ -38,6 +38,9 @@ pub enum OutOfOrder {
     /// Nobody asked for this variable.
     #[error("the run does not ask for {0} now: somebody may have answered already")]
     NotAsked(VariableName),
+    /// Nobody asked where the image of this step goes.
+    #[error("the run does not ask where step {0} puts its image: somebody may have chosen already")]
+    NoDestinationAsked(u32),
     /// It did not fail at a step.
     #[error("only a run that failed can be resumed: {message}")]
     CannotResume {

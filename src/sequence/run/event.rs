@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::Chosen;
 use crate::sequence::model::Sequence;
 use crate::sequence::name::VariableName;
 use crate::sequence::program::Others;
@@ -148,6 +149,15 @@ pub enum Event {
         /// Names and values.
         values: Vec<(VariableName, Value)>,
     },
+    /// A person chose where an image goes.
+    DestinationChosen {
+        /// Which step puts it there.
+        step: u32,
+        /// Who.
+        by: String,
+        /// Where.
+        chosen: Chosen,
+    },
     /// A Wait for technician step began. The engine's own.
     Waiting {
         /// Which step.
@@ -258,6 +268,7 @@ impl Event {
             Event::GroupSkipped { .. } => "group-skipped",
             Event::ValuesSet { .. } => "values-set",
             Event::Answered { .. } => "answered",
+            Event::DestinationChosen { .. } => "destination-chosen",
             Event::Waiting { .. } => "waiting",
             Event::Confirmed { .. } => "confirmed",
             Event::WaitedTooLong { .. } => "waited-too-long",
@@ -279,6 +290,7 @@ impl Event {
             | Event::Refused { step, .. }
             | Event::Skipped { step, .. }
             | Event::Waiting { step }
+            | Event::DestinationChosen { step, .. }
             | Event::Confirmed { step, .. }
             | Event::HandedToMacos { step, .. }
             | Event::WaitedTooLong { step } => Some(*step),
@@ -321,6 +333,7 @@ impl Event {
             Event::Skipped { why, .. } | Event::GroupSkipped { why, .. } => format!("left out: {why}"),
             Event::GroupEntered { why, .. } if why.is_empty() => "begins".to_owned(),
             Event::GroupEntered { why, .. } => format!("begins: {why}"),
+            Event::DestinationChosen { by, chosen, .. } => format!("{by} chose {}", chosen.described),
             Event::Waiting { .. } => "waits for a person".to_owned(),
             Event::Confirmed { by, .. } => format!("confirmed by {by}"),
             Event::WaitedTooLong { .. } => "nobody confirmed within the step's time limit".to_owned(),

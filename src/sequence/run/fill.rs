@@ -163,12 +163,15 @@ impl Filling<'_> {
     fn is_same(&self, one: &Target, other: &Target) -> bool {
         let node = |target: &Target| match target {
             Target::Node(node) => Some(node.clone()),
-            Target::Partition { disk, partition } => {
-                let made = |made: &&super::act::Formatted| (made.disk, made.partition) == (*disk, *partition);
+            target => {
+                let made =
+                    |made: &&super::act::Formatted| target.numbers() == Some((made.disk, made.partition));
                 self.formatted.iter().find(made).map(|made| made.node.clone())
             }
         };
-        one == other || node(one).is_some_and(|named| Some(named) == node(other))
+        one == other
+            || one.numbers().is_some_and(|numbers| Some(numbers) == other.numbers())
+            || node(one).is_some_and(|named| Some(named) == node(other))
     }
 
     fn notify(&self, notify: &Notify) -> Result<Act, CannotBegin> {

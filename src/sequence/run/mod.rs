@@ -5,7 +5,7 @@
 //!
 //! * [`event`]: what is recorded
 //! * [`act`], `fill`: a step with everything filled in; [`images_wanted`]: images that must be there before
-//! * this file: the machine; `course`: its way through groups and failures; `question`: what a person is asked
+//! * this file: the machine; `course`: its way through groups and failures; `question`, `choice`: what a person is asked
 //! * `ending`: cancelled, out of time, closed: what is still done then
 //! * `step`: how one step begins and ends; `verdict`: whether a result is believed; `view`: what others may know of a run
 //!
@@ -23,6 +23,7 @@
 //! ```
 
 pub mod act;
+mod choice;
 mod course;
 mod ending;
 mod error;
@@ -34,17 +35,20 @@ mod step;
 mod verdict;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::model::{Kind, Step};
 use super::name::VariableName;
 use super::program::{Body, CannotNest, Item, Program};
 use super::variable::Variables;
-use act::{Applied, Assignment, CannotBegin, Filling, Formatted, values_of};
+use act::{Applied, Assignment, CannotBegin, Formatted, values_of};
 use course::{Frame, Pending};
 use event::{Event, Failure, Recorded, Start};
 
+pub(in crate::sequence) use choice::says_no_destination;
+
+pub use choice::Chosen;
 pub use error::{BadRecord, OutOfOrder};
 pub use images::{WantedImage, images_wanted};
 pub use question::Question;
@@ -134,6 +138,8 @@ pub struct Run {
     variables: Variables,
     /// Empty variables that a person left empty.
     answered: BTreeSet<VariableName>,
+    /// Partitions that a person chose, by the number of the step from 0.
+    chosen: BTreeMap<usize, Chosen>,
     formatted: Vec<Formatted>,
     images_applied: Vec<Applied>,
     /// The last action was a restart: the next step of macOS needs none of its own.
@@ -224,6 +230,7 @@ impl Run {
             counted_from_ms: at_ms,
             ended_ms: None,
             answered: BTreeSet::new(),
+            chosen: BTreeMap::new(),
             formatted: Vec::new(),
             images_applied: Vec::new(),
             restarted: false,
@@ -292,7 +299,7 @@ impl Run {
             |error: CannotBegin| Event::Refused { step: place, failure: error.failure(place, &step.name) };
         if step.kind.needs_macos() && !self.is_on_macos() {
             // What cannot be filled in is told before the Mac leaves the boot environment.
-            let filled = self.filling().act(&step.kind);
+            let filled = self.filling(index).act(&step.kind);
             return filled.map_or_else(refused, |_| self.hand_to_macos(place));
         }
         let event = match &step.kind {
@@ -303,10 +310,10 @@ impl Run {
                 values_of(set, &self.variables).map(|values| Event::VariablesSet { step: place, values })
             }
             Kind::WaitForTechnician(wait) => {
-                self.filling().text("the message", &wait.message).map(|_| Event::Waiting { step: place })
+                self.filling(index).text("the message", &wait.message).map(|_| Event::Waiting { step: place })
             }
             kind => self
-                .filling()
+                .filling(index)
                 .act(kind)
                 .map(|_| Event::Assigned { step: place, number: self.last_number.saturating_add(1) }),
         };
@@ -353,6 +360,7 @@ impl Run {
                 Ok(run.skip_entry(why, at_ms))
             }
             (State::Ready { .. }, Event::Answered { values, .. }) => run.answer(values),
+            (State::Ready { .. }, Event::DestinationChosen { step, chosen, .. }) => run.choose(*step, chosen),
             (State::Ready { .. }, Event::Waiting { step }) if is_at(at, *step) => {
                 let step = run.began(at, at_ms);
                 run.state = State::Waiting { step, since_ms: at_ms };
@@ -440,15 +448,6 @@ impl Run {
         self.program.step(index)
     }
 
-    fn filling(&self) -> Filling<'_> {
-        Filling {
-            variables: &self.variables,
-            images: &self.start.images,
-            formatted: &self.formatted,
-            applied: &self.images_applied,
-        }
-    }
-
     fn where_it_is(&self) -> String {
         match (self.step_at(), self.at()) {
             (Some(index), _) => {
@@ -466,6 +465,8 @@ fn is_at(at: Option<usize>, place: u32) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_choice;
 #[cfg(test)]
 mod tests_of_ends;
 #[cfg(test)]

@@ -14,12 +14,26 @@ use crate::sequence::program::Body;
 use crate::sequence::prompt::Prompt;
 use crate::sequence::uses;
 use crate::sequence::variable::{Scope, Value};
+use crate::value::Digest;
 
 /// What a person is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Values of these variables; `true`: what is typed is not shown.
     Values(Vec<(VariableName, bool)>),
+    /// Where an image goes.
+    Destination {
+        /// The step that puts it there, from 1.
+        step: u32,
+        /// Its name.
+        name: String,
+        /// The image with its version; empty when it cannot be named yet.
+        image: String,
+        /// Its manifest.
+        manifest: Option<Digest>,
+        /// Which partition of it; none: its main volume.
+        source_partition: Option<u32>,
+    },
     /// Whether the run may go on.
     Confirm {
         /// The step that waits, from 1.
@@ -38,6 +52,9 @@ impl Question {
             Question::Values(names) => {
                 let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
                 format!("waits for values of {}", names.join(", "))
+            }
+            Question::Destination { name, image, .. } => {
+                format!("waits for the partition that receives {image} (`{name}`)")
             }
             Question::Confirm { message, button, .. } => format!("{message} [{button}]"),
         }
@@ -64,6 +81,10 @@ fn prompts(start: &Start) -> impl Iterator<Item = &Prompt> {
 impl Run {
     /// What must be asked before this step begins.
     pub(super) fn question_before(&self, step: usize) -> Option<Question> {
+        self.values_before(step).or_else(|| self.destination_before(step))
+    }
+
+    fn values_before(&self, step: usize) -> Option<Question> {
         let empty = self.empty_variables();
         if empty.is_empty() {
             return None;
@@ -119,7 +140,7 @@ impl Run {
         }
     }
 
-    fn is_likely(&self, step: usize) -> bool {
+    pub(super) fn is_likely(&self, step: usize) -> bool {
         let mut item = self.program.step_item(step);
         loop {
             let holds =
@@ -198,7 +219,7 @@ impl Run {
             return Decision::Record(Event::WaitedTooLong { step: place });
         };
         // It could be filled in when the step began.
-        let message = self.filling().text("the message", &wait.message).unwrap_or_default();
+        let message = self.filling(step).text("the message", &wait.message).unwrap_or_default();
         Decision::Ask(Question::Confirm { step: place, message, button: wait.button.clone() })
     }
 

@@ -12,7 +12,7 @@ impl Run {
     pub(super) fn assign(mut self, at: Option<usize>, number: u32, at_ms: i64) -> Result<Run, OutOfOrder> {
         let does_not_follow = OutOfOrder::DoesNotFollow { event: "assigned", step: self.step_number() };
         let Some(index) = at else { return Err(does_not_follow) };
-        let Some(act) = self.filling().act(&self.step(index).kind)? else { return Err(does_not_follow) };
+        let Some(act) = self.filling(index).act(&self.step(index).kind)? else { return Err(does_not_follow) };
         let step = self.step(index);
         let assignment = Assignment {
             number,
@@ -128,6 +128,9 @@ impl Run {
             }
         };
         self.frames = failed.at.clone();
+        if let Some(step) = self.step_at() {
+            self.chosen.remove(&step);
+        }
         (self.ended_ms, self.counted_from_ms, self.stopped_until_ms) = (None, at_ms, None);
         self.state = State::Ready { not_before_ms: None, decided: self.step_at().is_some() };
         let (at, ahead) = (self.step_at(), self.step_ahead().unwrap_or(0));

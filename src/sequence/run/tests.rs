@@ -159,7 +159,7 @@ fn a_format_that_does_not_name_its_partitions_has_failed() {
 }
 
 #[test]
-fn images_go_to_the_formatted_partitions_in_order_unless_a_variable_or_number_says_where() {
+fn section_2_images_go_to_the_formatted_partitions_in_order_unless_a_variable_or_number_says_where() {
     let yaml = "
 name: x
 steps:
@@ -193,7 +193,7 @@ steps:
 }
 
 #[test]
-fn set_variables_takes_effect_without_an_action_and_scripts_see_it() {
+fn section_3_set_variables_takes_effect_without_an_action_and_scripts_see_it() {
     let yaml = "
 name: x
 steps:
@@ -221,7 +221,7 @@ fn a_failed_step_ends_the_run_and_says_which_and_why() {
 }
 
 #[test]
-fn a_failed_step_with_continue_on_error_is_passed_over_and_remembered() {
+fn section_4_a_failed_step_with_continue_on_error_is_passed_over_and_remembered() {
     let (run, _) = acts(one("{name: Try, continue_on_error: true, execute_script: {script: '#!/bin/sh'}}"));
     let (run, after) = acts(run.apply(&failed(1, Some(4)), 1).unwrap());
     assert_eq!((after.step, after.number), (2, 2));
@@ -235,7 +235,7 @@ fn a_failed_step_with_continue_on_error_is_passed_over_and_remembered() {
 }
 
 #[test]
-fn a_step_with_retry_is_tried_again_after_its_delay_as_a_new_action() {
+fn section_1_a_step_with_retry_is_tried_again_after_its_delay_as_a_new_action() {
     let (run, _) = acts(one("{retry: {count: 1, delay: 30 s}, execute_script: {script: '#!/bin/sh'}}"));
     let run = run.apply(&failed(1, None), 1_000).unwrap();
     for (now, left) in [(1_000, 30), (30_999, 1)] {
@@ -253,7 +253,7 @@ fn a_step_with_retry_is_tried_again_after_its_delay_as_a_new_action() {
 }
 
 #[test]
-fn an_exit_code_that_is_no_success_fails_the_step() {
+fn section_2_an_exit_code_that_is_no_success_fails_the_step() {
     let (run, _) = acts(one("execute_script: {script: '#!/bin/sh'}"));
     for (code, outcome) in [(Some(1), Some(Outcome::Failed)), (None, Some(Outcome::Failed)), (Some(0), None)]
     {
@@ -262,7 +262,7 @@ fn an_exit_code_that_is_no_success_fails_the_step() {
 }
 
 #[test]
-fn after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
+fn section_8_after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
     let (run, format) = acts(start(SPINE));
     let (run, again) = acts(run.apply(&Event::Reconnected { boot: BootMethod::Usb }, 1).unwrap());
     assert_eq!(again, format);
@@ -271,7 +271,7 @@ fn after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
 }
 
 #[test]
-fn a_script_that_was_running_when_the_mac_was_started_anew_has_failed_with_that_reason() {
+fn section_8_a_script_that_was_running_when_the_mac_was_started_anew_has_failed_with_that_reason() {
     let (run, _) = acts(one("{name: Wash, execute_script: {script: '#!/bin/sh'}}"));
     let run = run.apply(&Event::Reconnected { boot: BootMethod::Netboot }, 1).unwrap();
     assert!(run.failure().unwrap().cause.contains("started anew while the script of `Wash` ran"));
@@ -279,7 +279,7 @@ fn a_script_that_was_running_when_the_mac_was_started_anew_has_failed_with_that_
 }
 
 #[test]
-fn a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
+fn section_8_a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
     let hello = Event::Reconnected { boot: BootMethod::Netboot };
     let (run, restart) = acts(one("restart:"));
     assert_eq!(restart.act, Act::Restart);
@@ -293,7 +293,7 @@ fn a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
 }
 
 #[test]
-fn disabled_steps_are_left_out_and_an_empty_rest_is_success() {
+fn section_1_disabled_steps_are_left_out_and_an_empty_rest_is_success() {
     let run = start(
         "name: x\nsteps:\n  - {disabled: true, restart: }\n  - set_variables: [{name: A, value: b}]\n  - {disabled: true, restart: }\n",
     );
@@ -323,7 +323,7 @@ fn a_cancelled_run_takes_late_reports_and_nothing_else() {
 }
 
 #[test]
-fn a_run_that_takes_longer_than_it_may_fails_wherever_it_is() {
+fn section_6_a_run_that_takes_longer_than_it_may_fails_wherever_it_is() {
     let run = start(&SPINE.replace("steps:", "maximum_run_time: 1 h\nsteps:"));
     let (run, _) = acts(run);
     assert!(matches!(run.next(3_599_999), Decision::Act(_)));

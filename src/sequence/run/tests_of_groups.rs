@@ -144,7 +144,7 @@ fn section_4_a_step_that_may_fail_goes_on_in_its_group() {
 }
 
 #[test]
-fn beyond_the_guide_catch_mends_a_failure_and_finally_is_done_either_way() {
+fn section_4_beyond_the_guide_catch_mends_a_failure_and_finally_is_done_either_way() {
     let (a, bad, b, c, d) = (script("a"), script("'!bad'"), script("b"), script("c"), script("d"));
     let group = |inner: &str, catch: &str| {
         format!("{{name: T, group: [{inner}], catch: [{catch}], finally: [{d}]}}, {}", script("after"))
@@ -180,7 +180,7 @@ fn beyond_the_guide_a_catch_knows_what_failed() {
 }
 
 #[test]
-fn beyond_the_guide_a_failed_run_is_resumed_from_the_step_that_failed() {
+fn section_4_beyond_the_guide_a_failed_run_is_resumed_from_the_step_that_failed() {
     let (a, bad, b, c) = (script("a"), script("'!bad'"), script("b"), script("c"));
     let (run, acted) = work(begin(&format!("{a}, {{name: G, group: [{bad}, {b}], finally: [{c}]}}")));
     assert_eq!((names(&acted).as_str(), run.can_resume()), ("a !bad c", true));

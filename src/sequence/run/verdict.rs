@@ -49,7 +49,7 @@ impl Run {
         let of_disk = |node: &str| self.formatted.iter().any(|made| made.disk == disk && made.node == node);
         let gone = |target: &Target| match target {
             Target::Node(node) => of_disk(node),
-            Target::Partition { disk: other, .. } => *other == disk,
+            target => target.numbers().is_some_and(|(other, _)| other == disk),
         };
         let kept: Vec<Applied> =
             self.images_applied.iter().filter(|one| !gone(&one.target)).cloned().collect();
@@ -73,9 +73,7 @@ impl Run {
     fn applied(&mut self, target: &Target) {
         let applied = |partition: &&mut Formatted| match target {
             Target::Node(node) => partition.node == *node,
-            Target::Partition { disk, partition: number } => {
-                (partition.disk, partition.partition) == (*disk, *number)
-            }
+            target => target.numbers() == Some((partition.disk, partition.partition)),
         };
         self.formatted.iter_mut().filter(applied).for_each(|partition| partition.used = true);
     }

@@ -108,6 +108,14 @@ impl Run {
         }
     }
 
+    /// The step that it failed at, from 0; none where it did not, or was between steps.
+    pub fn failed_at(&self) -> Option<usize> {
+        match &self.state {
+            State::Ended { failed: Some(failed), .. } => self.step_of(&failed.at),
+            _ => None,
+        }
+    }
+
     /// Whether it failed at a step and can go on with that step.
     pub fn can_resume(&self) -> bool {
         matches!(&self.state, State::Ended { outcome: Outcome::Failed, failed: Some(_), .. })

@@ -253,8 +253,7 @@ impl Directory {
     ) -> Result<bool, DirectoryError> {
         let dn = ldap_escape(person.dn.as_str());
         let found = if self.settings.nested_groups {
-            let filter = format!("(memberOf:{IN_CHAIN}:={})", ldap_escape(group));
-            self.search(ldap, &person.dn, Scope::Base, &filter, &["1.1"]).await?
+            self.search(ldap, &person.dn, Scope::Base, &in_chain(group), &["1.1"]).await?
         } else {
             let filter = format!("(|(member={dn})(uniqueMember={dn})(memberUid={}))", ldap_escape(uid));
             self.search(ldap, group, Scope::Base, &filter, &["1.1"]).await?
@@ -315,5 +314,26 @@ fn said(result: &LdapResult) -> String {
         format!("result code {}", result.rc)
     } else {
         format!("result code {}: {text}", result.rc)
+    }
+}
+
+/// Asked of a person's entry: whether they are in the group, or in one that is in it, however deep.
+fn in_chain(group: &str) -> String {
+    format!("(memberOf:{IN_CHAIN}:={})", ldap_escape(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Microsoft writes it in "Search Filter Syntax"; that it is a filter is the LDAP library's to say.
+    #[test]
+    fn nested_groups_are_asked_for_by_active_directorys_rule_and_no_name_is_part_of_the_filter() {
+        let filter = in_chain("CN=Lab (techs)*,OU=x,DC=example,DC=org");
+        assert_eq!(
+            filter,
+            r"(memberOf:1.2.840.113556.1.4.1941:=CN=Lab \28techs\29\2a,OU=x,DC=example,DC=org)"
+        );
+        assert!(ldap3::parse_filter(&filter).is_ok());
     }
 }

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 
 use super::error::Refusal;
 use crate::api::runner::{
-    DeviceFacts, DiskFacts, Hello, Inventory, MemoryModule, NicFacts, PROTOCOL, Progress, Report, ReportEvent,
+    DestinationDisk, DestinationPartition, DeviceFacts, DiskFacts, Hello, Inventory, MemoryModule, NicFacts,
+    PROTOCOL, Progress, Report, ReportEvent,
 };
 use crate::server::receipt;
 
@@ -80,6 +81,23 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Refusal> {
     }
     let texts = battery.iter().flat_map(|battery| [&battery.state, &battery.model]).flatten();
     texts.into_iter().try_for_each(|text| longest("battery", text, LONGEST_TEXT))
+}
+
+/// Looks at what a Mac says of its disks before it is kept.
+pub fn check_disks(disks: &[DestinationDisk]) -> Result<(), Refusal> {
+    let (_, most_disks, most_parts) = MOST;
+    most("disks", disks.len(), most_disks)?;
+    for DestinationDisk { node, model, serial, why_not, partitions, .. } in disks {
+        for (name, text) in [("node", node), ("model", model), ("serial", serial), ("why_not", why_not)] {
+            longest(name, text, LONGEST_TEXT)?;
+        }
+        most("partitions", partitions.len(), most_parts)?;
+        for DestinationPartition { contents, why_not, .. } in partitions {
+            longest("contents", contents, LONGEST_LINE)?;
+            longest("why_not", why_not, LONGEST_TEXT)?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks at a report before it is taken in.

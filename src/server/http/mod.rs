@@ -8,6 +8,7 @@ pub mod admin;
 mod auth;
 mod bounds;
 mod capture;
+mod destination;
 mod door;
 pub mod error;
 mod extract;

@@ -6,11 +6,11 @@ use axum::routing::{get, post};
 use axum::{Json as Answer, Router};
 
 use super::auth::{Peer, RunToken, Session};
-use super::bounds::{LONGEST_HELLO, check_hello, check_report, short};
+use super::bounds::{LONGEST_HELLO, check_disks, check_hello, check_report, short};
 use super::error::Refusal;
 use super::extract::{Json, Path};
 use super::start::Starter;
-use super::{capture, files, packs, sign_in, start};
+use super::{capture, destination, files, packs, sign_in, start};
 use crate::api::runner::{
     Accepted, AskNext, BootMethod, DeviceFacts, Hello, ManifestKeys, Next, Report, ReportEvent, RunTicket,
     StartRun, Welcome,
@@ -171,10 +171,18 @@ async fn next(
     State(app): State<App>,
     token: RunToken,
     Path(run): Path<i64>,
-    Json(_): Json<AskNext>,
+    Json(asked): Json<AskNext>,
 ) -> Result<Answer<Next>, Refusal> {
     token.must_be(run)?;
-    Ok(Answer(app.runs.next(run).await?))
+    check_disks(&asked.disks)?;
+    if !asked.disks.is_empty() {
+        app.runs.has_disks(run, asked.disks).await?;
+    }
+    let mut next = app.runs.next(run).await?;
+    if let Next::Wait { question: Some(question), .. } = &mut next {
+        destination::complete(&app, run, question).await?;
+    }
+    Ok(Answer(next))
 }
 
 /// For a runner that said hello before a key was changed.

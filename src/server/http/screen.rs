@@ -9,21 +9,25 @@ use axum::extract::State;
 use axum::routing::post;
 
 use super::admin::run::{answers, may_go_on};
-use super::auth::{RunToken, Session};
+use super::auth::{Peer, RunToken, Session};
 use super::bounds::longest;
 use super::error::Refusal;
 use super::extract::{Json, Path};
-use crate::api::admin::RunAnswers;
+use crate::api::admin::{ChooseDestination, RunAnswers};
 use crate::api::wizard::{
-    Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, ScreenReport, ScreenTaken,
-    TechnicianMessage,
+    Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, SayAnswers, SayDestination,
+    ScreenReport, ScreenTaken, TechnicianMessage,
 };
+use crate::db::{self, Acting};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
+use crate::server::runs::RunError;
+use crate::server::token;
+use crate::value::Secret;
 
 /// Longest time that a question for news is held.
 const LONGEST_WAIT: u32 = 15;
-/// Who says something to a run, when it is said at the Mac.
+/// Who says something to a run, when it is said at the Mac and nobody is logged in there.
 const AT_THE_MAC: &str = "the technician at the Mac";
 
 /// The routes.
@@ -33,6 +37,7 @@ pub fn router() -> Router<App> {
         .route("/runner/v1/news", post(news))
         .route("/runner/v1/messages/{message}", post(acknowledge))
         .route("/runner/v1/runs/{run}/answers", post(answer))
+        .route("/runner/v1/runs/{run}/destination", post(destination))
         .route("/runner/v1/runs/{run}/confirm", post(confirm))
         .route("/runner/v1/runs/{run}/cancel", post(cancel))
         .route("/runner/v1/runs/{run}/resume", post(resume))
@@ -98,44 +103,100 @@ async fn acknowledge(
 async fn answer(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(said): Json<RunAnswers>,
+    Json(SayAnswers { values, pass }): Json<SayAnswers>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.answer(run, AT_THE_MAC, answers(said)?).await?;
-    Ok(Answer(Said {}))
+    let values = answers(RunAnswers { values })?;
+    let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
+    speaker.says("run.answer", async |by| Ok(app.runs.answer(run, by, values).await?)).await
+}
+
+async fn destination(
+    State(app): State<App>,
+    token: RunToken,
+    peer: Peer,
+    Path(run): Path<i64>,
+    Json(SayDestination { step, disk, partition, pass }): Json<SayDestination>,
+) -> Result<Answer<Said>, Refusal> {
+    token.must_be(run)?;
+    let said = ChooseDestination { step, disk, partition };
+    let speaker = Speaker::of(&app, run, pass.as_ref(), peer).await?;
+    let choose = async |by: &str| super::destination::choose(&app, run, by, said).await;
+    speaker.says("run.destination", choose).await
 }
 
 async fn confirm(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.confirm(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.confirm", async |by| Ok(app.runs.confirm(run, by).await?)).await
 }
 
 async fn cancel(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
-    app.runs.cancel(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.cancel", async |by| Ok(app.runs.cancel(run, by).await?)).await
 }
 
 async fn resume(
     State(app): State<App>,
     token: RunToken,
+    peer: Peer,
     Path(run): Path<i64>,
-    Json(_): Json<Say>,
+    Json(say): Json<Say>,
 ) -> Result<Answer<Said>, Refusal> {
     token.must_be(run)?;
     may_go_on(&app, run).await?;
-    app.runs.resume(run, AT_THE_MAC).await?;
-    Ok(Answer(Said {}))
+    let speaker = Speaker::of(&app, run, say.pass.as_ref(), peer).await?;
+    speaker.says("run.resume", async |by| Ok(app.runs.resume(run, by).await?)).await
+}
+
+/// Whoever stands in front of the Mac of a run.
+struct Speaker {
+    who: String,
+    from: Option<String>,
+}
+
+impl Speaker {
+    /// The account that is logged in there, where the pass of one comes with what is said.
+    async fn of(app: &App, run: i64, pass: Option<&Secret>, peer: Peer) -> Result<Speaker, Refusal> {
+        let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
+        let known = match pass {
+            Some(pass) => {
+                let token = token::digest(pass.expose());
+                app.db.pass_holder(token, row.summary.device, &row.receipt_key).await?
+            }
+            None => None,
+        };
+        let who = match known {
+            Some((who, expires_ms)) if expires_ms > now_ms() => who,
+            Some((who, _)) => format!("{who}, whose log in has expired"),
+            None => AT_THE_MAC.to_owned(),
+        };
+        Ok(Speaker { who, from: peer.0.map(|from| from.to_string()) })
+    }
+
+    /// Does what is said in their name: the event that it comes to is told to the audit log with it.
+    async fn says(
+        self,
+        action: &str,
+        say: impl AsyncFnOnce(&str) -> Result<(), Refusal>,
+    ) -> Result<Answer<Said>, Refusal> {
+        let acting = Acting::new(self.who.clone(), "mac", self.from, action.to_owned(), now_ms);
+        db::acting(acting, say(&self.who)).await?;
+        Ok(Answer(Said {}))
+    }
 }

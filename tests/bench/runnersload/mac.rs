@@ -107,11 +107,13 @@ impl Mac {
         self.show(&session, PageName::Countdown, "School lab");
         self.desk(&session);
         let offer = welcome.offers.first().ok_or(format!("no offer: {:?}", welcome.why_empty))?;
-        let start = StartRun { deployment: offer.deployment, pass: None };
+        let start = StartRun { deployment: offer.deployment, pass: None, seen: Some(offer.seen()) };
         let ticket: RunTicket = self.must(Kind::Start, "/runner/v1/runs", &session, &start)?;
         let token = ticket.token.expose().to_owned();
-        let (path, ask) =
-            (format!("/runner/v1/runs/{}/next", ticket.run), AskNext { boot: BootMethod::Netboot });
+        let (path, ask) = (
+            format!("/runner/v1/runs/{}/next", ticket.run),
+            AskNext { boot: BootMethod::Netboot, disks: Vec::new() },
+        );
         let mut acknowledged = 0;
         loop {
             let stormy = self.weather.storm.load(Ordering::Relaxed);
@@ -354,6 +356,7 @@ impl Mac {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").into(),
             boot: BootMethod::Netboot,
+            boot_id: Uuid::from_u128(u128::from(self.number) << 64).to_string(),
             device: DeviceFacts {
                 serial: Some(self.serial().parse().unwrap()),
                 uuid: Some(Uuid::from_u128(u128::from(self.number) + 1)),

@@ -1,12 +1,13 @@
 //! Section 7: the technician logs in at the Mac, then chooses.
 
-use rootstock::api::admin::{ChangeUser, RunEvent, User};
-use rootstock::api::runner::Purpose;
+use rootstock::api::admin::{AuditEntry, ChangeUser, RunEvent, User};
+use rootstock::api::runner::{Done, Failure, Next, Purpose, ReportEvent};
 use rootstock::api::sign_in::SignOut;
-use rootstock::value::Role;
+use rootstock::api::wizard::{Said, Say, SayAnswers};
+use rootstock::value::{Role, Secret};
 
 use super::{PASSWORD, add_user};
-use crate::api::appliance::{Appliance, Mac, refused};
+use crate::api::appliance::{Appliance, Mac, Work, refused};
 
 const RESTART: &str = "name: Restart\nsteps: [{restart: }]\n";
 
@@ -94,4 +95,62 @@ fn a_technician_who_left_or_whose_account_was_locked_starts_nothing_more() {
     assert!(user.disabled);
     let (status, problem) = refused(mac.try_start_as(&appliance, 1, Some(pass)));
     assert!(status == 403 && problem.error.contains("expired"), "{problem:?}");
+}
+
+#[test]
+fn section_7_what_is_said_to_a_run_at_the_mac_is_recorded_in_the_name_of_who_logged_in_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = Appliance::start_with(folder.path(), "");
+    appliance.apply(
+        "name: Ask\nprompts: [{variable: Room}]\nsteps:\n  - execute_script: {script: \"#!/bin/sh\\necho $Room\\n\"}\n  - wait_for_technician: {message: Go on}\n  - {name: Last, execute_script: {script: '#!/bin/sh'}}\n",
+    );
+    appliance.deploy("Ask", Purpose::Available);
+    add_user(&appliance, "ana", Role::Technician);
+    let mac = Mac::boot(&appliance, "C02A");
+    let pass = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
+    let ticket = mac.try_start_as(&appliance, 1, Some(pass.clone())).unwrap();
+    let work = Work { appliance: &appliance, ticket };
+    let say = |what: &str, pass: Option<Secret>| {
+        work.try_next().unwrap();
+        let _: Said = work.client().post(&format!("/runner/v1/runs/1/{what}"), &Say { pass }).unwrap();
+    };
+    work.try_next().unwrap();
+    let values = [("Room".to_owned(), "hunter2".to_owned())].into();
+    let answers = SayAnswers { values, pass: Some(pass.clone()) };
+    let _: Said = work.client().post("/runner/v1/runs/1/answers", &answers).unwrap();
+    let number = work.act().number;
+    work.done(number, Done { exit_code: Some(0), ..Done::default() });
+    say("confirm", Some(pass.clone()));
+    let failure = Failure {
+        cause: "it broke".into(),
+        evidence: String::new(),
+        next_step: String::new(),
+        exit_code: Some(3),
+    };
+    work.try_report(work.act().number, ReportEvent::Failed(failure)).unwrap();
+    let Next::Finished { failed_step: Some(step), .. } = work.try_next().unwrap() else { panic!() };
+    assert_eq!((step.named().as_str(), step.place.as_str()), ("step 3 of 3: Last", "steps[2]"));
+    assert_eq!(appliance.run(1).failed_step, Some(*step));
+    say("resume", Some(pass.clone()));
+    // A pass of nobody is no reason not to stop a run: it is nobody's name.
+    say("cancel", Some(Secret::new("made up")));
+    let events: Vec<RunEvent> = appliance.admin().get("/api/v1/runs/1/events").unwrap();
+    let detail = |kind: &str| events.iter().find(|event| event.kind == kind).unwrap().detail.clone();
+    assert_eq!(detail("answered"), "ana answered Room=hunter2");
+    assert_eq!(detail("confirmed"), "confirmed by ana");
+    assert_eq!(detail("resumed"), "resumed from the failed step by ana");
+    assert_eq!(detail("cancelled"), "cancelled by the technician at the Mac");
+    let audit: Vec<AuditEntry> = appliance.admin().get("/api/v1/audit?object=run+1").unwrap();
+    let of_mac: Vec<_> = audit.iter().rev().filter(|entry| entry.how == "mac").collect();
+    let said: Vec<_> = of_mac.iter().map(|entry| (entry.action.as_str(), entry.who.as_str())).collect();
+    let at_the_mac = "the technician at the Mac";
+    let wanted = [
+        ("run.start", "ana"),
+        ("run.answer", "ana"),
+        ("run.confirm", "ana"),
+        ("run.resume", "ana"),
+        ("run.cancel", at_the_mac),
+    ];
+    assert_eq!(said, wanted);
+    assert!(!serde_json::to_string(&audit).unwrap().contains("hunter2"), "values are not told");
 }

@@ -321,7 +321,7 @@ impl Work<'_> {
 
     pub fn try_next(&self) -> Result<Next, ClientError> {
         let path = format!("/runner/v1/runs/{}/next", self.ticket.run);
-        self.client().post(&path, &AskNext { boot: BootMethod::Netboot })
+        self.client().post(&path, &AskNext { boot: BootMethod::Netboot, disks: Vec::new() })
     }
 
     pub fn act(&self) -> Assignment {

@@ -211,3 +211,44 @@ fn a_run_asks_for_empty_variables_and_waits_for_a_person_and_the_first_answer_wi
     let log = json(&admin, "/api/v1/runs/1/events").to_string();
     assert!(!log.contains("hunter2") && log.contains("Pin=••••••••"), "{log}");
 }
+
+#[test]
+fn section_1_entries_are_copied_and_moved_between_saved_sequences_and_what_comes_of_it_is_checked() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let admin = appliance.admin();
+    appliance.apply("name: A\nsteps:\n  - name: G\n    description: why\n    group:\n      - set_variables: [{name: Key, value: hunter2, secret: true}]\n      - {name: use, timeout: 5min, execute_script: {script: '#!/bin/sh'}}\n  - {name: last, restart: }\n");
+    appliance.apply("name: B\nsteps:\n  - {name: first, restart: }\n");
+    let edit = |name: &str, revision: Option<u32>, edit: serde_json::Value| {
+        let body = serde_json::json!({ "revision": revision, "edit": edit });
+        admin.post::<_, admin::EditedSequence>(&format!("/api/v1/sequences/{name}/entries"), &body)
+    };
+    let text =
+        |name: &str| json(&admin, &format!("/api/v1/sequences/{name}"))["yaml"].as_str().unwrap().to_owned();
+    let copy = serde_json::json!({"copy": {"entry": "G", "from": "A", "to": {"before": "first"}}});
+    let done = edit("B", Some(1), copy.clone()).unwrap();
+    assert_eq!((done.saved.revision, done.entry.as_deref()), (2, Some("steps[0]")));
+    let copied = text("B");
+    for part in ["description: why", "timeout: 5", "name: Key"] {
+        assert!(copied.contains(part), "{part}: {copied}");
+    }
+    assert!(!copied.contains("hunter2"), "a secret stays sealed");
+    assert_eq!(refused(edit("B", Some(1), copy)).0, 409, "there is a newer revision");
+    let moved = serde_json::json!({"move": {"entry": "use", "from": "A", "to": {"finally": "G"}}});
+    let done = edit("B", None, moved).unwrap();
+    assert_eq!((done.saved.revision, done.entry.as_deref()), (3, Some("steps[0].finally[0]")));
+    assert_eq!(done.other.map(|other| (other.name, other.revision)), Some(("A".to_owned(), 2)));
+    assert!(!text("A").contains("use"));
+    let down = edit("A", None, serde_json::json!({"up": {"entry": "last"}})).unwrap();
+    assert_eq!(down.entry.as_deref(), Some("steps[0].group[1]"));
+    // Both or none: a sequence that is left without steps is not saved, and the other is as it was.
+    let all = serde_json::json!({"move": {"entry": "steps[0]", "from": "A"}});
+    let (status, problem) = refused(edit("B", None, all));
+    assert!(status == 422 && problem.error.contains("`A` was not saved"), "{problem:?}");
+    let newest = |name: &str| json(&admin, &format!("/api/v1/sequences/{name}"))["revision"].as_u64();
+    assert_eq!((newest("A"), newest("B")), (Some(3), Some(3)));
+    let wrong = |asked| refused(edit("B", None, asked));
+    assert_eq!(wrong(serde_json::json!({"remove": {"entry": "nobody"}})).0, 404);
+    let (status, problem) = wrong(serde_json::json!({"profile": {"profile": "hello"}}));
+    assert!(status == 422 && problem.error.contains("neither"), "{problem:?}");
+}

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod compare;
 pub mod daemon;
+mod destination;
 mod ends;
 mod export;
 mod library;

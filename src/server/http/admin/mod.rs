@@ -10,6 +10,7 @@ mod collection;
 mod deployment;
 mod device;
 mod edit_device;
+mod edit_sequence;
 mod export;
 pub mod history;
 mod image;
@@ -111,6 +112,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sequence::list, sequence::save))
         .routes(routes!(authoring::check, authoring::check_all))
         .routes(routes!(authoring::copy))
+        .routes(routes!(edit_sequence::edit))
         .routes(routes!(sequence::show, sequence::delete))
         .routes(routes!(share::verify))
         .routes(routes!(collection::list, collection::create))
@@ -145,6 +147,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::cancel))
         .routes(routes!(run::resume))
         .routes(routes!(run::answer))
+        .routes(routes!(run::choose_destination))
         .routes(routes!(run::confirm))
         .routes(routes!(run::close))
         .routes(routes!(history::report))

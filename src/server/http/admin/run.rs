@@ -8,7 +8,9 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::screen;
-use crate::api::admin::{CloseRun, Run, RunAnswers, RunEvent, RunStep, RunSummary, RunWait};
+use crate::api::admin::{
+    ChooseDestination, CloseRun, Run, RunAnswers, RunEvent, RunStep, RunSummary, RunWait,
+};
 use crate::api::runner::{Problem, Progress};
 use crate::db::{EventBody, EventRow};
 use crate::sequence;
@@ -19,6 +21,7 @@ use crate::sequence::template::LONGEST;
 use crate::server::app::App;
 use crate::server::caller::Caller;
 use crate::server::clock::now_ms;
+use crate::server::http::destination;
 use crate::server::http::error::Refusal;
 use crate::server::http::extract::{Json, Path, Query, Watch};
 use crate::server::runs::RunError;
@@ -218,6 +221,24 @@ pub async fn answer(
         .await
 }
 
+/// Say where an image goes when the run asks; the first answer wins. What lies there is erased, and there is no way back.
+#[utoipa::path(post, path = "/api/v1/runs/{run}/destination", tag = "runs", params(("run" = i64, Path)), request_body = ChooseDestination, responses(
+    (status = 200, body = Run),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It does not ask for this, or not any more, or the Mac has not said yet what it has"),
+    (status = 422, body = Problem, description = "There is no such partition, or it cannot take the image"),
+))]
+pub async fn choose_destination(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run): Path<i64>,
+    Json(said): Json<ChooseDestination>,
+) -> Result<Answer<Run>, Refusal> {
+    destination::choose(&app, run, &caller.by(), said).await?;
+    nudge(&app, run).await?;
+    view(&app, run, 0, Duration::ZERO).await.map(Answer)
+}
+
 /// Answers as the engine takes them.
 pub fn answers(said: RunAnswers) -> Result<Vec<(VariableName, String)>, Refusal> {
     let mut values = Vec::with_capacity(said.values.len());
@@ -273,7 +294,17 @@ async fn nudge(app: &App, run: i64) -> Result<(), Refusal> {
 }
 
 pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {
-    let (change, progress, at, step_list, message, failure, images, question, (can_resume, waits)) = app
+    let (
+        change,
+        progress,
+        at,
+        step_list,
+        message,
+        failure,
+        images,
+        mut question,
+        (can_resume, waits, failed_step),
+    ) = app
         .runs
         .watch(id, after, wait, |run, seen| {
             let images = run.images().iter().map(|image| format!("{} {}", image.name, image.version));
@@ -291,10 +322,13 @@ pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run,
                 run.failure().map(|failure| wire::masked(run, wire::failure_out(failure))),
                 images.collect(),
                 run.question(now_ms()).map(|question| wire::question(question, run, seen.since_ms)),
-                (run.can_resume(), waits(run)),
+                (run.can_resume(), waits(run), wire::failed_step(run)),
             )
         })
         .await?;
+    if let Some(question) = &mut question {
+        destination::complete(app, id, question).await?;
+    }
     let summary = app.db.run(id).await?.ok_or(RunError::Absent(id))?.summary;
     let receipts = app.db.receipts(id).await?;
     Ok(Run {
@@ -305,6 +339,7 @@ pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run,
         step_list,
         message,
         failure,
+        failed_step,
         question,
         can_resume,
         waits,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::api::admin::{SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
-use crate::sequence::check::{self, KnownImage, Surroundings};
+use crate::sequence::check::{self, Finding, KnownImage, Surroundings};
 use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
@@ -37,10 +37,7 @@ pub async fn save(
     let sequence = read(&text.yaml)?;
     let findings = check::check(&sequence, &surroundings(&app, &sequence).await?);
     if !findings.is_empty() {
-        let lines: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
-        let error =
-            format!("`{}` was not saved, {} wrong:{}", sequence.name, count(lines.len()), lines.concat());
-        return Err(Refusal::wrong(error, "correct the file and apply it again"));
+        return Err(Refusal::wrong(wrong(&sequence.name, &findings), "correct the file and apply it again"));
     }
     let yaml = nested::sealed(&text.yaml, &sequence, &app.secrets).map_err(|error| {
         Refusal::wrong(
@@ -120,6 +117,12 @@ pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<
         )),
         Some(Ok(())) => Ok(StatusCode::NO_CONTENT),
     }
+}
+
+/// Every finding in one text.
+pub(super) fn wrong(name: &str, findings: &[Finding]) -> String {
+    let lines: String = findings.iter().map(|finding| format!("\n  {finding}")).collect();
+    format!("`{name}` was not saved, {} wrong:{lines}", count(findings.len()))
 }
 
 pub(super) fn read(yaml: &str) -> Result<model::Sequence, Refusal> {
