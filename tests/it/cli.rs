@@ -192,7 +192,7 @@ fn plan_simulate_diff_and_schema_need_no_appliance_when_everything_is_in_files()
     let (code, out, errors) = call(&["plan", &file, "--facts", &facts, "--vars", &vars]);
     assert_eq!(code, 0, "{out}{errors}");
     for part in [
-        "partition: HD Room,",
+        "partition: HD %Room%,",
         "skip",
         "is not like `MacBook*`",
         "asks for Room, before step 1",

@@ -335,7 +335,6 @@ fn section_6_a_run_that_takes_longer_than_it_may_fails_wherever_it_is() {
 #[test]
 fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
     for (step, cause) in [
-        ("apply_image: {image: lab}", "no formatted partition left"),
         ("apply_image: {image: gone, destination: {disk: 0, partition: 2}}", "`gone` was not in the library"),
         ("apply_image: {image: lab, version: 9, destination: {disk: 0, partition: 2}}", "`lab 9`"),
         ("apply_image: {image: lab, destination: {variable: Nobody}}", "Nobody, which is empty"),
