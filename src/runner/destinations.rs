@@ -124,7 +124,7 @@ mod tests {
     fn entry(kind: Uuid, name: &str, first: u64, mib: u64) -> GPTPartitionEntry {
         GPTPartitionEntry {
             partition_type_guid: kind.to_bytes_le(),
-            unique_partition_guid: [(first / 2048) as u8; 16],
+            unique_partition_guid: [(first >> 11) as u8; 16],
             starting_lba: first,
             ending_lba: first + mib * 2048 - 1,
             attribute_bits: 0,

@@ -109,7 +109,7 @@ impl Verdicts {
     /// Whether anything is deployed to the Mac with this address. Before the first look, yes: a Mac is not turned away by
     /// a slow disk.
     pub async fn something_is_deployed_to(&self, mac: MacAddr) -> bool {
-        if !self.last().as_ref().is_some_and(|last| now() < last.due) {
+        if self.last().as_ref().is_none_or(|last| now() >= last.due) {
             self.look().await;
         }
         self.last().as_ref().is_none_or(|last| last.table.something_for(mac))

@@ -597,7 +597,8 @@ fn the_real_appliance_and_the_runner_take_images_from_a_disk_together() {
     let events: Vec<rootstock::api::admin::RunEvent> =
         appliance.admin().get("/api/v1/runs/1/events").unwrap();
     let lines = format!("{events:?}");
-    assert!(lines.contains("action 1 done, captured as disk-C02FEAS00001 1"), "{lines}");
+    assert!(lines.contains("action 1 done, read "), "{lines}");
+    assert!(lines.contains(", captured as disk-C02FEAS00001 1"), "{lines}");
     let image = restored(&appliance, "disk-C02FEAS00001", &folder.path().join("back.img"));
     assert!(image == want, "the image differs from the disk");
     assert!(fs::read(mac.disk()).unwrap() == before, "the disk was written to");

@@ -376,7 +376,9 @@ impl ActionResult {
             let _ = write!(line, ", exit code {code}");
         }
         if !self.nodes.is_empty() {
-            let _ = write!(line, ", made {}", self.nodes.join(", "));
+            // A capture says what it read, a step that formats says what it made.
+            let verb = if self.captured.is_some() { "read" } else { "made" };
+            let _ = write!(line, ", {verb} {}", self.nodes.join(", "));
         }
         if let Some(manifest) = self.receipt {
             let _ = write!(line, ", verified against manifest {manifest}");
