@@ -149,6 +149,8 @@ fn tend(
                     Ok(0) => {
                         let added = held.added.load(Ordering::Relaxed);
                         let made = library.finish_capture(import, *manifest, added);
+                        // Before the answer: who asks once more then gets another keeper.
+                        held.close();
                         let _ = answer.send(made.map(Ok).map_err(CaptureError::from));
                         return Ok(());
                     }
@@ -183,7 +185,11 @@ fn give_up<T>(
         // Before anything goes: no request that is under way gets another keeper, which would hold it.
         held.given_up.store(true, Ordering::Release);
         left = import.abandon();
+    } else {
+        drop(import);
     }
+    // Before the answer: who asks once more then gets another keeper.
+    held.close();
     let _ = answer.send(Err(error));
     left
 }
