@@ -149,10 +149,16 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
+        // Said of a file that is made now only: the word itself is written down each time it is said, and a disk may be full. An
+        // earlier file keeps its mode until it is compacted.
+        let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let mode = |options: SqliteConnectOptions| match is_new {
+            true => options.auto_vacuum(SqliteAutoVacuum::Incremental),
+            false => options,
+        };
         let write = SqlitePoolOptions::new()
             .max_connections(1)
-            // Of a file that is made now; an earlier one keeps its mode until it is compacted. Only who writes may say so.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            .connect_with(mode(options.clone()))
             .await
             .map_err(failed)?;
         schema::migrations()

@@ -129,6 +129,9 @@ impl Server {
             token::admin(&data.keys()).map_err(|(path, source)| ServerError::Token { path, source })?;
         let secrets = Arc::new(SecretKey::open(&data.keys().join("secrets.key"))?);
         let db = Db::open(&data.database()).await?;
+        if let Err(error) = db.keep_room().await {
+            tracing::warn!("no room is kept for changes on a full disk: {}", http::error::chain(&error));
+        }
         let cores = || std::thread::available_parallelism().map_or(2, usize::from);
         let workers = config.library.workers.unwrap_or_else(cores);
         let library =

@@ -12,7 +12,7 @@ use crate::mounts::{Mounted, ext4, private};
 use crate::random::Random;
 use crate::work::{Act, MAKERS, Promises, Sources, check};
 
-const SIZE: u64 = 48 << 20;
+const SIZE: u64 = 56 << 20;
 
 fn free(folder: &Path) -> u64 {
     let found = statvfs(folder).unwrap();

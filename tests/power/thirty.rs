@@ -264,12 +264,14 @@ fn judge_scripts(left: &Left<'_>) {
 /// No step was reported done twice, no action reported on twice.
 fn judge_events(left: &Left<'_>) {
     let mut done: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in left
-        .events
-        .iter()
-        .filter(|event| matches!(event.kind.as_str(), "done" | "variables-set" | "confirmed" | "answered"))
-    {
-        *done.entry(event.step.as_deref().unwrap_or_default()).or_default() += 1;
+    for event in left.events {
+        let what = match event.kind.as_str() {
+            // `action 3 done, …`: an action has a number, whatever step it belongs to.
+            "done" => event.detail.split_once(" done").map_or(event.detail.as_str(), |(action, _)| action),
+            "variables-set" | "confirmed" | "answered" => event.step.as_deref().unwrap_or_default(),
+            _ => continue,
+        };
+        *done.entry(what).or_default() += 1;
     }
     for (step, count) in done {
         let again = step == "step 15" && interrupted(left.events, 13) > 0;
