@@ -15,7 +15,6 @@ const STEP: i64 = 1024;
 const RESERVE: i64 = 1024;
 /// Free pages that are worth writing a whole file anew for: 16 MiB, and half of the file.
 const WORTH: i64 = 4 * STEP;
-
 /// Bytes of changes that [`Db::keep_room`] makes room for, and the 2 MiB that a connection keeps in memory.
 const ROOM: i64 = 5 << 20;
 
@@ -69,13 +68,13 @@ impl Db {
         Ok(Compacted { before: before.bytes(), after: self.pages().await?.bytes() })
     }
 
-    /// Makes the write-ahead log as long as a good many changes are, while there is room: on a full disk they are written there. A
-    /// log shrinks only when the daemon ends, and what it holds goes to the file by itself.
+    /// Makes the write-ahead log as long as a good many changes are, while there is room: on a full disk they are written there. Asked
+    /// for after what shortens the log: an end of the daemon, and [`Db::compact`].
     ///
     /// # Errors
     /// The database; also where the disk is full already.
     pub async fn keep_room(&self) -> Result<(), DbError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::raw_sql("CREATE TABLE room (bytes BLOB)").execute(&mut *tx).await?;
         // More than the cache of a connection holds is written at once, though it never comes into force.
         sqlx::query("INSERT INTO room VALUES (zeroblob($1))").bind(ROOM).execute(&mut *tx).await?;

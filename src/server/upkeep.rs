@@ -83,6 +83,9 @@ async fn compact(app: &App) {
         Ok(_) => {}
         Err(error) => tracing::error!("the database was not compacted: {}", chain(&error)),
     }
+    if let Err(error) = app.db.keep_room().await {
+        tracing::warn!("no room is kept for changes on a full disk: {}", chain(&error));
+    }
 }
 
 /// The last hash of the audit log goes to where the database cannot change it.

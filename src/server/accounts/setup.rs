@@ -2,7 +2,7 @@
 //!
 //! Owns: its spelling, and when there is one. Must not know: pages.
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -58,12 +58,13 @@ pub async fn announce(db: &Db, address: &str, hours: u32, now_ms: i64) -> Result
         return Ok(());
     };
     if db.set_setup_code(digest(&code), now_ms + i64::from(hours) * 3_600_000).await? {
-        let mut how = String::new();
-        let _ = write!(how, "open {address}/setup, or run on the appliance: rootstock user setup");
-        tracing::warn!(
-            "nobody has an account here yet. One-time set-up code, good for {hours} hours: {} - {how}",
-            code.expose()
-        );
+        let how = format!("open {address}/setup, or run on the appliance: rootstock user setup");
+        tracing::warn!("nobody has an account here yet: {how}");
+        // Not through the log: that is kept in files, and goes along with a problem report.
+        let line = format!("One-time set-up code, good for {hours} hours: {}\n", code.expose());
+        if let Err(error) = io::stderr().write_all(line.as_bytes()) {
+            tracing::error!("the one-time set-up code could not be told: {error}; {how}");
+        }
     }
     Ok(())
 }
