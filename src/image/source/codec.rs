@@ -7,6 +7,7 @@ use liblzma::stream::{Action, Stream};
 use lzfse_rust::LzfseDecoder;
 
 use super::adc;
+use super::bunzip::{Bunzip, BunzipError, Job};
 use crate::image::field::Fields;
 
 /// Dictionaries of xz reach 64 MiB (preset 9); what asks for more is refused, not allocated.
@@ -64,21 +65,31 @@ pub(in crate::image) enum RunError {
     Adc(#[from] adc::AdcError),
     #[error("its LZFSE data is damaged: {0}")]
     Lzfse(lzfse_rust::Error),
-    #[error("its bzip2 data is damaged: {0}")]
-    Bzip2(#[from] bzip2::Error),
+    #[error(transparent)]
+    Bzip2(BunzipError),
     #[error("its xz data is damaged or asks for more than 96 MiB: {0}")]
     Xz(#[from] liblzma::stream::Error),
+}
+
+impl From<BunzipError> for RunError {
+    fn from(error: BunzipError) -> RunError {
+        match error {
+            BunzipError::Long { want } => RunError::Long { want },
+            other => RunError::Bzip2(other),
+        }
+    }
 }
 
 /// Unpacks runs one after the other; keeps what its codecs can use again.
 pub(in crate::image) struct Unpacker {
     zlib: Decompressor,
     lzfse: LzfseDecoder,
+    bunzip: Bunzip,
 }
 
 impl Unpacker {
     pub fn new() -> Unpacker {
-        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default() }
+        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default(), bunzip: Bunzip::new() }
     }
 
     /// Unpacks `packed` into `out`, which afterwards holds exactly `want` bytes. `out` may hold anything before;
@@ -93,18 +104,34 @@ impl Unpacker {
         if codec == Codec::Lzfse {
             return self.unpack_lzfse(packed, want, out);
         }
+        if codec == Codec::Bzip2 {
+            return self.unpack_bzip2(vec![(packed, want, out)]).into_iter().collect();
+        }
         out.resize(want, 0);
         let made = match codec {
-            Codec::Raw | Codec::Lzfse => 0,
+            Codec::Raw | Codec::Lzfse | Codec::Bzip2 => 0,
             Codec::Adc => adc::decode(packed, out)?,
             Codec::Zlib => self.zlib.zlib_decompress(packed, out).map_err(|error| match error {
                 DecompressionError::BadData => RunError::Damaged,
                 DecompressionError::InsufficientSpace => RunError::Long { want },
             })?,
-            Codec::Bzip2 => bunzip2(packed, out)?,
             Codec::Lzma => unxz(packed, out)?,
         };
         exactly(made, want)
+    }
+
+    /// Unpacks several bzip2 runs together, which is faster than one after the other: stored bytes, declared length, and
+    /// where to.
+    pub fn unpack_bzip2(&mut self, runs: Vec<(&[u8], usize, &mut Vec<u8>)>) -> Vec<Result<(), RunError>> {
+        let mut jobs: Vec<Job<'_>> = runs
+            .into_iter()
+            .map(|(packed, want, out)| {
+                out.resize(want, 0);
+                Job { packed, out, result: Ok(0) }
+            })
+            .collect();
+        self.bunzip.run(&mut jobs);
+        jobs.into_iter().map(|job| exactly(job.result?, job.out.len())).collect()
     }
 
     /// The decoder writes to a vector without a limit, so the lengths that its block headers promise are added up
@@ -152,30 +179,6 @@ fn lzfse_length(packed: &[u8]) -> Option<u64> {
         };
         total += raw;
         rest = rest.get(usize::try_from(length).ok()?..)?;
-    }
-}
-
-fn bunzip2(packed: &[u8], out: &mut [u8]) -> Result<usize, RunError> {
-    let mut stream = bzip2::Decompress::new(false);
-    let (mut used, mut made) = (0, 0);
-    loop {
-        // One byte beyond a full output tells a stream that ends here from one that goes on.
-        let full = made == out.len();
-        let mut beyond = [0];
-        let room = if full { &mut beyond[..] } else { &mut out[made..] };
-        let (had_in, had_out) = (stream.total_in(), stream.total_out());
-        let status = stream.decompress(&packed[used..], room)?;
-        let (took, gave) = (stream.total_in() - had_in, stream.total_out() - had_out);
-        if full && gave > 0 {
-            return Err(RunError::Long { want: out.len() });
-        }
-        used += took as usize;
-        made += gave as usize;
-        match status {
-            bzip2::Status::StreamEnd => return Ok(made),
-            _ if took == 0 && gave == 0 => return Err(RunError::Cut),
-            _ => {}
-        }
     }
 }
 

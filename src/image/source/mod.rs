@@ -11,13 +11,16 @@
 //! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `adc` `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
+//! Reading order: `detect` · `error` · `adc` · `bits` `block` `bunzip` · `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
 //! `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
 mod adc;
+mod bits;
+mod block;
 mod bundle;
+mod bunzip;
 pub(in crate::image) mod codec;
 mod detect;
 mod encrypted;
