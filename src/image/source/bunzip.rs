@@ -48,7 +48,10 @@ struct Progress<'a> {
     block: u32,
     made: usize,
     sum: u32,
+    /// Nothing more is read.
     ended: bool,
+    /// A block that was read is bad.
+    failed: bool,
 }
 
 /// Unpacks bzip2 streams; keeps its memory, up to 27 MB.
@@ -97,11 +100,13 @@ impl Bunzip {
             walk_all(lanes);
             for lane in lanes {
                 let (job, progress) = (&mut jobs[lane.job], &mut all[lane.job]);
-                if job.result.is_ok() {
-                    if let Err(error) = progress.finish(&mut lane.block, job.out) {
-                        progress.ended = true;
-                        job.result = Err(error);
-                    }
+                // What is wrong with an earlier block is told rather than what was found while reading on.
+                if progress.failed {
+                    continue;
+                }
+                if let Err(error) = progress.finish(&mut lane.block, job.out) {
+                    (progress.ended, progress.failed) = (true, true);
+                    job.result = Err(error);
                 }
             }
         }
@@ -118,7 +123,7 @@ impl<'a> Progress<'a> {
         let fine = magic == 0x42_5a68 && level.is_ascii_digit() && level != b'0' && !bits.overrun();
         job.result = if fine { Ok(0) } else { Err(BunzipError::NoStream) };
         let most = usize::from(level.wrapping_sub(b'0')) * 100_000;
-        Progress { bits, most, block: 0, made: 0, sum: 0, ended: !fine }
+        Progress { bits, most, block: 0, made: 0, sum: 0, ended: !fine, failed: false }
     }
 
     fn damaged(&self, what: &'static str) -> BunzipError {
