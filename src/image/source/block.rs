@@ -1,16 +1,14 @@
-//! One block of a bzip2 stream: from its bits to the table that is walked.
+//! One block of a bzip2 stream: from its bits to its text.
 //!
 //! Owns: symbols in use, selectors, code lengths, Huffman codes, move to front, runs, and the bounds of each. Knows nothing
 //! of other blocks. What bzip2 1.0.8 accepts is accepted, down to codes that are incomplete or too full: whoever wrote
 //! such a stream read it back with that program.
 
 use super::bits::Bits;
+use super::transform::Transform;
 
 pub(super) const BLOCK_MARK: u64 = 0x3141_5926_5359;
 pub(super) const END_MARK: u64 = 0x1772_4538_5090;
-
-/// Entries of a table: the power of two above the 900 000 of the longest block.
-pub(super) const MOST: usize = 1 << 20;
 
 const LONGEST_BLOCK: usize = 900_000;
 const MOST_SYMBOLS: usize = 258;
@@ -94,42 +92,43 @@ impl Code {
     }
 }
 
-/// A block while it is unpacked; its memory is used again.
+/// A block as it was read. Its memory is used again.
 pub(super) struct Block {
-    pub number: u32,
-    /// Bytes of the stream that were used when it was read.
-    pub ends_at: usize,
+    /// The CRC that its bytes should have.
     pub crc: u32,
-    pub length: usize,
+    /// The row of the text among the sorted rotations.
+    origin: u32,
     randomised: bool,
-    /// For each place in the sorted text its first byte, and above it the place of what follows.
-    pub table: Box<[u32; MOST]>,
-    /// Where the walk stands.
-    pub place: u32,
-    /// The last column of the sorted text; when it was walked, the text.
-    pub text: Vec<u8>,
+    length: usize,
+    /// The last column of the sorted rotations.
+    column: Vec<u8>,
+    /// How often each byte occurs in it.
+    counts: [u32; 256],
+    huffman: Box<Huffman>,
 }
 
 impl Block {
     pub fn new() -> Block {
-        let table: Result<Box<[u32; MOST]>, _> = vec![0; MOST].into_boxed_slice().try_into();
-        let Ok(table) = table else { unreachable!("a slice of MOST entries is an array of MOST entries") };
-        let text = vec![0; LONGEST_BLOCK];
-        Block { number: 0, ends_at: 0, crc: 0, length: 0, randomised: false, table, place: 0, text }
+        let column = vec![0; LONGEST_BLOCK];
+        Block {
+            crc: 0,
+            origin: 0,
+            randomised: false,
+            length: 0,
+            column,
+            counts: [0; 256],
+            huffman: Box::default(),
+        }
     }
 
     /// Reads a block after its mark. `most`: bytes that it may have.
-    pub fn read(
-        &mut self,
-        bits: &mut Bits<'_>,
-        most: usize,
-        huffman: &mut Huffman,
-    ) -> Result<(), &'static str> {
+    pub fn read(&mut self, bits: &mut Bits<'_>, most: usize) -> Result<(), &'static str> {
         self.crc = bits.take_word();
         self.randomised = bits.bit();
-        let origin = bits.take(24);
+        self.origin = bits.take(24);
         let mut list = [0; 256];
         let used = symbols_in_use(bits, &mut list)?;
+        let huffman = &mut self.huffman;
         let groups = read_selectors(bits, &mut huffman.selectors)?;
         for code in &mut huffman.codes[..groups] {
             let mut lengths = [0; MOST_SYMBOLS];
@@ -137,40 +136,33 @@ impl Block {
             read_lengths(bits, lengths)?;
             code.build(lengths);
         }
-        let mut counts = [0_u32; 256];
-        self.length =
-            read_symbols(bits, huffman, used as u16 + 1, list, &mut self.text[..most], &mut counts)?;
-        if origin as usize >= self.length {
+        self.counts = [0; 256];
+        let column = &mut self.column[..most];
+        self.length = read_symbols(bits, huffman, used as u16 + 1, list, column, &mut self.counts)?;
+        if self.origin as usize >= self.length {
             return Err("its origin lies outside");
         }
-        self.place = origin;
-        self.sort(counts);
         Ok(())
     }
 
-    fn sort(&mut self, mut counts: [u32; 256]) {
-        let mut sum = 0;
-        for count in &mut counts {
-            (*count, sum) = (sum, sum + *count);
+    /// Makes the text of it.
+    pub fn text(&mut self, transform: &mut Transform) -> &[u8] {
+        let text = &mut self.column[..self.length];
+        transform.invert(text, &self.counts, self.origin);
+        if self.randomised {
+            derandomise(text);
         }
-        for (place, &byte) in (0_u32..).zip(&self.text[..self.length]) {
-            let to = &mut counts[usize::from(byte)];
-            self.table[*to as usize & (MOST - 1)] = place << 8 | u32::from(byte);
-            *to += 1;
-        }
+        text
     }
+}
 
-    /// Early versions flipped bits of texts that repeat themselves, at places of a fixed list.
-    pub fn derandomise(&mut self) {
-        if !self.randomised {
-            return;
-        }
-        let mut base = 0;
-        for step in RANDOM.iter().cycle() {
-            let Some(byte) = self.text[..self.length].get_mut(base + usize::from(*step) - 2) else { return };
-            *byte ^= 1;
-            base += usize::from(*step);
-        }
+/// Early versions flipped bits of texts that repeat themselves, at places of a fixed list.
+fn derandomise(text: &mut [u8]) {
+    let mut base = 0;
+    for step in RANDOM.iter().cycle() {
+        let Some(byte) = text.get_mut(base + usize::from(*step) - 2) else { return };
+        *byte ^= 1;
+        base += usize::from(*step);
     }
 }
 
@@ -314,7 +306,7 @@ impl Front {
 }
 
 /// Distances of the flipped bits: a list of the format.
-const RANDOM: [u16; 512] = [
+pub(super) const RANDOM: [u16; 512] = [
     619, 720, 127, 481, 931, 816, 813, 233, 566, 247, 985, 724, 205, 454, 863, 491, 741, 242, 949, 214, 733,
     859, 335, 708, 621, 574, 73, 654, 730, 472, 419, 436, 278, 496, 867, 210, 399, 680, 480, 51, 878, 465,
     811, 169, 869, 675, 611, 697, 867, 561, 862, 687, 507, 283, 482, 129, 807, 591, 733, 623, 150, 238, 59,

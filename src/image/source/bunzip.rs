@@ -1,8 +1,7 @@
-//! bzip2 streams, unpacked several at a time.
+//! bzip2 streams.
 //!
-//! Owns: the inverse of the Burrows-Wheeler transform over several blocks at once, run lengths, sums. `block` reads the
-//! blocks from the bits. Knows nothing of images. The transform is a chain of reads, each waiting for the one before;
-//! blocks do not depend on each other, so the waits of several are spent together.
+//! Owns: the stream around its blocks, run lengths, sums. `block` reads a block from the bits, `transform` makes its text. Knows
+//! nothing of images.
 //!
 //! | field | bits | |
 //! |---|---|---|
@@ -12,215 +11,106 @@
 //!
 //! CRC-32 is that of the polynomial 04C11DB7, most significant bit first. What follows the stream is not looked at.
 
-use std::cmp::Reverse;
-
 use super::bits::Bits;
-use super::block::{BLOCK_MARK, Block, END_MARK, Huffman, MOST};
+use super::block::{BLOCK_MARK, Block, END_MARK};
+use super::transform::Transform;
 
-/// Blocks that are walked together. Each takes 4.5 MB.
-const LANES: usize = 6;
+/// `BZh`.
+const MAGIC: u32 = 0x42_5a68;
 
 /// Why a stream gives no bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::image) enum BunzipError {
-    #[error("it does not begin as a bzip2 stream does")]
-    NoStream,
-    #[error("its bzip2 stream ends within block {block}")]
-    Cut { block: u32 },
-    #[error("its bzip2 stream is damaged in block {block}, before its byte {at}: {what}")]
-    Damaged { block: u32, at: usize, what: &'static str },
-    #[error("it expands to more than its declared {want} bytes")]
-    Long { want: usize },
+pub enum BunzipError {
+    /// The stream goes on beyond the bytes that are there.
+    #[error("it ends within block {block}")]
+    Cut {
+        /// Number of the block, from 0.
+        block: u32,
+    },
+    /// Nobody wrote it so.
+    #[error("in block {block}, before byte {at} of the stream: {what}")]
+    Damaged {
+        /// Number of the block, from 0.
+        block: u32,
+        /// Bytes of the stream that were read.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// There is no room for all of it.
+    #[error("it expands to more than {most} bytes")]
+    Long {
+        /// Bytes that there is room for.
+        most: usize,
+    },
 }
 
-/// A stream and the place for its bytes.
-pub(in crate::image) struct Job<'a> {
-    pub packed: &'a [u8],
-    pub out: &'a mut [u8],
-    /// Bytes made of it.
-    pub result: Result<usize, BunzipError>,
-}
-
-/// Where the reading of a job stands.
-struct Progress<'a> {
-    bits: Bits<'a>,
-    most: usize,
-    block: u32,
-    made: usize,
-    sum: u32,
-    /// Nothing more is read.
-    ended: bool,
-    /// A block that was read is bad.
-    failed: bool,
-}
-
-/// Unpacks bzip2 streams; keeps its memory, up to 27 MB.
-pub(in crate::image) struct Bunzip {
-    huffman: Box<Huffman>,
-    lanes: Vec<Lane>,
-}
-
-struct Lane {
+/// Unpacks bzip2 streams; keeps its memory: up to 7 MB, and 20 MB after a stream that was made to need it.
+pub struct Bunzip {
     block: Block,
-    job: usize,
-    turn: usize,
+    transform: Transform,
 }
 
 impl Bunzip {
+    /// Takes its memory.
     pub fn new() -> Bunzip {
-        Bunzip { huffman: Box::default(), lanes: Vec::new() }
+        Bunzip { block: Block::new(), transform: Transform::new() }
     }
 
-    /// Unpacks every job. What was made of a damaged one may be anything.
-    pub fn run(&mut self, jobs: &mut [Job<'_>]) {
-        let mut all: Vec<Progress<'_>> = jobs.iter_mut().map(Progress::start).collect();
-        loop {
-            let mut used = 0;
-            for (index, (job, progress)) in jobs.iter_mut().zip(&mut all).enumerate() {
-                while used < LANES && !progress.ended {
-                    if self.lanes.len() == used {
-                        self.lanes.push(Lane { block: Block::new(), job: 0, turn: 0 });
-                    }
-                    let lane = &mut self.lanes[used];
-                    (lane.job, lane.turn) = (index, used);
-                    match progress.next(&mut lane.block, &mut self.huffman) {
-                        Ok(true) => used += 1,
-                        Ok(false) => {}
-                        Err(error) => {
-                            progress.ended = true;
-                            job.result = Err(error);
-                        }
-                    }
-                }
-            }
-            if used == 0 {
-                break;
-            }
-            let lanes = &mut self.lanes[..used];
-            walk_all(lanes);
-            for lane in lanes {
-                let (job, progress) = (&mut jobs[lane.job], &mut all[lane.job]);
-                // What is wrong with an earlier block is told rather than what was found while reading on.
-                if progress.failed {
-                    continue;
-                }
-                if let Err(error) = progress.finish(&mut lane.block, job.out) {
-                    (progress.ended, progress.failed) = (true, true);
-                    job.result = Err(error);
-                }
-            }
-        }
-        for (job, progress) in jobs.iter_mut().zip(&all) {
-            job.result = job.result.map(|_| progress.made);
-        }
-    }
-}
-
-impl<'a> Progress<'a> {
-    fn start(job: &mut Job<'a>) -> Progress<'a> {
-        let mut bits = Bits::new(job.packed);
-        let (magic, level) = (bits.take(24), bits.take(8) as u8);
-        let fine = magic == 0x42_5a68 && level.is_ascii_digit() && level != b'0' && !bits.overrun();
-        job.result = if fine { Ok(0) } else { Err(BunzipError::NoStream) };
-        let most = usize::from(level.wrapping_sub(b'0')) * 100_000;
-        Progress { bits, most, block: 0, made: 0, sum: 0, ended: !fine, failed: false }
-    }
-
-    fn damaged(&self, what: &'static str) -> BunzipError {
-        if self.bits.overrun() {
-            return BunzipError::Cut { block: self.block };
-        }
-        BunzipError::Damaged { block: self.block, at: self.bits.position(), what }
-    }
-
-    /// Reads the next block; false at the end of the stream.
-    fn next(&mut self, block: &mut Block, huffman: &mut Huffman) -> Result<bool, BunzipError> {
-        let mark = u64::from(self.bits.take(24)) << 24 | u64::from(self.bits.take(24));
-        match mark {
-            BLOCK_MARK => {
-                block.number = self.block;
-                block.read(&mut self.bits, self.most, huffman).map_err(|what| self.damaged(what))?;
-                if self.bits.overrun() {
-                    return Err(BunzipError::Cut { block: self.block });
-                }
-                block.ends_at = self.bits.position();
-                self.block += 1;
-                self.sum = self.sum.rotate_left(1) ^ block.crc;
-                Ok(true)
-            }
-            END_MARK => {
-                self.ended = true;
-                let stored = self.bits.take_word();
-                if stored != self.sum || self.bits.overrun() {
-                    return Err(self.damaged("the sum of the stream is another"));
-                }
-                Ok(false)
-            }
-            _ => Err(self.damaged("neither a block nor the end begins here")),
-        }
-    }
-
-    /// Writes out a block that was walked.
-    fn finish(&mut self, block: &mut Block, out: &mut [u8]) -> Result<(), BunzipError> {
-        block.derandomise();
-        let (number, at) = (block.number, block.ends_at);
-        let room = &mut out[self.made..];
-        let made = match expand(&block.text[..block.length], room) {
-            Ok(made) => made,
-            Err(Expand::Full) => return Err(BunzipError::Long { want: out.len() }),
-            Err(Expand::NoCount) => {
-                let what = "a run without its length";
-                return Err(BunzipError::Damaged { block: number, at, what });
+    /// Unpacks the stream at the beginning of `packed` into `out`: how many bytes it has. What was made of a damaged one may be
+    /// anything.
+    ///
+    /// # Errors
+    /// The stream is damaged or cut, or `out` has no room for it.
+    pub fn unpack(&mut self, packed: &[u8], out: &mut [u8]) -> Result<usize, BunzipError> {
+        let mut bits = Bits::new(packed);
+        let (mut number, mut made, mut sum) = (0, 0, 0_u32);
+        let fault = |bits: &Bits<'_>, block: u32, what: &'static str| {
+            if bits.overrun() {
+                BunzipError::Cut { block }
+            } else {
+                BunzipError::Damaged { block, at: bits.position(), what }
             }
         };
-        if crc(&room[..made]) != block.crc {
-            return Err(BunzipError::Damaged { block: number, at, what: "the sum of the block is another" });
+        let (magic, level) = (bits.take(24), bits.take(8) as u8);
+        if magic != MAGIC || !(b'1'..=b'9').contains(&level) {
+            return Err(fault(&bits, number, "no bzip2 stream begins so"));
         }
-        self.made += made;
-        Ok(())
-    }
-}
-
-/// Walks the blocks of all lanes: all together to the end of the shortest, then the others on.
-fn walk_all(lanes: &mut [Lane]) {
-    lanes.sort_unstable_by_key(|lane| Reverse(lane.block.length));
-    let mut from = 0;
-    for width in (1..=lanes.len()).rev() {
-        let to = lanes[width - 1].block.length;
-        if to > from {
-            match width {
-                1 => walk::<1>(lanes, from, to),
-                2 => walk::<2>(lanes, from, to),
-                3 => walk::<3>(lanes, from, to),
-                4 => walk::<4>(lanes, from, to),
-                5 => walk::<5>(lanes, from, to),
-                _ => walk::<LANES>(lanes, from, to),
+        let most = usize::from(level - b'0') * 100_000;
+        loop {
+            match u64::from(bits.take(24)) << 24 | u64::from(bits.take(24)) {
+                BLOCK_MARK => {}
+                END_MARK if bits.take_word() != sum => {
+                    return Err(fault(&bits, number, "the sum of the stream is another"));
+                }
+                END_MARK if bits.overrun() => return Err(BunzipError::Cut { block: number }),
+                END_MARK => return Ok(made),
+                _ => return Err(fault(&bits, number, "neither a block nor the end begins here")),
             }
-            from = to;
+            let block = &mut self.block;
+            block.read(&mut bits, most).map_err(|what| fault(&bits, number, what))?;
+            if bits.overrun() {
+                return Err(BunzipError::Cut { block: number });
+            }
+            let room = &mut out[made..];
+            let length = match expand(block.text(&mut self.transform), room) {
+                Ok(length) => length,
+                Err(Expand::Full) => return Err(BunzipError::Long { most: out.len() }),
+                Err(Expand::NoCount) => return Err(fault(&bits, number, "a run without its length")),
+            };
+            if crc(&room[..length]) != block.crc {
+                return Err(fault(&bits, number, "the sum of the block is another"));
+            }
+            sum = sum.rotate_left(1) ^ block.crc;
+            made += length;
+            number += 1;
         }
     }
-    lanes.sort_unstable_by_key(|lane| lane.turn);
 }
 
-fn walk<const WIDTH: usize>(lanes: &mut [Lane], from: usize, to: usize) {
-    let Some(lanes) = lanes.first_chunk_mut::<WIDTH>() else { return };
-    let mut at = [0_u32; WIDTH];
-    let mut parts = lanes.each_mut().map(|lane| {
-        let Block { table, text, place, .. } = &mut lane.block;
-        (&**table, &mut text[from..to], place)
-    });
-    for (at, part) in at.iter_mut().zip(&parts) {
-        *at = *part.2;
-    }
-    for step in 0..to - from {
-        for (at, (table, text, _)) in at.iter_mut().zip(&mut parts) {
-            let entry = table[*at as usize & (MOST - 1)];
-            text[step] = entry as u8;
-            *at = entry >> 8;
-        }
-    }
-    for (at, part) in at.iter().zip(parts) {
-        *part.2 = *at;
+impl Default for Bunzip {
+    fn default() -> Bunzip {
+        Bunzip::new()
     }
 }
 

@@ -7,7 +7,7 @@ use liblzma::stream::{Action, Stream};
 use lzfse_rust::LzfseDecoder;
 
 use super::adc;
-use super::bunzip::{Bunzip, BunzipError, Job};
+use super::bunzip::{Bunzip, BunzipError};
 use crate::image::field::Fields;
 
 /// Dictionaries of xz reach 64 MiB (preset 9); what asks for more is refused, not allocated.
@@ -65,7 +65,7 @@ pub(in crate::image) enum RunError {
     Adc(#[from] adc::AdcError),
     #[error("its LZFSE data is damaged: {0}")]
     Lzfse(lzfse_rust::Error),
-    #[error(transparent)]
+    #[error("its bzip2 data is damaged: {0}")]
     Bzip2(BunzipError),
     #[error("its xz data is damaged or asks for more than 96 MiB: {0}")]
     Xz(#[from] liblzma::stream::Error),
@@ -74,8 +74,9 @@ pub(in crate::image) enum RunError {
 impl From<BunzipError> for RunError {
     fn from(error: BunzipError) -> RunError {
         match error {
-            BunzipError::Long { want } => RunError::Long { want },
-            other => RunError::Bzip2(other),
+            BunzipError::Cut { .. } => RunError::Cut,
+            BunzipError::Long { most } => RunError::Long { want: most },
+            damaged @ BunzipError::Damaged { .. } => RunError::Bzip2(damaged),
         }
     }
 }
@@ -84,12 +85,13 @@ impl From<BunzipError> for RunError {
 pub(in crate::image) struct Unpacker {
     zlib: Decompressor,
     lzfse: LzfseDecoder,
-    bunzip: Bunzip,
+    /// Made when it is needed: it is large.
+    bunzip: Option<Box<Bunzip>>,
 }
 
 impl Unpacker {
     pub fn new() -> Unpacker {
-        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default(), bunzip: Bunzip::new() }
+        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default(), bunzip: None }
     }
 
     /// Unpacks `packed` into `out`, which afterwards holds exactly `want` bytes. `out` may hold anything before;
@@ -104,34 +106,18 @@ impl Unpacker {
         if codec == Codec::Lzfse {
             return self.unpack_lzfse(packed, want, out);
         }
-        if codec == Codec::Bzip2 {
-            return self.unpack_bzip2(vec![(packed, want, out)]).into_iter().collect();
-        }
         out.resize(want, 0);
         let made = match codec {
-            Codec::Raw | Codec::Lzfse | Codec::Bzip2 => 0,
+            Codec::Raw | Codec::Lzfse => 0,
             Codec::Adc => adc::decode(packed, out)?,
             Codec::Zlib => self.zlib.zlib_decompress(packed, out).map_err(|error| match error {
                 DecompressionError::BadData => RunError::Damaged,
                 DecompressionError::InsufficientSpace => RunError::Long { want },
             })?,
+            Codec::Bzip2 => self.bunzip.get_or_insert_default().unpack(packed, out)?,
             Codec::Lzma => unxz(packed, out)?,
         };
         exactly(made, want)
-    }
-
-    /// Unpacks several bzip2 runs together, which is faster than one after the other: stored bytes, declared length, and
-    /// where to.
-    pub fn unpack_bzip2(&mut self, runs: Vec<(&[u8], usize, &mut Vec<u8>)>) -> Vec<Result<(), RunError>> {
-        let mut jobs: Vec<Job<'_>> = runs
-            .into_iter()
-            .map(|(packed, want, out)| {
-                out.resize(want, 0);
-                Job { packed, out, result: Ok(0) }
-            })
-            .collect();
-        self.bunzip.run(&mut jobs);
-        jobs.into_iter().map(|job| exactly(job.result?, job.out.len())).collect()
     }
 
     /// The decoder writes to a vector without a limit, so the lengths that its block headers promise are added up

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::codec::{Codec, RunError, Unpacker};
+use super::codec::{Codec, Unpacker};
 use super::error::{DecodeError, SourceError};
 use super::extent::{Extent, Filling, Pieces};
 use super::{Input, read_into};
@@ -19,9 +19,6 @@ const BYTES_A_WORKER: u64 = 8 << 20;
 
 /// Pieces in flight for each worker.
 const PIECES_A_WORKER: usize = 6;
-
-/// bzip2 pieces that a worker takes at once where they are at hand: it unpacks them together.
-const TOGETHER: usize = 3;
 
 /// Most threads that help: beyond this the input is the limit.
 const MOST_WORKERS: usize = 64;
@@ -54,7 +51,7 @@ pub(super) fn run<E>(
 ) -> Result<(), DecodeError<E>> {
     let workers = workers.clamp(1, MOST_WORKERS);
     let line = Line {
-        feed: Mutex::new(Feed { input, pieces, ahead: None, taken: 0 }),
+        feed: Mutex::new(Feed { input, pieces, taken: 0 }),
         queue: Mutex::new(Queue { working: workers, ..Queue::default() }),
         room: Condvar::new(),
         news: Condvar::new(),
@@ -86,8 +83,6 @@ struct Line<'a> {
 struct Feed<'a> {
     input: &'a mut dyn Input,
     pieces: Pieces<'a>,
-    /// A piece that was looked at and not taken.
-    ahead: Option<Extent>,
     taken: u64,
 }
 
@@ -120,24 +115,6 @@ fn weight(extent: &Extent) -> u64 {
     }
 }
 
-fn is_bzip2(extent: &Extent) -> bool {
-    matches!(extent.filling, Filling::Stored { codec: Codec::Bzip2, .. })
-}
-
-/// Unpacks several bzip2 pieces, as far as they could be read. Nothing for one alone.
-fn unpack_together(
-    taken: &mut [Taken],
-    packed: &[Vec<u8>],
-    unpacker: &mut Unpacker,
-) -> Vec<Result<(), RunError>> {
-    if taken.len() < 2 {
-        return Vec::new();
-    }
-    let readable = taken.iter_mut().zip(packed).take_while(|(taken, _)| taken.read.is_ok());
-    let runs = readable.map(|(taken, packed)| (&packed[..], taken.extent.length as usize, &mut taken.buffer));
-    unpacker.unpack_bzip2(runs.collect())
-}
-
 impl Line<'_> {
     fn lock_queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,84 +123,54 @@ impl Line<'_> {
     fn work(&self) {
         let _leaving = Leaving(self);
         let mut unpacker = Unpacker::new();
-        let mut packed: [Vec<u8>; TOGETHER] = Default::default();
-        loop {
-            let mut taken = self.take(&mut packed);
-            if taken.is_empty() {
-                return;
+        let mut packed = Vec::new();
+        while let Some(taken) = self.take(&mut packed) {
+            let number = taken.number;
+            let ready = self.unpack(taken, &packed, &mut unpacker);
+            let mut queue = self.lock_queue();
+            let slot = (number - queue.first) as usize;
+            if let Some(slot) = queue.slots.get_mut(slot) {
+                *slot = Some(ready);
             }
-            let mut unpacked = unpack_together(&mut taken, &packed, &mut unpacker).into_iter();
-            for (taken, packed) in taken.into_iter().zip(&packed) {
-                let number = taken.number;
-                let ready = self.unpack(taken, packed, &mut unpacker, unpacked.next());
-                let mut queue = self.lock_queue();
-                let slot = (number - queue.first) as usize;
-                if let Some(slot) = queue.slots.get_mut(slot) {
-                    *slot = Some(ready);
-                }
-                drop(queue);
-                self.news.notify_one();
-            }
+            drop(queue);
+            self.news.notify_one();
         }
     }
 
     /// Takes the next piece and reads its stored bytes: into `packed`, or straight into place when they are not packed.
-    /// More of them if they are bzip2 and there is room without waiting: none waits for another that this worker has.
-    fn take(&self, packed: &mut [Vec<u8>; TOGETHER]) -> Vec<Taken> {
+    fn take(&self, packed: &mut Vec<u8>) -> Option<Taken> {
         let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
-        for packed in packed {
-            let Some(extent) = feed.ahead.take().or_else(|| feed.pieces.next()) else { break };
-            let first = all.is_empty();
-            if !first && !is_bzip2(&extent) {
-                feed.ahead = Some(extent);
-                break;
-            }
-            let weight = weight(&extent);
-            let mut queue = self.lock_queue();
-            let full = |queue: &Queue| {
-                !queue.stopped
-                    && !queue.slots.is_empty()
-                    && (queue.slots.len() >= self.most_pieces || queue.bytes + weight > self.most_bytes)
-            };
-            while first && full(&queue) {
-                queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            if queue.stopped || full(&queue) {
-                feed.ahead = Some(extent);
-                break;
-            }
-            queue.slots.push_back(None);
-            queue.bytes += weight;
-            let mut buffer = if weight > 0 { queue.spare.pop().unwrap_or_default() } else { Vec::new() };
-            drop(queue);
+        let extent = feed.pieces.next()?;
+        let number = feed.taken;
+        feed.taken += 1;
 
-            let number = feed.taken;
-            feed.taken += 1;
-            let read = match extent.filling {
-                Filling::Stored { codec: Codec::Raw, at, stored } => {
-                    read_into(feed.input, at, stored as usize, &mut buffer)
-                }
-                Filling::Stored { at, stored, .. } => read_into(feed.input, at, stored as usize, packed),
-                Filling::Zero | Filling::Unallocated => Ok(()),
-            };
-            let more = is_bzip2(&extent) && read.is_ok();
-            all.push(Taken { number, extent, buffer, read });
-            if !more {
-                break;
-            }
+        let weight = weight(&extent);
+        let mut queue = self.lock_queue();
+        while !queue.stopped
+            && !queue.slots.is_empty()
+            && (queue.slots.len() >= self.most_pieces || queue.bytes + weight > self.most_bytes)
+        {
+            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        all
+        if queue.stopped {
+            return None;
+        }
+        queue.slots.push_back(None);
+        queue.bytes += weight;
+        let mut buffer = if weight > 0 { queue.spare.pop().unwrap_or_default() } else { Vec::new() };
+        drop(queue);
+
+        let read = match extent.filling {
+            Filling::Stored { codec: Codec::Raw, at, stored } => {
+                read_into(feed.input, at, stored as usize, &mut buffer)
+            }
+            Filling::Stored { at, stored, .. } => read_into(feed.input, at, stored as usize, packed),
+            Filling::Zero | Filling::Unallocated => Ok(()),
+        };
+        Some(Taken { number, extent, buffer, read })
     }
 
-    /// `unpacked`: how it went, if it was unpacked together with others.
-    fn unpack(
-        &self,
-        taken: Taken,
-        packed: &[u8],
-        unpacker: &mut Unpacker,
-        unpacked: Option<Result<(), RunError>>,
-    ) -> Result<Ready, SourceError> {
+    fn unpack(&self, taken: Taken, packed: &[u8], unpacker: &mut Unpacker) -> Result<Ready, SourceError> {
         let Taken { extent, mut buffer, read, .. } = taken;
         read?;
         let sum = |wanted: bool, bytes: &[u8]| if wanted { Crc::of(bytes) } else { Crc::NEW };
@@ -234,9 +181,7 @@ impl Line<'_> {
                 (crc, crc)
             }
             Filling::Stored { codec, at, stored } => {
-                let unpacked = unpacked
-                    .unwrap_or_else(|| unpacker.unpack(codec, packed, extent.length as usize, &mut buffer));
-                unpacked.map_err(|reason| {
+                unpacker.unpack(codec, packed, extent.length as usize, &mut buffer).map_err(|reason| {
                     let (offset, reason) = (extent.start, reason.to_string());
                     SourceError::BadRun { codec: codec.name(), at, stored, offset, reason }
                 })?;
