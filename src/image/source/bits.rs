@@ -3,6 +3,7 @@
 //! Owns: the refill by whole words. Knows nothing of what the bits mean.
 
 /// A reader of bits.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     /// Bytes taken into `buffer`.

@@ -16,6 +16,9 @@ const MOST_SELECTORS: usize = 18_002;
 const GROUP: usize = 50;
 const LONGEST_CODE: usize = 20;
 
+/// A symbol above all others.
+const NOTHING: u16 = u16::MAX;
+
 /// Bits that are looked up at once; longer codes are rare.
 const FAST: usize = 10;
 
@@ -71,24 +74,37 @@ impl Code {
         }
     }
 
+    /// Reads a group of symbols, no further than `end` or a code that stands for nothing: how many.
     #[inline(always)]
-    fn symbol(&self, bits: &mut Bits<'_>) -> Option<u16> {
-        bits.refill();
-        let entry = self.fast[(bits.peek() >> (64 - FAST)) as usize & ((1 << FAST) - 1)];
-        if entry != 0 {
-            bits.skip(u32::from(entry & 31));
-            return Some(entry >> 5);
+    fn group(&self, bits: &mut Bits<'_>, end: u16, symbols: &mut [u16; GROUP]) -> usize {
+        // A copy, which stays in registers.
+        let mut ahead = *bits;
+        let mut count = 0;
+        for to in symbols {
+            ahead.refill();
+            let entry = self.fast[(ahead.peek() >> (64 - FAST)) as usize % (1 << FAST)];
+            let (symbol, length) =
+                if entry != 0 { (entry >> 5, u32::from(entry & 31)) } else { self.long(ahead.peek()) };
+            ahead.skip(length);
+            *to = symbol;
+            count += 1;
+            if symbol >= end {
+                break;
+            }
         }
-        self.long(bits)
+        *bits = ahead;
+        count
     }
 
+    /// A symbol, and the bits of its code.
     #[cold]
-    fn long(&self, bits: &mut Bits<'_>) -> Option<u16> {
-        let value = (bits.peek() >> (64 - LONGEST_CODE)) as u32;
-        let length = (1..=LONGEST_CODE).find(|&length| value < self.bound[length])?;
-        bits.skip(length as u32);
-        let code = value >> (LONGEST_CODE - length);
-        self.order.get(code.wrapping_sub(self.base[length]) as usize).copied()
+    #[inline(never)]
+    fn long(&self, next: u64) -> (u16, u32) {
+        let value = (next >> (64 - LONGEST_CODE)) as u32;
+        let length = (1..=LONGEST_CODE).find(|&length| value < self.bound[length]);
+        let place = length.map(|length| (value >> (LONGEST_CODE - length)).wrapping_sub(self.base[length]));
+        let symbol = place.and_then(|place| self.order.get(place as usize));
+        (symbol.copied().unwrap_or(NOTHING), length.unwrap_or(LONGEST_CODE) as u32)
     }
 }
 
@@ -234,10 +250,11 @@ fn read_symbols(
     const LONG: &str = "it is longer than a block may be";
     let mut front = Front::new(list);
     let (mut made, mut run, mut digit) = (0_usize, 0_usize, 1_usize);
+    let mut symbols = [0; GROUP];
     for selector in &huffman.selectors {
         let code = &huffman.codes[usize::from(*selector)];
-        for _ in 0..GROUP {
-            let symbol = code.symbol(bits).ok_or("a code that stands for nothing")?;
+        let count = code.group(bits, end, &mut symbols);
+        for &symbol in &symbols[..count] {
             if symbol <= 1 {
                 if digit >= 2 << 20 {
                     return Err("a run that is too long");
@@ -253,8 +270,8 @@ fn read_symbols(
                 made += run;
                 (run, digit) = (0, 1);
             }
-            if symbol == end {
-                return Ok(made);
+            if symbol >= end {
+                return if symbol == end { Ok(made) } else { Err("a code that stands for nothing") };
             }
             let byte = front.take(symbol as usize - 1);
             *text.get_mut(made).ok_or(LONG)? = byte;
