@@ -156,7 +156,7 @@ impl Block {
         let column = &mut self.column[..most];
         self.length = read_symbols(bits, huffman, used as u16 + 1, list, column, &mut self.counts)?;
         if self.origin as usize >= self.length {
-            return Err("its origin lies outside");
+            return Err("its origin lies outside it");
         }
         Ok(())
     }
@@ -192,17 +192,17 @@ fn symbols_in_use(bits: &mut Bits<'_>, list: &mut [u8; 256]) -> Result<usize, &'
             used += 1;
         }
     }
-    if used == 0 { Err("it uses no bytes") } else { Ok(used) }
+    if used == 0 { Err("no byte occurs in it") } else { Ok(used) }
 }
 
 /// Which code each group of symbols has. More than a block can need are read and not kept.
 fn read_selectors(bits: &mut Bits<'_>, selectors: &mut Vec<u8>) -> Result<usize, &'static str> {
     let (groups, count) = (bits.take(3) as usize, bits.take(15) as usize);
     if !(2..=6).contains(&groups) {
-        return Err("it has no 2 to 6 codes");
+        return Err("it has other than 2 to 6 codes");
     }
     if count == 0 {
-        return Err("it has no groups");
+        return Err("it has no groups of symbols");
     }
     selectors.clear();
     let mut list = [0_u8, 1, 2, 3, 4, 5];
@@ -210,7 +210,7 @@ fn read_selectors(bits: &mut Bits<'_>, selectors: &mut Vec<u8>) -> Result<usize,
         bits.refill();
         let index = bits.peek().leading_ones() as usize;
         if index >= groups {
-            return Err("a group has no code");
+            return Err("a group of symbols has a code that is not there");
         }
         bits.skip(index as u32 + 1);
         list[..=index].rotate_right(1);
@@ -226,7 +226,7 @@ fn read_lengths(bits: &mut Bits<'_>, lengths: &mut [u8]) -> Result<(), &'static 
     for to in lengths {
         loop {
             if !(1..=LONGEST_CODE as u32).contains(&length) {
-                return Err("a code has no 1 to 20 bits");
+                return Err("a code has other than 1 to 20 bits");
             }
             if !bits.bit() {
                 break;

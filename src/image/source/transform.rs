@@ -10,7 +10,7 @@
 /// Entries of a table: the power of two above the 900 000 of the longest block.
 const MOST: usize = 1 << 20;
 
-/// Bytes that a walk may have: one more than those of the longest block. An odd number of cache lines, so that walks side by side do
+/// Bytes that a walk may have: more than those of the longest block. An odd number of cache lines, so that walks side by side do
 /// not write to the same part of the cache.
 const LONGEST: usize = 900_160;
 
@@ -20,7 +20,7 @@ const ABREAST: usize = 16;
 /// Stretches of a long text: so many that the walks end nearly together.
 const STRETCHES: usize = 512;
 
-/// Bytes of a stretch on average at least: shorter texts lie in the cache as they are.
+/// The least that the beginnings of stretches are apart: short texts lie in the cache as they are.
 const LEAST: usize = 64;
 
 /// In an entry: a stretch begins here.
@@ -30,7 +30,7 @@ const BEGINS: u32 = 1 << 31;
 const BEFORE: u32 = MOST as u32 - 1;
 const AFTER: u32 = MOST as u32 - 2;
 
-/// The memory of a transform, used again: up to 5 MB, and 14 MB for texts that are made to need it.
+/// The memory of a transform, used again: 5 MB, and 18 MB for texts that are made to need it.
 pub(super) struct Transform {
     /// For each place in the sorted text its byte, above it the place of what follows, and `BEGINS`.
     table: Box<[u32; MOST]>,
@@ -182,9 +182,9 @@ mod tests {
 
     /// By the definition: rotations in order, their last bytes, and the row of the text.
     fn transformed(text: &[u8]) -> (Vec<u8>, u32) {
-        let rotation = |start: usize| text[start..].iter().chain(&text[..start]);
+        let twice = text.repeat(2);
         let mut starts: Vec<usize> = (0..text.len()).collect();
-        starts.sort_by(|&a, &b| rotation(a).cmp(rotation(b)));
+        starts.sort_by_key(|&start| &twice[start..start + text.len()]);
         let last = starts.iter().map(|start| text[(start + text.len() - 1) % text.len()]).collect();
         (last, starts.iter().position(|start| *start == 0).unwrap() as u32)
     }
