@@ -11,8 +11,8 @@
 //! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `adc` · `bits` `block` `transform` `bunzip` · `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
-//! `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `adc` · `bits` `block` `transform` `bunzip` · `codec` · `extent` · `encrypted` · `sparse` · `tar` ·
+//! `bundle` · `partclone` · `udif` · `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
