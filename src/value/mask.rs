@@ -4,7 +4,7 @@
 //! encoded; hexadecimal; as part of a URL; escaped for JSON or XML; quoted for a shell. A secret that is spread over lines, or
 //! hidden by a program that means to, is not told. Must not know: where texts come from.
 
-use super::{Secret, encode_base64};
+use super::encode_base64;
 
 /// What takes the place of a secret.
 pub const MASK: &str = "••••••••";
@@ -22,12 +22,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Masks these secrets.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Mask {
-        Mask::of_bytes(secrets.into_iter().map(|secret| secret.expose().as_bytes()))
-    }
-
-    /// Masks these; empty ones are none.
+    /// Masks these secrets; an empty one is none.
     pub fn of_bytes(secrets: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Mask {
         let mut all: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
@@ -75,8 +70,8 @@ impl Mask {
         if self.is_empty() {
             return None;
         }
-        // Where what is covered ends, so far.
-        let mut until = 0;
+        // Where what is covered last ends.
+        let mut until: Option<usize> = None;
         let mut masked: Option<Vec<u8>> = None;
         for (at, first) in text.iter().enumerate() {
             let rest = &text[at..];
@@ -90,11 +85,11 @@ impl Mask {
             };
             if let Some(length) = found {
                 let masked = masked.get_or_insert_with(|| text[..at].to_vec());
-                if at >= until {
+                if until.is_none_or(|end| at > end) {
                     masked.extend_from_slice(MASK.as_bytes());
                 }
-                until = until.max(at + length);
-            } else if at >= until
+                until = until.max(Some(at + length));
+            } else if until.is_none_or(|end| at >= end)
                 && let Some(masked) = &mut masked
             {
                 masked.push(*first);

@@ -59,8 +59,8 @@ fn examples() -> Vec<(Code, String, &'static str)> {
         ),
         (
             Code::TooManySteps,
-            format!("{{group: [{}]}}", vec!["{run_sequence: {sequence: Hundred}}"; 101].join(", ")),
-            "steps[0].group[99].run_sequence.steps[1]",
+            format!("{{group: [{}]}}", vec!["{run_sequence: {sequence: Hundred}}"; 100].join(", ")),
+            "steps[0].group[99].run_sequence.steps[0]",
         ),
         (Code::SequenceCircle, "{run_sequence: {sequence: x}}".to_owned(), "steps[0]"),
     ];
@@ -74,7 +74,7 @@ fn examples() -> Vec<(Code, String, &'static str)> {
         (Code::SecretInPlainField, "{set_variables: [{name: JoinPassword, value: hunter2}]}"),
         (Code::UnknownImage, "{apply_image: {image: gone}}"),
         (Code::NoSuccessCode, "{execute_script: {success_codes: [], script: '#!/bin/sh'}}"),
-        (Code::EmptyGroup, "{group: []}"),
+        (Code::EmptyGroup, "{group: []}, {restart: }"),
         (Code::EmptyCondition, "{if: {all: []}, restart: }"),
         (Code::BadPattern, "{if: {all: [{variable: Model, matches: '('}]}, restart: }"),
         (Code::OptionWithoutEffect, "{timeout: 1 min, run_sequence: {sequence: Inner}}"),
