@@ -171,8 +171,7 @@ fn saved_checked_and_compared(admin: &Admin) {
     admin.says(&["sequence", "copy", "Lab Mac@1", "Office Mac"], &["Office Mac revision 1"]);
     admin.fails(&["sequence", "copy", "Lab Mac", "Office Mac"], 1, "Office Mac");
     admin.says(&["sequence", "check-all"], &["Lab Mac revision 2, not deployed: 0 findings"]);
-    let schema = admin.json(&["sequence", "schema"]);
-    assert_eq!(schema["title"], "Rootstock task sequence");
+    admin.says(&["sequence", "schema"], &["Rootstock task sequence"]);
 }
 
 fn planned_and_simulated(admin: &Admin) {
@@ -427,7 +426,7 @@ fn section_3_and_4_a_run_is_answered_confirmed_resumed_closed_and_cancelled_by_c
     );
     admin.fails(&["run", "answer", "1", "Room=Cellar"], 1, "it is one of Lab, Attic");
     admin.fails(&["run", "answer", "1", "Pin=1"], 1, "Pin");
-    admin.fails(&["run", "confirm", "1"], 1, "run 1");
+    admin.fails(&["run", "confirm", "1"], 1, "does not follow: the run is at step 1");
     admin.says(&["run", "answer", "1", "room=Lab"], &["run 1 has its answers"]);
     waits("waits for values of Pin");
     let (code, text) = admin.run(&["run", "answer", "1", "Pin=-"], "hunter2\n");
@@ -450,12 +449,12 @@ fn section_3_and_4_a_run_is_answered_confirmed_resumed_closed_and_cancelled_by_c
     assert!(![shown, log].concat().contains("hunter2"), "in no form");
     admin.says(&["run", "steps", "1"], &["Try", "3"]);
     admin.says(&["run", "resume", "1"], &["run 1"]);
-    admin.fails(&["run", "resume", "1"], 1, "run 1");
+    admin.fails(&["run", "resume", "1"], 1, "409");
     work.done(work.act().number, Done { exit_code: Some(0), ..Done::default() });
     assert!(matches!(work.act().action, Action::Restart), "on its way to macOS");
     admin.fails(&["run", "destination", "1", "0:2"], 1, "does not ask where an image goes");
     admin.says(&["run", "close", "1", "--done"], &["run 1"]);
-    admin.fails(&["run", "cancel", "1"], 1, "run 1");
+    admin.fails(&["run", "cancel", "1"], 1, "409");
     let again = Mac::boot(&appliance, "C02SPINE0001");
     again.start(&appliance);
     admin.says(&["run", "cancel", "2"], &["run 2 is cancelled"]);
