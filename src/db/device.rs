@@ -253,22 +253,16 @@ impl Db {
         newcomers: Newcomers,
         now_ms: i64,
     ) -> Result<Option<Full>, DbError> {
-        let recent: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
-                .bind(now_ms - 60_000)
-                .bind(false)
-                .fetch_one(&mut **tx)
-                .await?;
-        if recent >= i64::from(newcomers.a_minute) {
+        if at_least(tx, newcomers.a_minute, now_ms - 60_000).await? {
             return Ok(Some(Full::Minute));
         }
-        if unknown(tx).await? < i64::from(newcomers.unknown) {
+        if !at_least(tx, newcomers.unknown, i64::MIN).await? {
             return Ok(None);
         }
         for device in forget_silent(tx, now_ms).await? {
             self.touched.touch(device);
         }
-        Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+        Ok(at_least(tx, newcomers.unknown, i64::MIN).await?.then_some(Full::Total))
     }
 
     /// Devices that were seen with an address, the one seen last first.
@@ -282,9 +276,17 @@ impl Db {
     }
 }
 
-async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
-    let count = "SELECT COUNT(*) FROM device WHERE known = $1";
-    Ok(sqlx::query_scalar(count).bind(false).fetch_one(&mut **tx).await?)
+/// Whether there are so many unknown devices that were seen first after this time; no more than these are counted.
+async fn at_least(tx: &mut Transaction<'static, Sqlite>, many: u32, after_ms: i64) -> Result<bool, DbError> {
+    let counted: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM device WHERE known = $1 AND first_seen_ms > $2 LIMIT $3) AS newcomers",
+    )
+    .bind(false)
+    .bind(after_ms)
+    .bind(i64::from(many))
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(counted >= i64::from(many))
 }
 
 async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<Vec<i64>, DbError> {
