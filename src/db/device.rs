@@ -485,30 +485,49 @@ pub(super) fn serial_of(text: Option<&str>) -> Result<Option<Serial>, DbError> {
 }
 
 #[cfg(test)]
+impl Hello {
+    /// Of a Mac with these facts; its session ends at 100.
+    fn of(facts: DeviceFacts, token: Digest) -> Hello {
+        Hello {
+            facts,
+            boot: BootMethod::Netboot,
+            receipt_key: String::new(),
+            boot_id: String::new(),
+            token,
+            expires_ms: 100,
+            address: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Db {
+    /// A Mac with these facts said hello at 1: its number.
+    pub(super) async fn greeted(&self, facts: DeviceFacts) -> i64 {
+        let hello = Hello::of(facts.clone(), Digest::of(json(&facts).as_bytes()));
+        let many = Newcomers { a_minute: 1000, unknown: 1000 };
+        match self.hello(&hello, many, 1).await.unwrap() {
+            Greeted::Device(known) => known.device,
+            full => panic!("{full:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn hello(serial: Option<&str>, uuid: Option<u128>, mac: u8) -> Hello {
-        Hello {
-            facts: DeviceFacts {
-                serial: serial.map(|text| text.parse().unwrap()),
-                uuid: uuid.map(Uuid::from_u128),
-                model: Some("iMac14,2".parse().unwrap()),
-                manufacturer: None,
-                macs: vec![MacAddr::new([2, 0, 0, 0, 0, mac])],
-                memory: 8 << 30,
-                cpu: None,
-                firmware: None,
-                disks: Vec::new(),
-                inventory: Default::default(),
-            },
-            boot: BootMethod::Netboot,
-            receipt_key: String::new(),
-            boot_id: String::new(),
-            token: Digest::of(&[mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()]),
-            expires_ms: 100,
-            address: None,
-        }
+        let facts = DeviceFacts {
+            serial: serial.map(|text| text.parse().unwrap()),
+            uuid: uuid.map(Uuid::from_u128),
+            model: Some("iMac14,2".parse().unwrap()),
+            macs: vec![MacAddr::new([2, 0, 0, 0, 0, mac])],
+            memory: 8 << 30,
+            ..DeviceFacts::default()
+        };
+        let token = [mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()];
+        Hello::of(facts, Digest::of(&token))
     }
 
     fn rand() -> u8 {
