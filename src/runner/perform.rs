@@ -151,12 +151,14 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
         Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
-        Action::ExecuteScript { script, environment, success_codes, secrets } => {
+        Action::ExecuteScript { script, environment, success_codes, secrets, secret_names } => {
             let script = Script {
                 text: script,
                 environment,
                 tool: &[],
                 secrets,
+                secret_names,
+                set: None,
                 limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
             };
             execute(work, script, success_codes, &mut values)
@@ -306,7 +308,8 @@ fn execute(
         failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
     };
     let variables = Folder::make(work.state, script.environment).map_err(of_variables)?;
-    let script = Script { tool: &variables.environment(), ..script };
+    let set = variables.of_set();
+    let script = Script { tool: &variables.environment(), set: Some(&set), ..script };
     let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())
         .map_err(|error| failure::of_script(&error));
     values.extend(variables.set().map_err(of_variables)?);

@@ -74,6 +74,8 @@ fn offer(deployment: i64, purpose: Purpose) -> Offer {
         erases: vec![0],
         revision: 1,
         asks_destination: false,
+        category: String::new(),
+        download_size: None,
     }
 }
 

@@ -128,6 +128,7 @@ impl Run {
             }
         };
         self.frames = failed.at.clone();
+        self.unattended = false;
         if let Some(step) = self.step_at() {
             self.chosen.remove(&step);
         }
