@@ -93,8 +93,11 @@ impl Heard {
         if same_start || holder.leaves {
             return Claim::Anew { same_start };
         }
-        let last = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(holder.receipt_key).copied();
-        let last = last.unwrap_or(Last { at_ms: self.since_ms, from: None });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let nobody = Last { at_ms: self.since_ms, from: None };
+        let last = known.entry(holder.receipt_key.to_owned()).or_insert(nobody);
+        // The clock was set back: it counts from here.
+        last.at_ms = last.at_ms.min(now_ms);
         let silent_ms = now_ms.saturating_sub(last.at_ms).max(0);
         if silent_ms > SILENT_MS {
             return Claim::Anew { same_start };
@@ -146,6 +149,17 @@ mod tests {
             Claim::Taken { by: None, silent_ms: 1_000 }
         ));
         assert_eq!(heard.claim(second("b"), FIRST, 50_001 + SILENT_MS), OTHER_START);
+    }
+
+    #[test]
+    fn section_8_a_clock_that_is_set_back_keeps_no_mac_from_its_run() {
+        for heard in [Heard::new(0), Heard::new(9_000_000)] {
+            if heard.since_ms == 0 {
+                heard.note("first", None, 9_000_000);
+            }
+            assert!(matches!(heard.claim(second("b"), FIRST, 100_000), Claim::Taken { silent_ms: 0, .. }));
+            assert_eq!(heard.claim(second("b"), FIRST, 100_001 + SILENT_MS), OTHER_START);
+        }
     }
 
     #[test]
