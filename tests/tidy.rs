@@ -18,6 +18,12 @@ const FLOORS: [&[&str]; 6] = [
 /// Longest file before its tests. More means that it owns a second thing.
 const MOST_LINES: usize = 500;
 
+/// Sections of the specification of task sequences that tests carry in their names. Section 5 is done on macOS.
+const SECTIONS: [u32; 7] = [1, 2, 3, 4, 6, 7, 8];
+
+/// Tests that carry a section, at least.
+const FEWEST_OF_A_SECTION: usize = 10;
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -142,4 +148,70 @@ fn only_the_answers_of_leases_write_an_address() {
         .collect();
     writers.dedup();
     assert_eq!(writers, ["netboot/lease/answer.rs"]);
+}
+
+/// The sections that a test carries: 6 in `section_6_a_mac_is_known`, 2 and 7 in `section_2_and_7_nobody_is_asked`.
+fn sections_carried(test: &str) -> Vec<u32> {
+    let mut carried = Vec::new();
+    let mut rest = test.strip_prefix("section_");
+    while let Some((number, after)) = rest.and_then(|rest| rest.split_once('_')) {
+        let Ok(section) = number.parse() else { break };
+        carried.push(section);
+        rest = after.strip_prefix("and_");
+    }
+    carried
+}
+
+/// Names of the tests of a file, also of those that a macro makes (`proptest!`).
+fn tests_of(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        } else if !line.starts_with("//") {
+            let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+            found.extend(name.filter(|_| is_test).and_then(|rest| rest.split('(').next()));
+            is_test = false;
+        }
+    }
+    found
+}
+
+/// The netboot wing and its namespaces are left out: their sections are those of other documents.
+#[test]
+fn every_section_of_the_specification_is_carried_by_tests() {
+    let files: Vec<(String, String)> = ["src", "tests/it", "tests/power"]
+        .into_iter()
+        .flat_map(sources_below)
+        .filter(|(path, _)| !path.starts_with("netboot"))
+        .collect();
+    let carried: Vec<u32> =
+        files.iter().flat_map(|(_, text)| tests_of(text)).flat_map(sections_carried).collect();
+    for section in SECTIONS {
+        let tests = carried.iter().filter(|other| **other == section).count();
+        assert!(
+            tests >= FEWEST_OF_A_SECTION,
+            "section {section} of the specification of task sequences is carried by {tests} tests, which are too few: a \
+             test carries it when its name begins with `section_{section}_`"
+        );
+    }
+}
+
+#[test]
+fn a_test_carries_the_sections_that_its_name_begins_with_and_nothing_else_does() {
+    let text = "
+        /// section_1_of_a_comment
+        fn section_2_of_a_function() {}
+        #[test]
+        fn section_3_and_4_and_6_of_one() {
+        #[tokio::test(flavor = \"multi_thread\")]
+        // Why it takes threads.
+        async fn section_8_of_two() {
+        #[test]
+        #[cfg(unix)]
+        fn three_of_section_7_and_1() {
+    ";
+    let found: Vec<Vec<u32>> = tests_of(text).into_iter().map(sections_carried).collect();
+    assert_eq!(found, [vec![3, 4, 6], vec![8], vec![]]);
 }

@@ -5,8 +5,8 @@
     versions  five versions of one volume (images/mkversion.rs): bytes that each store has in the end
     restore   one version to a file and to null: zstd | dd, partclone, casync, desync, bmaptool; and what decompress + digest + copy
               of the same chunks alone allow (tests/bench/imagelimit.rs)
-    reimage   the target holds the same version, or one of which 1 % is other: bytes over the wire, time; and one read of the target
-              with its digest alone
+    reimage   the target holds the same version, the one before of which 1 % is other, or the one after (a Mac that was used, put back):
+              bytes over the wire, time; and one read of the target with its digest alone
     capture   a half-full volume of a loop device: partclone | zstd; bytes of a second capture after a week
     export    disk images that we write, read by 7z, dmg2img, qemu-img, dmgwiz: the same bytes
     flat      seconds and memory for each GiB at 1, 8 and 32 GiB
@@ -471,11 +471,12 @@ def reimage(lab):
         peers.empty(who)
         timed(peers.add(who, 1, slightly))
         timed(peers.add(who, 0, old))
-    stale = lambda: lab.bench.run(["cp", "--sparse=always", old, target])  # noqa: E731
     with Library(lab, "reimage") as library, web(lab, peers.place) as (port, log):
         for version, raw in ((0, old), (1, slightly)):
             library.cli("image", "import", raw, "--name", f"version-{version}")
-        for version, raw, name, share in ((0, old, "nothing changed", 0.005), (1, slightly, "1 % changed", 0.02)):
+        cases = [(0, old, old, "nothing changed", 0.005), (1, slightly, old, "1 % changed", 0.02), (0, old, slightly, "1 % changed there", 0.02)]
+        for version, raw, lies, name, share in cases:
+            stale = lambda: lab.bench.run(["cp", "--sparse=always", lies, target])  # noqa: E731
             wire = Wire(lab, library, version, target, output, log)
             ways = {
                 "rootstock": (wire.ours(), wire.of_ours),
@@ -630,13 +631,13 @@ def export(lab):
 
 
 def flat(lab):
-    """One run of each at each size: the sizes are what differs, and small ones are repeated to be as long."""
+    """The sizes are what differs; small ones are repeated until they are as long as one of 8 GiB."""
     # A tenth full: what the largest one has, and its copies, must lie somewhere.
     rows = Rows("seconds and memory for each GiB, by size of the volume (a tenth full)")
     sizes = [GIB * number for number in lab.flat_sizes]
     per, peaks = ({what: [] for what in ("decode UDZO", "import", "restore")} for _ in range(2))
     for size in sizes:
-        times = max(1, min(lab.rounds, 8 * GIB // size))
+        times = max(min(lab.rounds, 3), 8 * GIB // size)
         raw, dmg, out = lab.volume(0, size, full=10), lab.folder / "flat.dmg", lab.folder / "flat.raw"
         lab.bench.example("mkdmg", "UDZO", raw, dmg)
         with Library(lab, "flat") as library:
@@ -647,11 +648,13 @@ def flat(lab):
             }
             for what, (command, prepare, pid) in ways.items():
                 runs = []
-                for _ in range(times):
+                for _ in range(times + 1):
                     prepare()
                     # What was written before must not be flushed on this one's time.
                     os.sync()
                     runs.append(timed(command, pid() if pid else None))
+                # The first one warms up.
+                runs = runs[1:]
                 per[what].append(statistics.median(taken for taken, _ in runs) / (size / GIB))
                 peaks[what].append(max(peak for _, peak in runs))
         wipe(dmg, out, raw)

@@ -9,6 +9,7 @@ mod dhcp;
 mod dhcp_neighbours;
 mod dhcp_site;
 mod dhcp_states;
+mod directory;
 mod discovery;
 mod dnssd;
 mod doctor;

@@ -7,6 +7,7 @@ use liblzma::stream::{Action, Stream};
 use lzfse_rust::LzfseDecoder;
 
 use super::adc;
+use super::bunzip::{Bunzip, BunzipError};
 use crate::image::field::Fields;
 
 /// Dictionaries of xz reach 64 MiB (preset 9); what asks for more is refused, not allocated.
@@ -65,20 +66,32 @@ pub(in crate::image) enum RunError {
     #[error("its LZFSE data is damaged: {0}")]
     Lzfse(lzfse_rust::Error),
     #[error("its bzip2 data is damaged: {0}")]
-    Bzip2(#[from] bzip2::Error),
+    Bzip2(BunzipError),
     #[error("its xz data is damaged or asks for more than 96 MiB: {0}")]
     Xz(#[from] liblzma::stream::Error),
+}
+
+impl From<BunzipError> for RunError {
+    fn from(error: BunzipError) -> RunError {
+        match error {
+            BunzipError::Cut { .. } => RunError::Cut,
+            BunzipError::Long { most } => RunError::Long { want: most },
+            damaged @ BunzipError::Damaged { .. } => RunError::Bzip2(damaged),
+        }
+    }
 }
 
 /// Unpacks runs one after the other; keeps what its codecs can use again.
 pub(in crate::image) struct Unpacker {
     zlib: Decompressor,
     lzfse: LzfseDecoder,
+    /// Made when it is needed: it is large.
+    bunzip: Option<Box<Bunzip>>,
 }
 
 impl Unpacker {
     pub fn new() -> Unpacker {
-        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default() }
+        Unpacker { zlib: Decompressor::new(), lzfse: LzfseDecoder::default(), bunzip: None }
     }
 
     /// Unpacks `packed` into `out`, which afterwards holds exactly `want` bytes. `out` may hold anything before;
@@ -101,7 +114,7 @@ impl Unpacker {
                 DecompressionError::BadData => RunError::Damaged,
                 DecompressionError::InsufficientSpace => RunError::Long { want },
             })?,
-            Codec::Bzip2 => bunzip2(packed, out)?,
+            Codec::Bzip2 => self.bunzip.get_or_insert_default().unpack(packed, out)?,
             Codec::Lzma => unxz(packed, out)?,
         };
         exactly(made, want)
@@ -152,30 +165,6 @@ fn lzfse_length(packed: &[u8]) -> Option<u64> {
         };
         total += raw;
         rest = rest.get(usize::try_from(length).ok()?..)?;
-    }
-}
-
-fn bunzip2(packed: &[u8], out: &mut [u8]) -> Result<usize, RunError> {
-    let mut stream = bzip2::Decompress::new(false);
-    let (mut used, mut made) = (0, 0);
-    loop {
-        // One byte beyond a full output tells a stream that ends here from one that goes on.
-        let full = made == out.len();
-        let mut beyond = [0];
-        let room = if full { &mut beyond[..] } else { &mut out[made..] };
-        let (had_in, had_out) = (stream.total_in(), stream.total_out());
-        let status = stream.decompress(&packed[used..], room)?;
-        let (took, gave) = (stream.total_in() - had_in, stream.total_out() - had_out);
-        if full && gave > 0 {
-            return Err(RunError::Long { want: out.len() });
-        }
-        used += took as usize;
-        made += gave as usize;
-        match status {
-            bzip2::Status::StreamEnd => return Ok(made),
-            _ if took == 0 && gave == 0 => return Err(RunError::Cut),
-            _ => {}
-        }
     }
 }
 

@@ -11,13 +11,16 @@
 //! | raw or partclone in gzip, xz, zstd, bzip2 | their magic | front to back |
 //! | others | [`Foreign`] | refused by name, with advice |
 //!
-//! Reading order: `detect` · `error` · `adc` `codec` · `extent` · `encrypted` · `sparse` · `tar` · `bundle` · `partclone` · `udif` ·
-//! `pipeline` · `stream` · `reader`.
+//! Reading order: `detect` · `error` · `adc` · `bits` `block` `transform` `bunzip` · `codec` · `extent` · `encrypted` · `sparse` · `tar` ·
+//! `bundle` · `partclone` · `udif` · `pipeline` · `stream` · `reader`.
 //! Owns: the bounds on everything a file may claim. Must not know: partitions' meaning, chunks, who takes the bytes.
 //! Takes any `Read + Seek`; opens no file.
 
 mod adc;
+mod bits;
+mod block;
 mod bundle;
+mod bunzip;
 pub(in crate::image) mod codec;
 mod detect;
 mod encrypted;
@@ -29,6 +32,7 @@ mod reader;
 mod sparse;
 mod stream;
 mod tar;
+mod transform;
 mod udif;
 
 use std::fmt;
@@ -36,6 +40,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 pub use self::bundle::{BandPart, Bundle, MOST_FILE as MOST_BUNDLE_FILE, band_number};
+pub use self::bunzip::{Bunzip, BunzipError};
 pub use self::detect::Foreign;
 pub use self::error::{DecodeError, SourceError};
 pub use self::reader::Reader;

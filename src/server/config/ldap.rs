@@ -14,7 +14,8 @@ const MOST_GROUPS: usize = 64;
 /// Authorities that Debian's `ca-certificates` trusts.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Whom a name means, in Active Directory and elsewhere.
-const USER_FILTER: &str = "(&(objectClass=person)(|(sAMAccountName={user})(uid={user})))";
+const USER_FILTER: &str =
+    "(&(objectClass=person)(|(sAMAccountName={user})(uid={user})(userPrincipalName={user})))";
 
 /// `[ldap]` as written.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -13,11 +13,14 @@
 //! | `nbi` | an NBImageInfo.plist | what is accepted fits its packets, and costs no more than it should |
 //! | `volume` | a volume | it is read within bounds, and its map of used bytes covers it |
 //! | `inventory` | a rule of a collection, and what a Mac says of itself | rules are read within bounds, faults lie in their text, inventories are read back as written |
+//! | `bzip2` | a bzip2 stream, or a text and how it is packed | our decoder and the library agree, texts come back |
 //! | `source` | an image file | it is decoded within bounds, in order, and reads the same wherever one looks |
 //!
 //! Two programs use them: `fuzz.rs` looks for inputs that break one, `replay.rs` is an ordinary test over the kept corpus.
 
 mod admission;
+mod bzip2;
+mod bzip2_writer;
 mod dhcp;
 mod input;
 mod inventory;
@@ -50,7 +53,7 @@ pub struct Law {
 }
 
 /// All laws.
-pub const LAWS: [Law; 12] = [
+pub const LAWS: [Law; 13] = [
     Law { name: "dhcp", longest: 1500, memory: 256 << 10, check: dhcp::check },
     Law { name: "offer", longest: 1024, memory: 256 << 10, check: offer::check },
     Law { name: "lease", longest: 512, memory: 128 << 10, check: lease::check },
@@ -62,6 +65,7 @@ pub const LAWS: [Law; 12] = [
     Law { name: "nbi", longest: 8192, memory: 4 << 20, check: nbi::check },
     Law { name: "volume", longest: 160 << 10, memory: 64 << 20, check: volume::check },
     Law { name: "inventory", longest: 8192, memory: 64 << 20, check: inventory::check },
+    Law { name: "bzip2", longest: 16 << 10, memory: 64 << 20, check: bzip2::check },
     Law { name: "source", longest: 64 << 10, memory: 256 << 20, check: source::check },
 ];
 
