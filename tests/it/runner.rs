@@ -640,3 +640,61 @@ fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
         appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
     assert_eq!(images.versions.len(), 1);
 }
+
+fn at_work(folder: &tempfile::TempDir, script: &str) -> (RealAppliance, String) {
+    let appliance = RealAppliance::start(&folder.path().join("data"));
+    appliance.apply(&format!("name: Script\nsteps:\n  - execute_script: {{script: {script:?}}}\n"));
+    appliance.deploy("Script", Purpose::Required);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    (appliance, url)
+}
+
+#[test]
+fn section_8_a_script_that_says_nothing_is_ended_when_its_run_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\necho at work\nexec sleep 600\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("at work");
+    let _: serde_json::Value =
+        appliance.admin().post("/api/v1/runs/1/cancel", &serde_json::json!({})).unwrap();
+    runner.says("CANCELLED");
+}
+
+#[test]
+fn section_8_more_lines_than_one_report_takes_arrive_in_order_and_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\nexec seq 6000\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("SUCCEEDED");
+    let (mut lines, mut after): (Vec<String>, _) = (Vec::new(), 0);
+    loop {
+        let path = format!("/api/v1/runs/1/events?after={after}");
+        let events: Vec<rootstock::api::admin::RunEvent> = appliance.admin().get(&path).unwrap();
+        let Some(last) = events.last() else { break };
+        after = last.number;
+        let logged = events.iter().filter(|event| event.kind == "log");
+        lines.extend(logged.flat_map(|event| event.detail.lines().map(str::to_owned)));
+    }
+    assert!(lines.iter().cloned().eq((1..=6000).map(|number| number.to_string())), "{} lines", lines.len());
+}
+
+#[test]
+fn section_8_a_person_who_restarts_the_mac_by_a_key_is_told_to_the_audit_log() {
+    let appliance_folder = tempfile::tempdir().unwrap();
+    let appliance = RealAppliance::start(&appliance_folder.path().join("data"));
+    appliance.apply("name: Restart\nsteps: [{restart: }]\n");
+    appliance.deploy("Restart", Purpose::Available);
+    let mac = Mac::with_disk(600 * MIB);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let (mut script, mut keys) = mac.on_terminal(&url, &appliance.data.join("keys/ca.pem"));
+    script.says("Choose a task sequence");
+    keys.write_all(b"r").unwrap();
+    assert!(script.ends().success());
+    let audit: Vec<rootstock::api::admin::AuditEntry> =
+        appliance.admin().get("/api/v1/audit?action=device.restart").unwrap();
+    let said: Vec<_> = audit.iter().map(|entry| (entry.object.as_str(), entry.who.as_str())).collect();
+    assert_eq!(said, [("device 1", "the technician at the Mac")]);
+    assert_eq!(audit[0].after, Some(serde_json::json!({ "mac": "C02FEAS00001", "run": null })));
+}
