@@ -146,6 +146,8 @@ pub enum RemoteOrder {
     Restart,
     /// Shut down.
     ShutDown,
+    /// Stop the countdown: what is Required does not start by itself any more, as after a key.
+    Hold,
     /// Something that this version does not know.
     #[serde(other)]
     Unknown,

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_cannot_be_changed_or_removed_and_one_that_was_all_the_same_is_found() {
+    async fn part_7_a_line_cannot_be_changed_or_removed_and_one_that_was_all_the_same_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let db = opened(&folder).await;
         for object in ["one", "two", "three"] {

@@ -598,7 +598,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn serial_and_uuid_decide_and_a_shared_dongle_does_not() {
+    async fn section_6_serial_and_uuid_decide_and_a_shared_dongle_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("db")).await.unwrap();
         let first = who(&db, Some("C02A"), Some(1), 7).await;
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn filler_serials_and_nil_uuids_do_not_make_macs_one() {
+    async fn section_6_filler_serials_and_nil_uuids_do_not_make_macs_one() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("db")).await.unwrap();
         let first = who(&db, Some("To Be Filled By O.E.M."), Some(0), 1).await;

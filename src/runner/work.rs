@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::clock;
+use super::clock::{self, Clock};
 use super::failure::{chain, failure, of_client};
 use super::find::find;
 use super::identity::{self, Records};
@@ -71,15 +71,18 @@ pub fn work(settings: &Settings, link: &Link) -> Down {
             }
         }
     };
-    if owns_the_machine()
-        && let Some(line) = clock::from_ntp(&settings.ntp_servers)
-    {
+    let (clock, line) = match owns_the_machine() {
+        true => Clock::from_ntp(&settings.ntp_servers),
+        false => (Clock::default(), None),
+    };
+    if let Some(line) = line {
         link.tell(Told::Lines(vec![line]));
     }
     let worker = Worker {
         settings,
         link,
         key,
+        clock,
         found: RefCell::default(),
         health: RefCell::default(),
         technician: RefCell::default(),
@@ -111,6 +114,8 @@ struct Worker<'a> {
     settings: &'a Settings,
     link: &'a Link,
     key: ReceiptKey,
+    /// The clock of this Mac.
+    clock: Clock,
     /// The appliance that was found last, when nobody named one.
     found: RefCell<Option<String>>,
     /// What its disks said of themselves.
@@ -287,7 +292,7 @@ impl Worker<'_> {
             self.link.tell(Told::Keyboard(layout));
         }
         if owns_the_machine()
-            && let Some(line) = clock::adjust(welcome.now_ms)
+            && let Some(line) = self.clock.follow(welcome.now_ms)
         {
             self.link.tell(Told::Lines(vec![line]));
         }

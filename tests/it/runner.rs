@@ -317,7 +317,7 @@ fn format_and_apply(image: &Image) -> Vec<Action> {
 }
 
 #[test]
-fn an_appliance_that_dies_in_the_middle_and_comes_back_is_waited_for() {
+fn section_8_an_appliance_that_dies_in_the_middle_and_comes_back_is_waited_for() {
     let image = image();
     let want = image.bytes.clone();
     let appliance = Appliance::start(image, format_and_apply);
@@ -360,7 +360,7 @@ fn a_collection_in_the_middle_of_a_restore_is_survived() {
 }
 
 #[test]
-fn a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_next_one_goes_on() {
+fn section_8_a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_next_one_goes_on() {
     // The first request is for the head; then at most 8 workers ask for 4 MiB each, and ask again when that is written. So
     // when the tenth comes, some of the image lies on the disk, however fast or slow anybody is.
     let image = Image::new(&format!("d{}", "dddd".repeat(10)));
@@ -447,7 +447,7 @@ fn a_manifest_without_a_signature_is_not_applied() {
 }
 
 #[test]
-fn a_required_run_without_a_screen_starts_after_its_countdown() {
+fn section_6_and_7_a_required_run_without_a_screen_starts_after_its_countdown() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     let mac = Mac::with_disk(600 * MIB);
     let mut runner = mac.boot(&appliance, &[]);
@@ -456,7 +456,7 @@ fn a_required_run_without_a_screen_starts_after_its_countdown() {
 }
 
 #[test]
-fn an_available_sequence_waits_for_a_person() {
+fn section_6_an_available_sequence_waits_for_a_person() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     appliance.change(|state| state.purpose = Some(Purpose::Available));
     let mac = Mac::with_disk(600 * MIB);
@@ -480,7 +480,7 @@ fn this_mac_says_who_it_is_and_what_it_has() {
 }
 
 #[test]
-fn on_a_terminal_a_person_chooses_reads_what_is_lost_and_starts() {
+fn section_7_on_a_terminal_a_person_chooses_reads_what_is_lost_and_starts() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     appliance.change(|state| state.purpose = Some(Purpose::Available));
     let mac = Mac::with_disk(600 * MIB);
@@ -506,7 +506,7 @@ fn another_appliance_is_not_trusted_and_the_next_step_is_said() {
 }
 
 #[test]
-fn the_time_is_told_by_an_appliance_whose_certificate_is_not_valid_yet_and_by_no_stranger() {
+fn section_7_the_time_is_told_by_an_appliance_whose_certificate_is_not_valid_yet_and_by_no_stranger() {
     let future = |certificate: &mut rcgen::CertificateParams| {
         certificate.not_before = rcgen::date_time_ymd(2190, 1, 1);
         certificate.not_after = rcgen::date_time_ymd(2191, 1, 1);
@@ -622,7 +622,7 @@ fn the_real_appliance_and_the_runner_take_images_from_a_disk_together() {
 }
 
 #[test]
-fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
+fn section_8_a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let (appliance, mac, want) = capturing(&folder);
     let url = format!("https://127.0.0.1:{}", appliance.https);

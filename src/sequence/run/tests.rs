@@ -121,13 +121,13 @@ fn a_mac_is_formatted_imaged_and_restarted_and_the_run_has_succeeded() {
 }
 
 #[test]
-fn the_same_question_has_the_same_answer_until_it_is_reported_on() {
+fn section_8_the_same_question_has_the_same_answer_until_it_is_reported_on() {
     let (run, first) = acts(start(SPINE));
     assert_eq!(run.next(1), Decision::Act(Box::new(first)));
 }
 
 #[test]
-fn a_report_that_comes_twice_changes_nothing() {
+fn section_8_a_report_that_comes_twice_changes_nothing() {
     let (run, _) = acts(start(SPINE));
     let event = done(1, &["/dev/sda2"], None, None);
     let run = run.apply(&event, 1).unwrap();
@@ -138,7 +138,7 @@ fn a_report_that_comes_twice_changes_nothing() {
 }
 
 #[test]
-fn a_report_on_an_action_that_was_never_handed_out_is_refused() {
+fn section_8_a_report_on_an_action_that_was_never_handed_out_is_refused() {
     let run = start(SPINE);
     for number in [0, 1] {
         let error = run.clone().apply(&done(number, &[], None, None), 1).unwrap_err();
@@ -375,7 +375,7 @@ fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
 }
 
 #[test]
-fn a_run_is_what_its_record_says_after_every_event() {
+fn section_8_a_run_is_what_its_record_says_after_every_event() {
     let yaml = SPINE.replace("  - restart:", "  - set_variables: [{name: A, value: '%HD%'}]\n  - {retry: {count: 1}, continue_on_error: true, execute_script: {script: '#!/bin/sh'}}\n  - restart:");
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
     let pinned =

@@ -154,6 +154,57 @@ fn section_2_copy_files_and_set_startup_disk_go_to_the_volume_applied_last_and_a
     assert_eq!((last.state, last.why.as_deref()), (StepState::Succeeded, Some("no NVRAM")));
 }
 
+/// What an action comes to when the Mac is started anew while it is at work. A new kind of action has to be entered.
+#[test]
+fn section_8_every_action_is_repeated_safely_or_says_why_not() {
+    let kind = |act: &Act| match act {
+        Act::FormatDisk { .. } => 0,
+        Act::ApplyImage { .. } => 1,
+        Act::CaptureImage { .. } => 2,
+        Act::CaptureToShare { .. } => 3,
+        Act::VerifyImage(_) => 4,
+        Act::CopyFiles { .. } => 5,
+        Act::SetStartupDisk { .. } => 6,
+        Act::Notify(_) => 7,
+        Act::OnMacos(_) => 8,
+        Act::Restart => 9,
+        Act::ExecuteScript { .. } => 10,
+    };
+    let share = "{share: '//nas/images', account: lab, password: '%Host%'}";
+    let later = |boot| {
+        move |run: Run| settled(run.apply(&Event::Reconnected { boot, same_start: false }, 0).unwrap(), 0)
+    };
+    let again = later(BootMethod::Netboot);
+    let mut seen = BTreeSet::new();
+    for (at, run) in [
+        settled(begin(LAB), 0),
+        lab("{apply_image: {image: lab, destination: {variable: HD}}}"),
+        lab("{capture_image: {image: a, source: {disk: 0}}}"),
+        lab(&format!("{{capture_image: {{image: a, source: {{disk: 0}}, destination: {share}}}}}")),
+        lab("{verify_image: {volume: {disk: 0, partition: 2}}}"),
+        lab("{copy_files: {from: a, to: /b}}"),
+        lab("{set_startup_disk: }"),
+        lab("{notify: {mail: [a@example.com], message: m}}"),
+        from_macos(lab("{set_hostname: {name: x}}")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = run.assignment().cloned().unwrap_or_else(|| panic!("{at}: {:?}", run.state));
+        let after = if at == 8 { from_macos(run) } else { again(run) };
+        assert_eq!(after.assignment(), Some(&before), "the same action under the same number");
+        seen.insert(kind(&before.act));
+    }
+    let restart = lab("{restart: }, {name: after, copy_files: {from: a, to: /b}}");
+    seen.insert(kind(&act(&restart)));
+    assert_eq!(name(&again(restart)), "after", "the new start is the proof");
+    let script = lab("{name: Wash, execute_script: {script: '#!/bin/sh'}}");
+    seen.insert(kind(&act(&script)));
+    let failure = again(script).failure().cloned().unwrap();
+    assert!(failure.evidence.contains("how far the script came is not known"), "{failure:?}");
+    assert_eq!(seen.len(), 11, "{seen:?}");
+}
+
 #[test]
 fn section_2_a_path_that_a_variable_leads_out_is_refused_before_anything_is_copied() {
     let run = lab("{set_variables: [{name: P, value: '../../etc'}]}, {name: C, copy_files: {from: 'a/%P%'}}");

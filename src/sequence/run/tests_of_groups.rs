@@ -397,7 +397,7 @@ proptest! {
 
     /// Restart steps stand in for what a new start of the Mac does not harm; scripts are met between actions only.
     #[test]
-    fn any_order_of_restarts_and_repeats_ends_in_the_same_outcome(
+    fn section_8_any_order_of_restarts_and_repeats_ends_in_the_same_outcome(
         trees in prop::collection::vec(tree(), 1..4),
         mishaps in prop::collection::vec(prop_oneof![Just(Mishap::Nothing), Just(Mishap::ServerRestart), Just(Mishap::Reconnect), Just(Mishap::Repeat)], 200),
     ) {

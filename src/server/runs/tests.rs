@@ -48,6 +48,7 @@ async fn started(folder: &std::path::Path) -> (Runs, i64) {
         images: Vec::new(),
         others: Default::default(),
         by: None,
+        unattended: false,
     };
     let (_, first) = Run::start(start, now_ms()).unwrap();
     let new = NewRun {

@@ -45,7 +45,7 @@ fn section_7_what_is_chosen_needs_a_technician_who_logged_in_at_this_mac() {
 }
 
 #[test]
-fn a_required_deployment_goes_by_itself_and_a_setting_makes_logging_in_needless() {
+fn section_7_a_required_deployment_goes_by_itself_and_a_setting_makes_logging_in_needless() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = appliance(&folder, "[runner]\nsign-in = 'never'\n");
     add_user(&appliance, "ana", Role::Technician);
@@ -62,7 +62,7 @@ fn a_required_deployment_goes_by_itself_and_a_setting_makes_logging_in_needless(
 }
 
 #[test]
-fn who_may_start_no_runs_is_told_so_and_a_wrong_password_is_no_lost_session() {
+fn section_7_who_may_start_no_runs_is_told_so_and_a_wrong_password_is_no_lost_session() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = appliance(&folder, "");
     add_user(&appliance, "ana", Role::Technician);
@@ -80,7 +80,7 @@ fn who_may_start_no_runs_is_told_so_and_a_wrong_password_is_no_lost_session() {
 }
 
 #[test]
-fn a_technician_who_left_or_whose_account_was_locked_starts_nothing_more() {
+fn section_7_a_technician_who_left_or_whose_account_was_locked_starts_nothing_more() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = appliance(&folder, "");
     add_user(&appliance, "ana", Role::Technician);
@@ -88,6 +88,8 @@ fn a_technician_who_left_or_whose_account_was_locked_starts_nothing_more() {
     let left = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
     let session = appliance.network(Some(&mac.welcome.session));
     let () = session.post("/runner/v1/sign-out", &SignOut { pass: left.clone() }).unwrap();
+    let told: Vec<AuditEntry> = appliance.admin().get("/api/v1/audit?action=technician.sign-out").unwrap();
+    assert!(told.len() == 1 && told[0].who == "ana" && told[0].object.starts_with("device "), "{told:?}");
     assert_eq!(refused(mac.try_start_as(&appliance, 1, Some(left))).0, 403);
     let pass = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
     let change = ChangeUser { disabled: Some(true), ..ChangeUser::default() };

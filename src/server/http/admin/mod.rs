@@ -156,6 +156,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::retry))
         .routes(routes!(screen::show))
         .routes(routes!(screen::start))
+        .routes(routes!(screen::hold))
         .routes(routes!(screen::restart))
         .routes(routes!(screen::shut_down))
         .routes(routes!(screen::messages, screen::send))
