@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_shown_and_never_obeyed() {
+    fn part_9_what_others_wrote_is_shown_and_never_obeyed() {
         let evil = "</pre><script>alert(1)</script><img src=x onerror=\"y\" '>&\u{1b}\u{202e}";
         let page = made(evil);
         for bad in ["<script", "<img", "onerror=\"", "\u{1b}", "\u{202e}"] {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_needs_nothing_from_elsewhere_and_can_be_read_aloud_and_printed() {
+    fn part_9_the_file_needs_nothing_from_elsewhere_and_can_be_read_aloud_and_printed() {
         let page = made("x");
         for outside in ["http://", "https://", "src=", "url(", "@import", "<link", "<iframe", "javascript:"] {
             assert!(!page.contains(outside), "{outside}");

@@ -75,7 +75,7 @@ pub enum BootMethod {
 }
 
 /// Inventory of one Mac. Identity is serial and UUID; MAC addresses are hints (a dongle serves many Macs).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceFacts {
     /// SMBIOS serial number; none when the firmware gives none.
     pub serial: Option<Serial>,

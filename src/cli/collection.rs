@@ -173,14 +173,14 @@ fn list(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
             .unwrap_or(collection.description);
         let priority =
             if collection.built_in { "lowest".to_owned() } else { collection.priority.to_string() };
-        table.row([collection.name, counted(collection.members, collection.stale), priority, who]);
+        table.row([collection.name, counted(collection.applies_to, collection.stale), priority, who]);
     }
     table.print("no collections")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn counted(members: u32, stale: bool) -> String {
-    if stale { format!("{members} (being judged)") } else { members.to_string() }
+fn counted(macs: u32, stale: bool) -> String {
+    if stale { format!("{macs} (being judged)") } else { macs.to_string() }
 }
 
 fn show(verb: Show, appliance: &Appliance) -> anyhow::Result<ExitCode> {
@@ -204,7 +204,7 @@ fn print_details(details: &CollectionDetails, appliance: &Appliance) -> anyhow::
         ("includes", dashed(details.includes.join(", "))),
         ("excludes", dashed(details.excludes.join(", "))),
         ("priority", summary.priority.to_string()),
-        ("Macs", counted(summary.members, summary.stale)),
+        ("Macs", counted(summary.applies_to, summary.stale)),
         ("changed", details.changed_ms.map_or("-".to_owned(), stamp)),
     ] {
         say(format!("{name:<9} {}", printable(&value)))?;

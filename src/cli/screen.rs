@@ -1,4 +1,4 @@
-//! `rootstock device screen|start|message|messages|restart|shutdown`: what a Mac shows its technician, and what is said to it from
+//! `rootstock device screen|start|message|messages|hold|restart|shutdown`: what a Mac shows its technician, and what is said to it from
 //! here.
 
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ pub struct Message {
     wait: bool,
 }
 
-/// `rootstock device messages`, `restart`, `shutdown`
+/// `rootstock device messages`, `hold`, `restart`, `shutdown`
 #[derive(Args, Debug)]
 pub struct One {
     /// The Mac: its serial number, or its number

@@ -309,12 +309,26 @@ impl Db {
     }
 
     /// A technician leaves a Mac.
-    pub async fn end_pass(&self, token: Digest, device: i64) -> Result<(), DbError> {
+    pub async fn end_pass(&self, token: Digest, device: i64, now_ms: i64) -> Result<(), DbError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "SELECT a.domain, a.name FROM technician t JOIN account a ON a.id = t.account
+             WHERE t.token = $1 AND t.device = $2",
+        )
+        .bind(token.to_string())
+        .bind(device)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(()) };
+        let who = shown(row.try_get(0)?, row.try_get(1)?);
         sqlx::query("DELETE FROM technician WHERE token = $1 AND device = $2")
             .bind(token.to_string())
             .bind(device)
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
+        let left = Change::of(format!("device {device}"), now_ms);
+        record(&mut tx, Change { action: Some("technician.sign-out"), by: Some(&who), ..left }).await?;
+        tx.commit().await?;
         Ok(())
     }
 }

@@ -71,6 +71,12 @@ impl Db {
         rows.iter().map(revision_row).collect()
     }
 
+    /// Every text that a sequence ever had, the newest first, at most so many.
+    pub async fn sequence_texts(&self, most: u32) -> Result<Vec<String>, DbError> {
+        let texts = sqlx::query_scalar("SELECT yaml FROM sequence_revision ORDER BY saved_ms DESC LIMIT $1");
+        Ok(texts.bind(i64::from(most)).fetch_all(&self.read).await?)
+    }
+
     /// One revision, or the newest.
     pub async fn sequence(&self, name: &str, revision: Option<u32>) -> Result<Option<RevisionRow>, DbError> {
         let row = sqlx::query(

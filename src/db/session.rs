@@ -132,16 +132,17 @@ impl Db {
     }
 
     /// Ends a session. False when there was none.
-    pub async fn end_session(&self, token: Digest) -> Result<bool, DbError> {
+    pub async fn end_session(&self, token: Digest, now_ms: i64) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let row = sqlx::query(owned!("s.began_ms FROM sign_in s", "WHERE s.token = $1"))
             .bind(token.to_string())
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(false) };
-        let object = format!("user {}", account(&row)?.shown());
+        let who = account(&row)?.shown();
         sqlx::query("DELETE FROM sign_in WHERE token = $1").bind(token.to_string()).execute(&mut *tx).await?;
-        record(&mut tx, Change { action: Some("session.end"), ..Change::of(object, 0) }).await?;
+        let ended = Change::of(format!("user {who}"), now_ms);
+        record(&mut tx, Change { action: Some("session.end"), by: Some(&who), ..ended }).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_ends_when_it_idles_when_its_time_is_over_and_when_it_is_left() {
+    async fn part_7_a_session_ends_when_it_idles_when_its_time_is_over_and_when_it_is_left() {
         let (_folder, db) = opened().await;
         let ana = ana(&db).await;
         let token = Digest::of(b"t");
@@ -400,12 +401,12 @@ mod tests {
         assert_eq!(who(290_000).await, None, "it was idle");
         db.add_session(&NewSession { token: Digest::of(b"u"), ends_ms: 50, ..new }, "ana", 0).await.unwrap();
         assert!(db.session_account(Digest::of(b"u"), 100_000, 50).await.unwrap().is_none());
-        assert!(db.end_session(token).await.unwrap());
-        assert!(!db.end_session(token).await.unwrap());
+        assert!(db.end_session(token, 1).await.unwrap());
+        assert!(!db.end_session(token, 1).await.unwrap());
     }
 
     #[tokio::test]
-    async fn a_token_is_good_until_it_expires_or_is_taken_back_and_tells_its_last_use() {
+    async fn part_7_a_token_is_good_until_it_expires_or_is_taken_back_and_tells_its_last_use() {
         let (_folder, db) = opened().await;
         let ana = ana(&db).await;
         let token = Digest::of(b"t");

@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_there_is_no_ssh_server_and_with_keys_nobody_else_reads_them() {
+    fn section_7_without_keys_there_is_no_ssh_server_and_with_keys_nobody_else_reads_them() {
         let root = tempfile::tempdir().unwrap();
         let unpacked = packages(root.path(), "");
         let without = compose(&unpacked, &own()).unwrap();

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_the_wire_is_asked_and_believed() {
+    fn section_7_a_time_server_on_the_wire_is_asked_and_believed() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap().to_string();
         let then = Duration::from_secs(1_795_000_000);

@@ -200,11 +200,11 @@ impl Stage<'_> {
                 // Whoever it is that the run waits for comes.
                 Decision::Wait { .. } if run.waits_for_macos() => {
                     self.now_ms += 90_000;
-                    return Ok(Some(Event::Reconnected { boot: BootMethod::Macos }));
+                    return Ok(Some(Event::Reconnected { boot: BootMethod::Macos, same_start: false }));
                 }
                 Decision::Wait { .. } if run.waits_for_boot_environment() => {
                     self.now_ms += 90_000;
-                    return Ok(Some(Event::Reconnected { boot: BootMethod::Netboot }));
+                    return Ok(Some(Event::Reconnected { boot: BootMethod::Netboot, same_start: false }));
                 }
                 Decision::Wait { seconds, .. } => self.now_ms += i64::from(seconds) * 1000,
                 Decision::Finished { .. } => return Ok(None),
@@ -286,7 +286,7 @@ impl Stage<'_> {
             self.reboots.remove(place);
             self.now_ms += 90_000;
             let boot = if run.is_on_macos() { BootMethod::Macos } else { BootMethod::Netboot };
-            return Event::Reconnected { boot };
+            return Event::Reconnected { boot, same_start: false };
         }
         self.now_ms += i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000) * 1000;
         let failing = self.mishaps.failures.iter().find(|(which, _)| which.is(step, &name));

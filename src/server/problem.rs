@@ -34,7 +34,10 @@ use crate::sequence::template::Piece;
 
 /// Network clients whose timelines go along.
 const MOST_CLIENTS: usize = 200;
-/// Sequences whose secrets are looked for, in all their newest revisions.
+/// Revisions of sequences whose secrets are looked for.
+const MOST_REVISIONS: u32 = 2_000;
+/// Runs whose secrets are looked for: what scripts set and people answered stands nowhere else.
+const MOST_RUNS: u32 = 50;
 const LEVEL: i32 = 9;
 
 /// The bundle; with one run, when it is about one.
@@ -108,14 +111,23 @@ async fn know_everything(app: &App, redactor: &mut Redactor) -> Result<(), Refus
         let Ok(scope) = variables::scope(&app.db, &app.secrets, &owner).await else { continue };
         scope.values().filter(|value| value.secret).for_each(|value| redactor.know(&value.text));
     }
-    for row in app.db.sequences().await? {
-        let Ok(sequence) = Sequence::from_yaml(&row.yaml) else { continue };
+    // One that does not open is sealed wherever it stands.
+    if let Ok(Some(password)) = app.accounts.bind_password().await {
+        redactor.know(password.expose());
+    }
+    for run in app.db.runs(MOST_RUNS).await? {
+        // Details of old runs are gone, and what cannot be read cannot be shown either.
+        let secrets = app.runs.secrets(run.id).await.unwrap_or_default();
+        secrets.iter().for_each(|secret| redactor.know(secret));
+    }
+    for yaml in app.db.sequence_texts(MOST_REVISIONS).await? {
+        let Ok(sequence) = Sequence::from_yaml(&yaml) else { continue };
+        let name = sequence.name.clone();
         let sequence = match nested::unsealed(sequence, &app.secrets) {
             Ok(sequence) => sequence,
             Err(error) => {
                 tracing::warn!(
-                    "a secret of {} is not looked for in the problem report: {}",
-                    row.name,
+                    "a secret of {name} is not looked for in the problem report: {}",
                     chain(&error)
                 );
                 continue;

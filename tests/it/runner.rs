@@ -317,7 +317,7 @@ fn format_and_apply(image: &Image) -> Vec<Action> {
 }
 
 #[test]
-fn an_appliance_that_dies_in_the_middle_and_comes_back_is_waited_for() {
+fn section_8_an_appliance_that_dies_in_the_middle_and_comes_back_is_waited_for() {
     let image = image();
     let want = image.bytes.clone();
     let appliance = Appliance::start(image, format_and_apply);
@@ -360,7 +360,7 @@ fn a_collection_in_the_middle_of_a_restore_is_survived() {
 }
 
 #[test]
-fn a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_next_one_goes_on() {
+fn section_8_a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_next_one_goes_on() {
     // The first request is for the head; then at most 8 workers ask for 4 MiB each, and ask again when that is written. So
     // when the tenth comes, some of the image lies on the disk, however fast or slow anybody is.
     let image = Image::new(&format!("d{}", "dddd".repeat(10)));
@@ -447,7 +447,7 @@ fn a_manifest_without_a_signature_is_not_applied() {
 }
 
 #[test]
-fn a_required_run_without_a_screen_starts_after_its_countdown() {
+fn section_6_and_7_a_required_run_without_a_screen_starts_after_its_countdown() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     let mac = Mac::with_disk(600 * MIB);
     let mut runner = mac.boot(&appliance, &[]);
@@ -456,7 +456,7 @@ fn a_required_run_without_a_screen_starts_after_its_countdown() {
 }
 
 #[test]
-fn an_available_sequence_waits_for_a_person() {
+fn section_6_an_available_sequence_waits_for_a_person() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     appliance.change(|state| state.purpose = Some(Purpose::Available));
     let mac = Mac::with_disk(600 * MIB);
@@ -480,7 +480,7 @@ fn this_mac_says_who_it_is_and_what_it_has() {
 }
 
 #[test]
-fn on_a_terminal_a_person_chooses_reads_what_is_lost_and_starts() {
+fn section_7_on_a_terminal_a_person_chooses_reads_what_is_lost_and_starts() {
     let appliance = Appliance::start(image(), |_| vec![Action::Restart]);
     appliance.change(|state| state.purpose = Some(Purpose::Available));
     let mac = Mac::with_disk(600 * MIB);
@@ -506,7 +506,7 @@ fn another_appliance_is_not_trusted_and_the_next_step_is_said() {
 }
 
 #[test]
-fn the_time_is_told_by_an_appliance_whose_certificate_is_not_valid_yet_and_by_no_stranger() {
+fn section_7_the_time_is_told_by_an_appliance_whose_certificate_is_not_valid_yet_and_by_no_stranger() {
     let future = |certificate: &mut rcgen::CertificateParams| {
         certificate.not_before = rcgen::date_time_ymd(2190, 1, 1);
         certificate.not_after = rcgen::date_time_ymd(2191, 1, 1);
@@ -622,7 +622,7 @@ fn the_real_appliance_and_the_runner_take_images_from_a_disk_together() {
 }
 
 #[test]
-fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
+fn section_8_a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let (appliance, mac, want) = capturing(&folder);
     let url = format!("https://127.0.0.1:{}", appliance.https);
@@ -639,4 +639,62 @@ fn a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
     let images: rootstock::api::admin::Image =
         appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
     assert_eq!(images.versions.len(), 1);
+}
+
+fn at_work(folder: &tempfile::TempDir, script: &str) -> (RealAppliance, String) {
+    let appliance = RealAppliance::start(&folder.path().join("data"));
+    appliance.apply(&format!("name: Script\nsteps:\n  - execute_script: {{script: {script:?}}}\n"));
+    appliance.deploy("Script", Purpose::Required);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    (appliance, url)
+}
+
+#[test]
+fn section_8_a_script_that_says_nothing_is_ended_when_its_run_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\necho at work\nexec sleep 600\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("at work");
+    let _: serde_json::Value =
+        appliance.admin().post("/api/v1/runs/1/cancel", &serde_json::json!({})).unwrap();
+    runner.says("CANCELLED");
+}
+
+#[test]
+fn section_8_more_lines_than_one_report_takes_arrive_in_order_and_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\nexec seq 6000\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("SUCCEEDED");
+    let (mut lines, mut after): (Vec<String>, _) = (Vec::new(), 0);
+    loop {
+        let path = format!("/api/v1/runs/1/events?after={after}");
+        let events: Vec<rootstock::api::admin::RunEvent> = appliance.admin().get(&path).unwrap();
+        let Some(last) = events.last() else { break };
+        after = last.number;
+        let logged = events.iter().filter(|event| event.kind == "log");
+        lines.extend(logged.flat_map(|event| event.detail.lines().map(str::to_owned)));
+    }
+    assert!(lines.iter().cloned().eq((1..=6000).map(|number| number.to_string())), "{} lines", lines.len());
+}
+
+#[test]
+fn section_8_a_person_who_restarts_the_mac_by_a_key_is_told_to_the_audit_log() {
+    let appliance_folder = tempfile::tempdir().unwrap();
+    let appliance = RealAppliance::start(&appliance_folder.path().join("data"));
+    appliance.apply("name: Restart\nsteps: [{restart: }]\n");
+    appliance.deploy("Restart", Purpose::Available);
+    let mac = Mac::with_disk(600 * MIB);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let (mut script, mut keys) = mac.on_terminal(&url, &appliance.data.join("keys/ca.pem"));
+    script.says("Choose a task sequence");
+    keys.write_all(b"r").unwrap();
+    assert!(script.ends().success());
+    let audit: Vec<rootstock::api::admin::AuditEntry> =
+        appliance.admin().get("/api/v1/audit?action=device.restart").unwrap();
+    let said: Vec<_> = audit.iter().map(|entry| (entry.object.as_str(), entry.who.as_str())).collect();
+    assert_eq!(said, [("device 1", "the technician at the Mac")]);
+    assert_eq!(audit[0].after, Some(serde_json::json!({ "mac": "C02FEAS00001", "run": null })));
 }

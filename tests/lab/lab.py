@@ -131,14 +131,15 @@ class Lab:
         self.appliance.ask("deploy", f"Install {name}", "--to", "Unknown Macs", "--purpose", "required")
         return imported
 
-    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1, named=True, cut_at=None) -> dict:
+    def boot(self, firmware: str, disk_size: int, patience: float, pictures=None, number=1, named=True, cut_at=None,
+             by="virtio") -> dict:
         """Boots a machine, waits until its run has ended, and gives what was measured. A stick that is not `named` looks
-        for the appliance. At the step `cut_at` the machine's power goes, once."""
+        for the appliance. At the step `cut_at` the machine's power goes, once. `by`: what its disk is connected by."""
         stick = self.folder / "stick.img"
         if firmware.startswith("usb"):
             say("making a stick")
             self.appliance.make_stick(stick, named)
-        self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number, stick=stick)
+        self.machine = Machine(self.folder, self.network, firmware, disk_size, number=number, stick=stick, disk=by)
         began, times, seen = time.monotonic(), {}, 0
         sent, boot_bytes = self.network.bytes_sent("box"), None
         known = {run["id"] for run in self.appliance.ask("run", "list")}
@@ -225,6 +226,14 @@ class Lab:
         found = FOUND.findall(self.machine.console_text())
         if found != [self.network.box_address]:
             raise LabError(f"by DNS-SD the runner found {found or 'nothing'} instead of {self.network.box_address}")
+
+    def must_know_how_the_disk_is(self):
+        """The disk's own record (SMART) was read in the boot environment and stands in the inventory."""
+        disk = self.appliance.ask("device", "show", self.machine.serial)["disks"][0]
+        health = disk.get("health") or {}
+        say(f"  {disk['node']}: {health}")
+        if (disk["serial"], health.get("verdict")) != ("LABDISK0001", "good"):
+            raise LabError(f"the inventory does not say that the disk is good: {disk}")
 
     def must_have_leased(self):
         """Firmware, boot loader and boot environment, each got its address from the appliance."""

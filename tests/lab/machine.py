@@ -27,6 +27,12 @@ FIRMWARES = {
     "pxe-ia32": ("pxe", IA32, "MacBook2,1"),
     "usb-ia32": ("usb", IA32, "MacBook2,1"),
 }
+# What its disk is connected by. NVMe and SATA ones keep a record of how they are, as those of Macs do.
+DISKS = {
+    "virtio": ["-device", "virtio-blk-pci,drive=d0,serial=LABDISK0001"],
+    "nvme": ["-device", "nvme,drive=d0,serial=LABDISK0001"],
+    "sata": ["-device", "ide-hd,drive=d0,bus=ide.0,serial=LABDISK0001"],
+}
 NO_PXE = [
     "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
     "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
@@ -38,6 +44,7 @@ class Machine:
 
     def __init__(
         self, folder: Path, network, firmware: str, disk_size: int, number: int = 1, memory_mib: int = 1024, stick=None,
+        disk: str = "virtio",
     ):
         start, (code, variables_of, machine, package), self.product = FIRMWARES[firmware]
         for need in (code, variables_of):
@@ -51,8 +58,8 @@ class Machine:
         self.control = folder / "qmp.sock"
         self.console.write_bytes(b"")
         self.control.unlink(missing_ok=True)
-        with self.disk.open("wb") as disk:
-            disk.truncate(disk_size)
+        with self.disk.open("wb") as empty:
+            empty.truncate(disk_size)
         variables = folder / "variables.fd"
         shutil.copyfile(variables_of, variables)
         words = [
@@ -70,7 +77,7 @@ class Machine:
             # romfile= takes QEMU's own iPXE out of the card: OVMF's driver starts, as a Mac's would.
             "-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile={'' if start == 'usb' else ',bootindex=1'}",
             "-drive", f"if=none,id=d0,format=raw,discard=unmap,detect-zeroes=unmap,file={self.disk}",
-            "-device", "virtio-blk-pci,drive=d0,serial=LABDISK0001",
+            *DISKS[disk],
             "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
             "-chardev", f"file,id=c0,path={self.console},append=on", "-serial", "chardev:c0",
             "-qmp", f"unix:{self.control},server=on,wait=off",

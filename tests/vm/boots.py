@@ -51,13 +51,15 @@ class Boot(NamedTuple):
     cut_at: str = ""
     # The volume is captured to an SMB share.
     captures: bool = False
+    # What its disk is connected by; one with a record of how it is has that in the inventory.
+    disk: str = "virtio"
 
 
 BOOTS = (
     Boot("a_machine_boots_by_pxe_gets_an_apfs_volume_through_a_power_cut_captures_it_to_a_share_and_can_make_a_vlan", "pxe", vlan=True, cut_at="Apply image", captures=True),
     Boot("a_machine_boots_by_uefi_http_and_a_technician_logs_in_chooses_answers_and_resumes_what_failed", "http", HFS, technician=True),
-    Boot("a_machine_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True),
-    Boot("a_machine_with_32_bit_efi_boots_from_a_usb_stick_and_is_imaged", "usb-ia32"),
+    Boot("a_machine_with_an_nvme_disk_boots_from_a_usb_stick_finds_the_appliance_by_itself_and_is_imaged", "usb", finds=True, disk="nvme"),
+    Boot("a_machine_with_32_bit_efi_and_a_sata_disk_boots_from_a_usb_stick_and_is_imaged", "usb-ia32", disk="sata"),
     Boot("a_machine_with_32_bit_efi_boots_by_pxe_with_addresses_of_the_appliance_and_is_imaged", "pxe-ia32", leases=True),
 )
 
@@ -186,7 +188,7 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
         more += share.steps()
     lab.prepare(image, f"image-{number}", more, room)
     disk = disk_for(image, lab.folder / "decoded")
-    lab.boot(boot.firmware, disk, PATIENCE, number=number, named=not boot.finds, cut_at=boot.cut_at)
+    lab.boot(boot.firmware, disk, PATIENCE, number=number, named=not boot.finds, cut_at=boot.cut_at, by=boot.disk)
     lab.compare(image)
     if share:
         volume, decoded = judge.written_volume(lab.machine.disk, VOLUME), lab.folder / "decoded"
@@ -198,6 +200,8 @@ def run(lab: Lab, number: int, boot: Boot, image: Path):
         lab.must_have_tagged()
     if boot.finds:
         lab.must_have_found()
+    if boot.disk != "virtio":
+        lab.must_know_how_the_disk_is()
     if boot.leases:
         lab.must_have_leased()
 

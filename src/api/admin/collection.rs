@@ -14,8 +14,11 @@ pub struct Collection {
     pub built_in: bool,
     /// Who belongs to it, for people.
     pub description: String,
-    /// How many of the Macs seen so far belong to it.
+    /// How many of the Macs seen so far are members. `Unknown Macs` never has any.
     pub members: u32,
+    /// To how many of the Macs seen so far it applies: its members, or the Macs that are not known.
+    #[serde(default)]
+    pub applies_to: u32,
     /// Its rule as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_what_it_names_and_an_empty_text_takes_a_term_away() {
+    fn section_6_an_edit_changes_what_it_names_and_an_empty_text_takes_a_term_away() {
         let old = terms(r#"{"from":"2026-12-01","zone":"Europe/Berlin","countdown":5}"#);
         let new = old.edited(&terms(r#"{"from":"","paused":true}"#));
         assert_eq!(new, terms(r#"{"zone":"Europe/Berlin","countdown":5,"paused":true}"#));

@@ -53,6 +53,8 @@ It starts at once and asks nothing: what the sequence erases is erased. See befo
     Message(Online<screen::Message>),
     /// Messages to a Mac, and whether they were read
     Messages(Online<screen::One>),
+    /// Stop the countdown of a Mac: what is Required does not start by itself there
+    Hold(Online<screen::One>),
     /// Restart a Mac that is at its wizard
     Restart(Online<screen::One>),
     /// Shut down a Mac that is at its wizard
@@ -81,6 +83,9 @@ impl Devices {
             Devices::Start(verb) => verb.run(before, screen::start),
             Devices::Message(verb) => verb.run(before, screen::message),
             Devices::Messages(verb) => verb.run(before, screen::messages),
+            Devices::Hold(verb) => verb.run(before, |verb, appliance| {
+                screen::down(&verb, "hold", "starts nothing by itself any more", appliance)
+            }),
             Devices::Restart(verb) => {
                 verb.run(before, |verb, appliance| screen::down(&verb, "restart", "restarts", appliance))
             }

@@ -187,6 +187,10 @@ fn remote(state: &mut State, order: RemoteOrder) -> Option<Order> {
         RemoteOrder::Look => Some(Order::Look),
         RemoteOrder::Restart if !at_work => Some(Order::Down(Down::Restart)),
         RemoteOrder::ShutDown if !at_work => Some(Order::Down(Down::ShutDown)),
+        RemoteOrder::Hold => {
+            super::state::hold(state);
+            None
+        }
         RemoteOrder::Restart | RemoteOrder::ShutDown | RemoteOrder::Unknown => None,
     }
 }

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_stopped_by_two_keys_and_not_by_one() {
+    fn section_7_a_run_is_stopped_by_two_keys_and_not_by_one() {
         let (state, orders) = walk(running(), vec![key(Key::Escape)]);
         assert_eq!((state.over.clone(), orders.len()), (Some(Over::Stop), 0));
         let (state, orders) = walk(state, vec![key(Key::Char('Y'))]);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_acknowledged_once_somebody_had_time_to_read_it() {
+    fn section_7_a_message_is_acknowledged_once_somebody_had_time_to_read_it() {
         let second = |seconds| Event::Tick(Duration::from_secs(seconds));
         let (state, orders) =
             walk(running(), vec![second(5), message(3), message(4), message(3), key(Key::Enter)]);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_turned_back_as_far_as_it_goes() {
+    fn section_7_the_log_is_turned_back_as_far_as_it_goes() {
         let lines = (0..40).map(|number| number.to_string()).collect();
         let (state, _) = walk(running(), vec![Event::Logged(lines), key(Key::Function(2)), key(Key::PageUp)]);
         assert_eq!(state.over, Some(Over::Log { back: 15 }));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyboard_layout_is_chosen_tried_and_kept() {
+    fn section_7_a_keyboard_layout_is_chosen_tried_and_kept() {
         let mut state = running();
         state.keyboards.layouts = vec!["us".into(), "de".into()];
         let (state, orders) = walk(state, vec![key(Key::Function(4)), key(Key::Down), key(Key::Enter)]);

@@ -76,7 +76,7 @@ fn section_7_every_page_looks_as_it_did() {
 }
 
 #[test]
-fn no_line_of_any_page_is_cut_at_80_columns() {
+fn section_7_no_line_of_any_page_is_cut_at_80_columns() {
     for (name, events) in scenes() {
         let state = after(events);
         let foot = |size: (u16, u16)| {
@@ -88,7 +88,7 @@ fn no_line_of_any_page_is_cut_at_80_columns() {
 }
 
 #[test]
-fn the_pictures_in_the_documents_are_those_of_the_pages() {
+fn section_7_the_pictures_in_the_documents_are_those_of_the_pages() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/wizard");
     let update = std::env::var_os("UPDATE").is_some();
     if update {
@@ -125,7 +125,7 @@ fn the_marked_offer_stays_on_screen_in_a_long_list() {
 }
 
 #[test]
-fn a_screen_of_any_size_is_drawn() {
+fn section_7_a_screen_of_any_size_is_drawn() {
     for (_, events) in scenes() {
         let state = after(events);
         for size in [(1, 1), (3, 2), (20, 5), (300, 100)] {

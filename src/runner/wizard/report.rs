@@ -138,7 +138,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_remote_twin_sees_the_page_and_nothing_that_is_hidden() {
+    fn section_7_the_remote_twin_sees_the_page_and_nothing_that_is_hidden() {
         let asked = || AskedVariable { required: true, ..AskedVariable::default() };
         let secret = AskedVariable { name: "Password".into(), secret: true, ..asked() };
         let open = AskedVariable { name: "Room".into(), default: "Lab".into(), ..asked() };

@@ -244,6 +244,15 @@ impl State {
     }
 }
 
+/// Stops a countdown for good: at the Mac by a key, or from afar.
+pub(super) fn hold(state: &mut State) {
+    if let Page::Confirm { offer, offers, starts_at: Some(_) } = &mut state.page {
+        state.cancelled.push(Cancelled(offer.deployment));
+        state.page = back_to_list(offer, std::mem::take(offers));
+        ask_who(state, None);
+    }
+}
+
 /// Starts what is due.
 fn countdown(state: &mut State) -> Option<Order> {
     let Page::Confirm { offer, starts_at: Some(at), .. } = &state.page else { return None };
@@ -312,19 +321,14 @@ fn pressed(state: &mut State, key: Key) -> Option<Order> {
             Key::Char('o') if state.technician.is_some() => return Some(Order::LogOut),
             _ => {}
         },
-        Page::Confirm { offer, offers, starts_at } => match (key, starts_at.is_some()) {
-            // Any key stops a countdown, and only that: nobody erases a disk by trying to stop it.
-            (_, true) => {
-                state.cancelled.push(Cancelled(offer.deployment));
-                let list = back_to_list(offer, std::mem::take(offers));
-                state.page = list;
-                ask_who(state, None);
-            }
-            (Key::Char('y'), false) => {
+        // Any key stops a countdown, and only that: nobody erases a disk by trying to stop it.
+        Page::Confirm { starts_at: Some(_), .. } => hold(state),
+        Page::Confirm { offer, offers, starts_at: None } => match key {
+            Key::Char('y') => {
                 let (deployment, seen) = (offer.deployment, offer.seen());
                 return start(state, deployment, seen);
             }
-            (Key::Escape, false) => {
+            Key::Escape => {
                 let list = back_to_list(offer, std::mem::take(offers));
                 state.page = list;
                 ask_who(state, None);
@@ -439,7 +443,7 @@ mod tests {
     use Purpose::{Available, Required};
 
     #[test]
-    fn choosing_takes_a_look_at_what_is_lost_and_a_key_of_its_own() {
+    fn section_7_choosing_takes_a_look_at_what_is_lost_and_a_key_of_its_own() {
         let list = vec![offer(1, Available), offer(2, Available)];
         let keys = [Key::Down, Key::Down, Key::Enter, Key::Enter, Key::Char('y')];
         let mut events = vec![offers(list)];
@@ -452,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_run_starts_by_itself_when_its_countdown_ends() {
+    fn section_6_and_7_a_required_run_starts_by_itself_when_its_countdown_ends() {
         let (_, orders) = walk(vec![seconds(5), offers(vec![offer(7, Required)]), seconds(34)]);
         assert_eq!(orders, []);
         let (state, orders) =
@@ -462,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn any_key_cancels_a_countdown_for_good_even_the_one_that_confirms() {
+    fn section_6_any_key_cancels_a_countdown_for_good_even_the_one_that_confirms() {
         let events = vec![
             offers(vec![offer(7, Required)]),
             Event::Key(Key::Char('y')),
@@ -475,7 +479,19 @@ mod tests {
     }
 
     #[test]
-    fn a_countdown_does_not_run_out_behind_the_network_page() {
+    fn section_7_a_countdown_is_stopped_from_afar_as_by_a_key_and_nothing_else_is() {
+        let hold = || Event::Told(Told::Remote(RemoteOrder::Hold));
+        let required = || offers(vec![offer(7, Required)]);
+        let (state, orders) = walk(vec![required(), hold(), required(), seconds(100)]);
+        assert_eq!(orders, []);
+        assert!(matches!(state.page, Page::Choose { .. }));
+        // Who has chosen and reads what is lost is not disturbed.
+        let chosen = vec![offers(vec![offer(1, Available)]), Event::Key(Key::Enter), hold()];
+        assert!(matches!(walk(chosen).0.page, Page::Confirm { starts_at: None, .. }));
+    }
+
+    #[test]
+    fn section_6_a_countdown_does_not_run_out_behind_the_network_page() {
         let mut events = vec![
             offers(vec![offer(1, Available)]),
             Event::Key(Key::Char('n')),
@@ -558,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_gone_does_not_take_the_progress_off_the_screen() {
+    fn section_7_a_network_that_is_gone_does_not_take_the_progress_off_the_screen() {
         let (state, _) = walk(vec![
             Event::Told(Told::Started { run: 1, sequence: "S".into(), steps: 2 }),
             Event::Told(Told::Step { step: 1, steps: 2, name: "Apply".into() }),
@@ -585,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn after_trouble_a_person_tries_again_or_restarts() {
+    fn section_7_after_trouble_a_person_tries_again_or_restarts() {
         let failure =
             Failure { cause: "c".into(), evidence: "e".into(), next_step: "n".into(), exit_code: None };
         let trouble = || Event::Told(Told::Trouble(failure.clone()));
@@ -640,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_run_counts_down_without_anybody_and_who_stops_it_has_to_say_who_they_are() {
+    fn section_7_a_required_run_counts_down_without_anybody_and_who_stops_it_has_to_say_who_they_are() {
         let required = |seconds| {
             let log_in = Some(SignInAsked::default());
             let offers = vec![offer(7, Required)];

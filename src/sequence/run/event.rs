@@ -192,6 +192,9 @@ pub enum Event {
     Reconnected {
         /// How it was started.
         boot: BootMethod,
+        /// The runner alone: the Mac is at the same start of its kernel. False too where that is not known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_start: bool,
     },
     /// A person stopped the run.
     Cancelled {
@@ -354,7 +357,12 @@ impl Event {
             Event::Assigned { number, .. } => format!("handed out as action {number}"),
             Event::Refused { failure, .. } | Event::Failed { failure, .. } => failure.line(),
             Event::Done { number, result } => result.line(*number),
-            Event::Reconnected { boot } => format!("the Mac was started anew ({})", boot.as_str()),
+            Event::Reconnected { boot, same_start: false } => {
+                format!("the Mac was started anew ({})", boot.as_str())
+            }
+            Event::Reconnected { boot, same_start: true } => {
+                format!("the runner was started anew, the Mac was not ({})", boot.as_str())
+            }
             Event::Cancelled { by } => format!("cancelled by {by}"),
             Event::RanOutOfTime => "the time of the run is over".to_owned(),
             Event::HandedToMacos { number: Some(number), .. } => {

@@ -14,7 +14,7 @@
 //! (none) ──────────▶ Ready(entry) ─────────▶ Acting(number) ──────────▶ Ready(next entry) ─▶ Ended(succeeded)
 //!                    │  ▲  │ VariablesSet, Skipped, ▲   │  │  ▲
 //!                    │  │  │ GroupEntered,      └retry─┘  └──┘ Reconnected: the same action again
-//!                    │  └──┘ GroupSkipped, Answered               (a script fails, a restart is done)
+//!                    │  └──┘ GroupSkipped, Answered               (a script fails, a restart is done where the Mac was started anew)
 //!                    │  Waiting ─▶ Waiting(step) ─ Confirmed ─▶ Ready(next entry)
 //!                    └─ Refused, Failed, WaitedTooLong ─▶ Ready(catch or finally of a group around), else Ended(failed)
 //! any but Ended ── Cancelled ─▶ Ready(finally of a group around), then Ended(cancelled); ── RanOutOfTime ─▶ the same, then
@@ -425,9 +425,9 @@ impl Run {
                 _,
                 Event::Done { number, .. } | Event::Failed { number, .. } | Event::ValuesSet { number, .. },
             ) => Err(OutOfOrder::NotAssigned { number: *number, last: run.last_number }),
-            (_, Event::Reconnected { boot }) => {
+            (_, Event::Reconnected { boot, same_start }) => {
                 run.variables.facts.boot = *boot;
-                Ok(run.reconnected(at_ms))
+                Ok(run.reconnected(*same_start, at_ms))
             }
             (_, Event::Cancelled { by }) => Ok(run.cancelled(by, at_ms)),
             (_, Event::RanOutOfTime) => Ok(run.ran_out_of_time(at_ms)),

@@ -325,8 +325,8 @@ impl Run {
                 .to_owned(),
             exit_code: None,
         };
-        let pending =
-            Pending { message: failure.cause.clone(), failure, at: self.frames.clone(), stops: None };
+        let (message, before) = (failure.cause.clone(), self.variables.last.clone());
+        let pending = Pending { message, failure, at: self.frames.clone(), stops: None, before };
         self.fail(Arc::new(pending), at_ms)
     }
 

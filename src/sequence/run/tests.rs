@@ -121,13 +121,13 @@ fn a_mac_is_formatted_imaged_and_restarted_and_the_run_has_succeeded() {
 }
 
 #[test]
-fn the_same_question_has_the_same_answer_until_it_is_reported_on() {
+fn section_8_the_same_question_has_the_same_answer_until_it_is_reported_on() {
     let (run, first) = acts(start(SPINE));
     assert_eq!(run.next(1), Decision::Act(Box::new(first)));
 }
 
 #[test]
-fn a_report_that_comes_twice_changes_nothing() {
+fn section_8_a_report_that_comes_twice_changes_nothing() {
     let (run, _) = acts(start(SPINE));
     let event = done(1, &["/dev/sda2"], None, None);
     let run = run.apply(&event, 1).unwrap();
@@ -138,7 +138,7 @@ fn a_report_that_comes_twice_changes_nothing() {
 }
 
 #[test]
-fn a_report_on_an_action_that_was_never_handed_out_is_refused() {
+fn section_8_a_report_on_an_action_that_was_never_handed_out_is_refused() {
     let run = start(SPINE);
     for number in [0, 1] {
         let error = run.clone().apply(&done(number, &[], None, None), 1).unwrap_err();
@@ -276,7 +276,8 @@ fn section_2_an_exit_code_that_is_no_success_fails_the_step() {
 #[test]
 fn section_8_after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
     let (run, format) = acts(start(SPINE));
-    let (run, again) = acts(run.apply(&Event::Reconnected { boot: BootMethod::Usb }, 1).unwrap());
+    let (run, again) =
+        acts(run.apply(&Event::Reconnected { boot: BootMethod::Usb, same_start: false }, 1).unwrap());
     assert_eq!(again, format);
     assert_eq!(text(&run, "BootMethod"), "usb");
     assert!(run.apply(&done(1, &["/dev/sda2"], None, None), 2).is_ok());
@@ -285,14 +286,14 @@ fn section_8_after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
 #[test]
 fn section_8_a_script_that_was_running_when_the_mac_was_started_anew_has_failed_with_that_reason() {
     let (run, _) = acts(one("{name: Wash, execute_script: {script: '#!/bin/sh'}}"));
-    let run = run.apply(&Event::Reconnected { boot: BootMethod::Netboot }, 1).unwrap();
+    let run = run.apply(&Event::Reconnected { boot: BootMethod::Netboot, same_start: false }, 1).unwrap();
     assert!(run.failure().unwrap().cause.contains("started anew while the script of `Wash` ran"));
     assert_eq!(run.outcome(), Some(Outcome::Failed));
 }
 
 #[test]
 fn section_8_a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
-    let hello = Event::Reconnected { boot: BootMethod::Netboot };
+    let hello = Event::Reconnected { boot: BootMethod::Netboot, same_start: false };
     let (run, restart) = acts(one("restart:"));
     assert_eq!(restart.act, Act::Restart);
     let (run, after) = acts(run.apply(&hello, 1).unwrap());
@@ -302,6 +303,18 @@ fn section_8_a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
     let (run, _) = acts(one("restart:"));
     let reported = run.apply(&done(1, &[], None, None), 1).unwrap();
     assert_eq!(acts(reported.apply(&hello, 2).unwrap()).1.step, 2, "reported before it went down");
+}
+
+#[test]
+fn section_8_a_restart_is_asked_for_again_when_only_the_runner_was_started_anew() {
+    let hello = Event::Reconnected { boot: BootMethod::Netboot, same_start: true };
+    let (run, restart) = acts(one("restart:"));
+    let (run, again) = acts(run.apply(&hello, 1).unwrap());
+    assert_eq!(again, restart, "the Mac is up since before the step");
+    assert_eq!(acts(run.apply(&done(1, &[], None, None), 2).unwrap()).1.step, 2);
+    // What an older version recorded is read as what it meant then.
+    let old: Event = serde_json::from_str(r#"{"event": "reconnected", "boot": "netboot"}"#).unwrap();
+    assert_eq!(old, Event::Reconnected { boot: BootMethod::Netboot, same_start: false });
 }
 
 #[test]
@@ -362,7 +375,7 @@ fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
 }
 
 #[test]
-fn a_run_is_what_its_record_says_after_every_event() {
+fn section_8_a_run_is_what_its_record_says_after_every_event() {
     let yaml = SPINE.replace("  - restart:", "  - set_variables: [{name: A, value: '%HD%'}]\n  - {retry: {count: 1}, continue_on_error: true, execute_script: {script: '#!/bin/sh'}}\n  - restart:");
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
     let pinned =
@@ -454,7 +467,7 @@ fn anything() -> impl Strategy<Value = Event> {
         3 => number.clone().prop_map(|number| done(number, &["/dev/sda2"], Some(0), Some(manifest()))),
         1 => number.clone().prop_map(|number| done(number, &[], None, None)),
         1 => number.prop_map(|number| failed(number, Some(1))),
-        1 => Just(Event::Reconnected { boot: BootMethod::Netboot }),
+        1 => Just(Event::Reconnected { boot: BootMethod::Netboot, same_start: false }),
         1 => (0..4_u32, 0..6_u32).prop_map(|(step, number)| Event::Assigned { step, number }),
         1 => (0..4_u32).prop_map(|step| Event::VariablesSet { step, values: Vec::new() }),
         1 => Just(Event::Unknown),

@@ -327,7 +327,8 @@ fn section_2_beyond_the_guide_a_run_waits_for_a_technician_and_no_longer_than_th
     let (run, _) = work(begin(&steps));
     let want = Question::Confirm { step: 1, message: "Plug iMac14,2 in".into(), button: "Done".into() };
     assert_eq!(run.question(2000), Some(want));
-    let again = run.clone().apply(&Event::Reconnected { boot: BootMethod::Usb }, 3000).unwrap();
+    let again =
+        run.clone().apply(&Event::Reconnected { boot: BootMethod::Usb, same_start: false }, 3000).unwrap();
     let confirmed = again.apply(&Event::Confirmed { step: 1, by: "t".into() }, 4000).unwrap();
     assert_eq!(work(confirmed.clone()).1, ["a"]);
     assert!(confirmed.apply(&Event::Confirmed { step: 1, by: "t".into() }, 4000).is_err());
@@ -396,7 +397,7 @@ proptest! {
 
     /// Restart steps stand in for what a new start of the Mac does not harm; scripts are met between actions only.
     #[test]
-    fn any_order_of_restarts_and_repeats_ends_in_the_same_outcome(
+    fn section_8_any_order_of_restarts_and_repeats_ends_in_the_same_outcome(
         trees in prop::collection::vec(tree(), 1..4),
         mishaps in prop::collection::vec(prop_oneof![Just(Mishap::Nothing), Just(Mishap::ServerRestart), Just(Mishap::Reconnect), Just(Mishap::Repeat)], 200),
     ) {
@@ -428,7 +429,7 @@ proptest! {
                     prop_assert_eq!(&again, &run);
                 }
                 Mishap::Reconnect if run.assignment().is_none() => {
-                    let event = Event::Reconnected { boot: BootMethod::Unknown };
+                    let event = Event::Reconnected { boot: BootMethod::Unknown, same_start: false };
                     run = run.apply(&event, at_ms).unwrap();
                     record.push(Recorded { at_ms, event });
                 }
@@ -486,4 +487,19 @@ fn section_3_a_prompt_defines_its_variable_and_says_what_is_an_answer() {
     assert_eq!(refused("Attic").unwrap().1, "it is one of Lab");
     let run = answer(answer(run.clone(), "Room", "Lab").unwrap(), "Zone", "1").unwrap();
     assert_eq!(work(run).0.outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn section_8_a_step_of_a_catch_that_is_resumed_knows_what_it_catches_as_it_did_before() {
+    let (a, b, c) = (script("'!a'"), script("'!b'"), script("c"));
+    let run = begin(&format!("{{name: G, group: [{a}], catch: [{b}], finally: [{c}]}}"));
+    let last = |run: &Run| run.variables().get(&"LastActionName".parse().unwrap()).unwrap().text.clone();
+    let (mut run, acted) = work(run);
+    assert_eq!((names(&acted).as_str(), last(&run).as_str()), ("!a !b c", "c"));
+    run = run.apply(&Event::Resumed { by: "ana".into() }, 0).unwrap();
+    while let Decision::Record(event) = run.next(0) {
+        run = run.apply(&event, 0).unwrap();
+    }
+    assert_eq!(run.assignment().unwrap().name, "!b");
+    assert_eq!(last(&run), "!a");
 }

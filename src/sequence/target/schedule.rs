@@ -34,6 +34,23 @@ impl Zone {
     fn instant(&self, local: DateTime) -> i64 {
         self.0.to_ambiguous_timestamp(local).compatible().map_or(i64::MAX, |at| at.as_millisecond())
     }
+
+    /// Every moment at which the clock on the wall shows this: two where it is put back. One that it leaves out has none that
+    /// can be relied on.
+    fn instants(&self, local: DateTime) -> Vec<i64> {
+        let either = self.0.to_ambiguous_timestamp(local);
+        [either.clone().earlier(), either.later()]
+            .into_iter()
+            .flatten()
+            .map(|at| at.as_millisecond())
+            .collect()
+    }
+
+    /// When the clock on the wall is put forward or back in the days after a moment.
+    fn jumps(&self, at_ms: i64, days: i64) -> Vec<i64> {
+        let jumps = self.0.following(timestamp(at_ms)).map(|jump| jump.timestamp().as_millisecond());
+        jumps.take_while(|at| *at < at_ms.saturating_add(days * 86_400_000)).collect()
+    }
 }
 
 /// The nearest moment that can be told.
@@ -137,6 +154,8 @@ pub struct BadWindow(String);
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const DAY: u16 = 24 * 60;
+/// Days in which the next opening is looked for: a week, and the day that a clock may jump over.
+const DAYS_AHEAD: i64 = 9;
 /// Most parts of a window.
 const MOST_SPANS: usize = 50;
 
@@ -149,21 +168,23 @@ impl Window {
         self.spans.iter().any(|span| span.holds(day, minute))
     }
 
-    /// When it opens next after a moment at which it is closed, within nine days.
+    /// When it opens next after a moment at which it is closed, within nine days. Where the clock on the wall jumps, it may open
+    /// in the middle of its times, or a second time on the same day.
     pub fn opens(&self, at_ms: i64, zone: &Zone) -> Option<i64> {
         let today = zone.local(at_ms).date();
-        let mut opening: Vec<i64> = Vec::new();
-        for ahead in 0..9_i64 {
+        let is_it = |at: &i64| *at > at_ms && self.is_open(*at, zone);
+        let mut opening: Vec<i64> = zone.jumps(at_ms, DAYS_AHEAD).into_iter().filter(is_it).collect();
+        for ahead in 0..DAYS_AHEAD {
             let Ok(date) = today.checked_add(Span::new().days(ahead)) else { continue };
             for span in self.spans.iter().filter(|span| span.days.contains(&day_of(date.weekday()))) {
                 let (hour, minute) = ((span.from / 60) as i8, (span.from % 60) as i8);
-                opening.push(zone.instant(date.at(hour, minute, 0, 0)));
+                opening.extend(zone.instants(date.at(hour, minute, 0, 0)).into_iter().filter(is_it));
             }
-            if opening.iter().any(|at| *at > at_ms) {
+            if ahead > 0 && !opening.is_empty() {
                 break;
             }
         }
-        opening.into_iter().filter(|at| *at > at_ms).min()
+        opening.into_iter().min()
     }
 }
 
@@ -329,7 +350,43 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_printed_as_it_is_read() {
+    fn section_6_when_a_window_opens_is_the_first_open_moment_also_where_the_clock_on_the_wall_jumps() {
+        let quarter = 15 * 60_000;
+        for (zone, jump) in [
+            ("Europe/Berlin", "2026-03-29T01:00:00Z"),
+            ("Europe/Berlin", "2026-10-25T01:00:00Z"),
+            // Half an hour, and at midnight.
+            ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+            ("America/Santiago", "2026-09-06T04:00:00Z"),
+        ] {
+            let zone: Zone = zone.parse().unwrap();
+            for text in [
+                "sun 02:30-06:00",
+                "daily 02:00-02:15",
+                "daily 01:30-02:30",
+                "sat 23:45-00:15, sun 2:00-3:00",
+            ] {
+                let window: Window = text.parse().unwrap();
+                let mut next: Option<i64> = None;
+                // Backwards, so that the next open moment is known without looking for it again and again.
+                for step in (-120..8 * 96).rev() {
+                    let at_ms = at(jump) + step * quarter;
+                    if window.is_open(at_ms, &zone) {
+                        next = Some(at_ms);
+                    } else if step < 96 {
+                        assert_eq!(
+                            window.opens(at_ms, &zone),
+                            next,
+                            "{text} in {zone} {step} quarters from {jump}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn section_6_a_window_is_printed_as_it_is_read() {
         for (written, printed) in [
             ("daily 20:00-6:00", "daily 20:00-06:00"),
             ("MON-FRI 18:00-06:00; sat,sun 0:00-24:00", "mon-fri 18:00-06:00, sat,sun 00:00-24:00"),

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_locked_after_some_failures_and_longer_each_time() {
+    fn part_7_an_account_is_locked_after_some_failures_and_longer_each_time() {
         let lockout = Lockout::default();
         let (tries, wait) = until_locked(&lockout, "ana", 1, 0);
         assert_eq!((tries, wait), (6, Wait { seconds: 2, address: false }));

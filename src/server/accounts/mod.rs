@@ -308,7 +308,11 @@ impl Accounts {
         self.db.set_sealed_setting(BIND_PASSWORD, &self.secrets.seal(BIND_PASSWORD, password.expose())).await
     }
 
-    async fn bind_password(&self) -> Result<Option<Secret>, SignInError> {
+    /// The password of the account that searches the directory; none: it is not set.
+    ///
+    /// # Errors
+    /// The database; one that does not open.
+    pub async fn bind_password(&self) -> Result<Option<Secret>, SignInError> {
         let Some(sealed) = self.db.sealed_setting(BIND_PASSWORD).await? else { return Ok(None) };
         Ok(Some(Secret::new(self.secrets.unseal(BIND_PASSWORD, &sealed)?)))
     }

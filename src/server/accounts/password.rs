@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_argon2id_with_its_own_salt_and_knows_its_password_only() {
+    fn part_7_a_hash_is_argon2id_with_its_own_salt_and_knows_its_password_only() {
         let password = Secret::new("correct horse ü");
         let (one, other) = (hash(&password).unwrap(), hash(&password).unwrap());
         assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{one}");

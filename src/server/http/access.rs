@@ -81,6 +81,7 @@ pub const TABLE: &[Access] = &[
     on("PATCH", "/api/v1/devices/{device}", Change, "device.edit"),
     on("POST", "/api/v1/devices/{device}/distinct", Change, "device.distinct"),
     on("POST", "/api/v1/devices/{device}/merge", Change, "device.merge"),
+    on("POST", "/api/v1/devices/{device}/hold", Run, "device.hold"),
     get("/api/v1/devices/{device}/offers", Look),
     get("/api/v1/devices/{device}/scope", Read),
     get("/api/v1/devices/{device}/messages", Look),

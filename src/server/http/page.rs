@@ -111,7 +111,7 @@ async fn sign_in(
 async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
     not_from_elsewhere(&headers)?;
     if let Some(text) = door::cookie(&headers) {
-        app.db.end_session(token::digest(text)).await?;
+        app.db.end_session(token::digest(text), now_ms()).await?;
     }
     let mut response = see("/login");
     set_cookie(&mut response, "", 0);

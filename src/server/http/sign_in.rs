@@ -66,7 +66,7 @@ pub async fn sign_out(
     session: Session,
     Json(leaving): Json<SignOut>,
 ) -> Result<StatusCode, Refusal> {
-    app.db.end_pass(token::digest(leaving.pass.expose()), session.device).await?;
+    app.db.end_pass(token::digest(leaving.pass.expose()), session.device, now_ms()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

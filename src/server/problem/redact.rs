@@ -12,7 +12,9 @@ use crate::sequence::variable::MASK;
 const SHORT: usize = 4;
 
 /// What looks like a secret, and what it is called in the account.
-const FORMS: [(&str, &str); 7] = [
+const FORMS: [(&str, &str); 8] = [
+    // Only their digests are kept, so they are known by how they begin (`door::TOKEN_HEAD`).
+    ("api-token", r"\brootstock_[A-Za-z0-9_-]{16,}"),
     ("sealed", r"sealed\.v1\.[0-9a-f]+\.[0-9a-f]+"),
     ("private-key", r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"),
     ("account-in-address", r"://[^/\s@\x22']+:[^/\s@\x22']+@"),
@@ -141,6 +143,8 @@ mod tests {
             ("afp://u:p@10.0.0.5/S", format!("afp://{MASK}@10.0.0.5/S")),
             ("Authorization: Bearer abcdef0123456789", format!("Authorization: {MASK}")),
             ("value: sealed.v1.0011aabb.deadbeef", format!("value: {MASK}")),
+            ("curl -H x rootstock_0123456789abcdef0123", format!("curl -H x {MASK}")),
+            ("the user rootstock_admin", "the user rootstock_admin".to_owned()),
             ("ADMIN_PASSWORD=hunter2 x", format!("ADMIN_PASSWORD={MASK} x")),
             ("\"password\": \"hunter2\"", format!("\"password\": \"{MASK}\"")),
             ("smtp-password-file = \"/etc/pw\"", "smtp-password-file = \"/etc/pw\"".to_owned()),

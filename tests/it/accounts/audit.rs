@@ -20,7 +20,7 @@ fn entry(appliance: &Appliance, action: &str) -> AuditEntry {
 }
 
 #[test]
-fn changes_and_run_starts_stand_in_it_with_who_what_before_and_after() {
+fn part_7_changes_and_run_starts_stand_in_it_with_who_what_before_and_after() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     for number in [1, 2] {
@@ -67,7 +67,7 @@ fn changes_and_run_starts_stand_in_it_with_who_what_before_and_after() {
 }
 
 #[test]
-fn no_secret_stands_in_it_and_what_was_refused_does_not_either() {
+fn part_7_no_secret_stands_in_it_and_what_was_refused_does_not_either() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     add_user(&appliance, "ana", Role::Owner);
@@ -91,7 +91,7 @@ fn no_secret_stands_in_it_and_what_was_refused_does_not_either() {
 }
 
 #[test]
-fn a_line_that_is_removed_behind_the_appliances_back_is_found_here_and_in_the_export() {
+fn part_7_a_line_that_is_removed_behind_the_appliances_back_is_found_here_and_in_the_export() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);

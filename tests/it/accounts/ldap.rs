@@ -203,7 +203,7 @@ fn set_bind_password(appliance: &Appliance, password: &str) {
 }
 
 #[test]
-fn people_of_a_directory_sign_in_by_starttls_and_ldaps_with_the_role_of_their_group() {
+fn part_7_people_of_a_directory_sign_in_by_starttls_and_ldaps_with_the_role_of_their_group() {
     let folder = tempfile::tempdir().unwrap();
     let Some(slapd) = Slapd::start(&folder) else { return };
     for ldaps in [false, true] {
@@ -254,7 +254,7 @@ fn a_technician_of_the_directory_logs_in_at_a_mac_and_is_told_apart_from_one_of_
     assert_eq!((person.full_name.as_str(), person.groups.len()), ("Adam A.", 2));
     let text =
         serde_json::to_string(&appliance.admin().get::<Vec<AuditEntry>>("/api/v1/audit").unwrap()).unwrap();
-    assert!(!text.contains(BIND) && text.contains("ldap.password"), "{text}");
+    assert!(!text.contains(BIND) && text.contains("ldap.password") && text.contains("ldap.test"), "{text}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod audit;
 mod ldap;
 mod page;
 mod token;
+mod walk;
 mod wizard;
 
 use std::process::Command;

@@ -79,10 +79,12 @@ fn a_person_logs_in_on_the_page_uses_the_api_by_cookie_and_logs_out() {
     assert_eq!(browser.ask("/logout", &["-X", "POST", "-H", "Sec-Fetch-Site: cross-site"]).0, 403);
     assert_eq!(browser.post("/logout", &["x=y"]).0, 303);
     assert_eq!(browser.ask("/api/v1/session", &[]).0, 401);
+    let told: Vec<AuditEntry> = appliance.admin().get("/api/v1/audit?action=session.end").unwrap();
+    assert_eq!(told.iter().map(|entry| entry.who.as_str()).collect::<Vec<_>>(), ["ana"]);
 }
 
 #[test]
-fn who_guesses_is_told_to_wait_and_a_form_of_another_site_signs_nobody_in() {
+fn part_7_who_guesses_is_told_to_wait_and_a_form_of_another_site_signs_nobody_in() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     add_user(&appliance, "ana", Role::Owner);
@@ -135,7 +137,7 @@ fn listener(socket: &Path) -> String {
 }
 
 #[test]
-fn the_first_start_says_a_code_that_makes_one_owner_on_the_page_or_by_command() {
+fn part_7_the_first_start_says_a_code_that_makes_one_owner_on_the_page_or_by_command() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder);
     let data = folder.path().join("data");
@@ -155,6 +157,9 @@ fn the_first_start_says_a_code_that_makes_one_owner_on_the_page_or_by_command() 
     assert_eq!(status, 303, "{page}");
     let (status, _) = owner(&daemon.1, "eve");
     assert_eq!(status, 403, "a code works once");
+    let admin = Client::unix(data.join("rootstock.sock")).with_patience(Patience::NONE);
+    let told: Vec<AuditEntry> = admin.get("/api/v1/audit?action=user.setup").unwrap();
+    assert!(told.len() == 1 && told[0].object == "user ana" && told[0].who == "the set-up code", "{told:?}");
     let file = folder.path().join("password");
     std::fs::write(&file, PASSWORD).unwrap();
     let (code, said) = rootstock(

@@ -14,7 +14,7 @@ fn wanted(name: &str, role: Option<Role>, areas: &[&str]) -> CreateToken {
 }
 
 #[test]
-fn a_token_may_what_it_was_made_for_and_never_more_than_its_account() {
+fn part_7_a_token_may_what_it_was_made_for_and_never_more_than_its_account() {
     let folder = tempfile::tempdir().unwrap();
     let appliance = Appliance::start(folder.path());
     add_user(&appliance, "ana", Role::Administrator);

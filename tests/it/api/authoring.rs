@@ -36,7 +36,7 @@ fn holds(folder: &Path, text: &str) -> bool {
 }
 
 #[test]
-fn section_3_variables_of_device_and_collection_reach_the_run_and_secrets_are_nowhere_in_plain() {
+fn section_3_and_6_variables_of_device_and_collection_reach_the_run_and_secrets_are_nowhere_in_plain() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);

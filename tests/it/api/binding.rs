@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -22,11 +23,14 @@ const LOCAL: [u8; 4] = [127, 0, 0, 1];
 /// A data folder with one boot set.
 pub fn folder() -> TempDir {
     let folder = tempdir().unwrap();
-    let set = folder.path().join("data/boot/rootstock.nbi");
+    write_set(&folder.path().join("data/boot/rootstock.nbi"));
+    folder
+}
+
+pub fn write_set(set: &Path) {
     fs::create_dir_all(set.join("i386")).unwrap();
     fs::write(set.join("NBImageInfo.plist"), NBI).unwrap();
     fs::write(set.join("i386/booter"), "booter").unwrap();
-    folder
 }
 
 /// An INFORM of a Mac with this last byte in its address.

@@ -95,7 +95,7 @@ fn kill_in_the_middle_of_an_import_leaves_nothing_visible_and_the_next_import_wo
 }
 
 #[test]
-fn what_was_acknowledged_outlives_a_kill() {
+fn section_8_what_was_acknowledged_outlives_a_kill() {
     let folder = tempdir().unwrap();
     let file = image_file(&folder, 1 << 20);
     let daemon = Daemon::start(&folder);

@@ -208,6 +208,42 @@ fn section_2_a_webhook_that_refuses_for_good_fails_the_step_with_what_it_said() 
     assert!(run.can_resume);
 }
 
+/// Whatever the other end says is recorded without the secrets of the run, wherever it is read.
+#[test]
+fn section_3_a_webhook_that_says_a_secret_back_is_quoted_without_it() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answers = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut first = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut first).unwrap();
+        let said = format!("nothing lies at {}", first.split(' ').nth(1).unwrap());
+        let length = said.len();
+        write!(stream, "HTTP/1.1 404 No\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}")
+            .unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let key = VariableValue { value: "hunter2-of-hook".into(), secret: true };
+    let _set: admin::Variable =
+        appliance.admin().put("/api/v1/collections/All%20Macs/variables/HookKey", &key).unwrap();
+    let yaml = format!(
+        "name: Told\nsteps: [{{name: Tell, notify: {{webhook: '{url}/%HookKey%', secret: '%HookKey%', message: done}}}}]\n"
+    );
+    let work = start(&appliance, &yaml);
+    let _ = work.try_next().unwrap();
+    let run = ended(&appliance, 1);
+    answers.join().unwrap();
+    assert!(run.failure.unwrap().evidence.contains("answered 404: nothing lies at /••••••••"));
+    for path in ["/api/v1/runs/1", "/api/v1/runs/1/events"] {
+        let text = json(&appliance.admin(), path).to_string();
+        assert!(text.contains("nothing lies at") && !text.contains("hunter2"), "{path}: {text}");
+    }
+    let page = appliance.admin().text("/api/v1/runs/1/report").unwrap();
+    assert!(page.contains("nothing lies at") && !page.contains("hunter2"), "{page}");
+}
+
 /// A mail server of another project on a port of its own choice; a mail a line of JSON.
 struct MailServer {
     child: Child,
@@ -394,8 +430,10 @@ fn part_9_a_problem_report_holds_what_helps_and_none_of_the_secrets_that_were_pl
     let path = |name: &str| folder.path().join(name);
     fs::write(path("hook"), "planted-hook-file\n").unwrap();
     fs::write(path("smtp"), "planted-smtp-file\n").unwrap();
+    let authority = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
+    fs::write(path("ldap-ca.pem"), authority).unwrap();
     let settings = format!(
-        "[notify]\nwebhook-secret-file = '{0}/hook'\nsmtp-server = 'mail.example'\nsmtp-user = 'u'\nsmtp-password-file = '{0}/smtp'\nmail-from = 'a@b'\n[bsdp]\nshadow-mount = 'afp://u:planted-in-settings@10.0.0.5/S'\nshadow-file = 'x'\n",
+        "[ldap]\nurl = 'ldap://127.0.0.1:9'\ndomain = 'EX'\nca = '{0}/ldap-ca.pem'\nbase = 'dc=ex'\nbind-dn = 'cn=a,dc=ex'\n[[ldap.group]]\ndn = 'cn=g,dc=ex'\nrole = 'auditor'\n[notify]\nwebhook-secret-file = '{0}/hook'\nsmtp-server = 'mail.example'\nsmtp-user = 'u'\nsmtp-password-file = '{0}/smtp'\nmail-from = 'a@b'\n[bsdp]\nshadow-mount = 'afp://u:planted-in-settings@10.0.0.5/S'\nshadow-file = 'x'\n",
         folder.path().display()
     );
     let appliance = Appliance::start_with(&path("data"), &settings);
@@ -409,6 +447,29 @@ fn part_9_a_problem_report_holds_what_helps_and_none_of_the_secrets_that_were_pl
     set("devices/1/variables/Odd", "planted \"quoted\" \\ <odd>");
     set("collections/All%20Macs/variables/CollectionKey", "planted-on-collection");
     set("devices/1/variables/Pin", "7z1");
+    let body = value!({"password": "planted-of-directory"});
+    let () = admin.put("/api/v1/ldap/password", &body).unwrap();
+    let user = value!({"name": "ana", "role": "auditor", "password": "planted horse"});
+    let _user: Value = admin.post("/api/v1/users", &user).unwrap();
+    let body = value!({"name": "ci", "user": "ana"});
+    let api_token: admin::CreatedToken = admin.post("/api/v1/tokens", &body).unwrap();
+    let api_token = api_token.token.expose().to_owned();
+    // A revision that is not the newest any more, of a sequence that never ran; and the run of another Mac.
+    for secret in ["planted-in-an-old-revision", "planted-in-a-new-revision"] {
+        appliance.apply(&format!(
+            "name: Older\nsteps: [{{set_variables: [{{name: A, value: {secret}, secret: true}}]}}]\n"
+        ));
+    }
+    let asks = "name: Asks\nprompts: [{variable: Said, secret: true}]\nsteps: [{execute_script: {script: \"#!/bin/sh\\necho $Said\\n\"}}]\n";
+    let saved = appliance.apply(asks);
+    let body = admin::CreateDeployment::new(saved.name, "all macs", Purpose::Available);
+    let deployment: admin::Deployment = admin.post("/api/v1/deployments", &body).unwrap();
+    let other = Mac::boot(&appliance, "C02SPINE0002").try_start(&appliance, deployment.id).unwrap();
+    let other = Work { appliance: &appliance, ticket: other };
+    let _ = other.try_next().unwrap();
+    let body = value!({"values": {"Said": "planted-answer"}});
+    let _run: admin::Run = admin.post("/api/v1/runs/1/answers", &body).unwrap();
+    other.act();
     let yaml = "name: Planted\nsteps:\n  - set_variables: [{name: Own, value: planted-in-sequence, secret: true}]\n  - {name: Echo, execute_script: {script: '#!/bin/sh'}}\n";
     let work = start(&appliance, yaml);
     let number = work.act().number;
@@ -433,14 +494,26 @@ fn part_9_a_problem_report_holds_what_helps_and_none_of_the_secrets_that_were_pl
         exit_code: Some(1),
     };
     work.try_report(number, ReportEvent::Failed(failure)).unwrap();
-    // A line of the log that some library wrote.
-    rootstock::server::recent::keep(
-        "GET /x authorization: Bearer planted0bearer0token\npassword=planted-in-log planted-smtp-file\n",
-    );
+    // Lines of the log that some library wrote.
+    rootstock::server::recent::keep(&format!(
+        "GET /x authorization: Bearer planted0bearer0token\npassword=planted-in-log planted-smtp-file\n\
+         bind planted-of-directory, planted-in-an-old-revision, planted-answer, -H {api_token}\n"
+    ));
+    // The report of the run is for whoever may look, and is not cleaned once more.
+    let page = admin.text("/api/v1/runs/2/report").unwrap();
+    for secret in [
+        "planted-on-device",
+        "planted &quot;",
+        "planted-on-collection",
+        "planted-in-sequence",
+        "planted-by-script",
+    ] {
+        assert!(page.contains("echo ••••••••") && !page.contains(secret), "{secret}: {page}");
+    }
 
     let file = path("problem.tar.zst");
     let (code, text) =
-        rootstock(&appliance.data, &["problem-report", "--run", "1", "-o", file.to_str().unwrap()]);
+        rootstock(&appliance.data, &["problem-report", "--run", "2", "-o", file.to_str().unwrap()]);
     assert_eq!(code, 0, "{text}");
     let out = path("out");
     fs::create_dir(&out).unwrap();
@@ -473,6 +546,7 @@ fn part_9_a_problem_report_holds_what_helps_and_none_of_the_secrets_that_were_pl
         "7z1",
         token.trim(),
         key.trim(),
+        api_token.as_str(),
         "sealed.v1.",
         "PRIVATE KEY",
     ] {

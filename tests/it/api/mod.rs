@@ -2,7 +2,7 @@
 
 pub mod appliance;
 mod authoring;
-mod binding;
+pub mod binding;
 mod bounds;
 mod check;
 mod cli;

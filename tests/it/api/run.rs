@@ -68,7 +68,7 @@ fn the_timeline_of_a_client_holds_what_its_runner_did() {
 }
 
 #[test]
-fn a_restart_of_the_server_loses_nothing_and_the_runner_goes_on_with_its_token() {
+fn section_8_a_restart_of_the_server_loses_nothing_and_the_runner_goes_on_with_its_token() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
@@ -89,7 +89,7 @@ fn a_restart_of_the_server_loses_nothing_and_the_runner_goes_on_with_its_token()
 }
 
 #[test]
-fn how_far_an_action_is_outlives_a_restart_of_the_server() {
+fn section_8_how_far_an_action_is_outlives_a_restart_of_the_server() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
@@ -105,7 +105,7 @@ fn how_far_an_action_is_outlives_a_restart_of_the_server() {
 }
 
 #[test]
-fn a_runner_that_was_started_anew_gets_its_run_back_and_the_old_token_ends() {
+fn section_8_a_runner_that_was_started_anew_gets_its_run_back_and_the_old_token_ends() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
@@ -134,7 +134,7 @@ fn a_runner_that_was_started_anew_gets_its_run_back_and_the_old_token_ends() {
 }
 
 #[test]
-fn reports_out_of_order_are_refused_and_repeated_ones_are_harmless() {
+fn section_8_reports_out_of_order_are_refused_and_repeated_ones_are_harmless() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
@@ -151,7 +151,7 @@ fn reports_out_of_order_are_refused_and_repeated_ones_are_harmless() {
 }
 
 #[test]
-fn starting_is_repeatable_for_the_same_runner_and_refused_for_another_deployment() {
+fn section_8_starting_is_repeatable_for_the_same_runner_and_refused_for_another_deployment() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.with_sequence(&folder);
@@ -281,7 +281,7 @@ fn log(appliance: &Appliance, run: i64) -> Vec<String> {
 }
 
 #[test]
-fn log_lines_that_are_sent_again_are_kept_once_and_those_of_a_new_runner_count_anew() {
+fn section_7_log_lines_that_are_sent_again_are_kept_once_and_those_of_a_new_runner_count_anew() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);

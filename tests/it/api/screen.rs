@@ -47,6 +47,27 @@ fn section_7_a_run_is_started_from_afar_only_where_the_wizard_waits_for_one() {
 }
 
 #[test]
+fn section_7_a_countdown_is_stopped_from_afar_only_where_one_runs() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let mac = Mac::boot(&appliance, "C02SPINE0001");
+    let session = appliance.network(Some(&mac.welcome.session));
+    let hold = || appliance.admin().post::<_, Screen>("/api/v1/devices/1/hold", &serde_json::json!({}));
+    assert!(refused(hold()).1.error.contains("not at its wizard"));
+    let tell = |page| session.post::<_, ScreenTaken>("/runner/v1/screen", &report(page)).unwrap();
+    tell(PageName::Choose);
+    let (status, problem) = refused(hold());
+    assert!(
+        status == 409 && problem.error.contains("does not count down: it waits for a choice"),
+        "{problem:?}"
+    );
+    tell(PageName::Countdown);
+    assert_eq!(hold().unwrap().page, PageName::Countdown);
+    let news: News = session.post("/runner/v1/news", &AskNews { after: 0, message: 0, wait: 15 }).unwrap();
+    assert_eq!(news.orders, [RemoteOrder::Hold]);
+}
+
+#[test]
 fn section_7_a_message_is_told_once_and_acknowledged_by_its_own_mac_only() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));

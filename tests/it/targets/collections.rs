@@ -77,6 +77,40 @@ fn section_6_members_follow_every_change_of_a_mac_and_of_a_collection() {
 }
 
 #[test]
+fn section_6_unknown_macs_never_has_members_and_applies_to_every_mac_that_is_not_known() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let admin = appliance.admin();
+    let stranger = boot(&appliance, "C02UNKNOWN01", 1).device;
+    let counts = || {
+        let all: Vec<Collection> = admin.get("/api/v1/collections").unwrap();
+        all.into_iter().map(|one| (one.name, one.members, one.applies_to)).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(), [("All Macs".into(), 1, 1), ("Unknown Macs".into(), 0, 1)]);
+    for name in ["Unknown%20Macs", "all%20macs"] {
+        let put = EditCollection { add: vec![stranger], ..Default::default() };
+        let path = format!("/api/v1/collections/{name}");
+        let (status, problem) = refused(admin.patch::<_, CollectionDetails>(&path, &put));
+        assert!(status == 409 && problem.error.contains("made by the appliance"), "{problem:?}");
+        assert_eq!(refused(admin.delete(&path).map(|()| 0)).0, 409);
+    }
+    let named = || vec!["unknown macs".to_owned()];
+    for (includes, excludes) in [(named(), Vec::new()), (Vec::new(), named())] {
+        let body = CreateCollection { name: "Lab".into(), includes, excludes, ..Default::default() };
+        assert_eq!(refused(admin.post::<_, CollectionDetails>("/api/v1/collections", &body)).0, 422);
+    }
+    sequence(&appliance, "First");
+    appliance.deploy("First", Purpose::Available);
+    let offers = || offered(&boot(&appliance, "C02UNKNOWN01", 1)).len();
+    assert_eq!(offers(), 1);
+    let known = EditDevice { known: Some(true), ..Default::default() };
+    let _: Device = admin.patch(&format!("/api/v1/devices/{stranger}"), &known).unwrap();
+    assert_eq!((offers(), &counts()[1]), (0, &("Unknown Macs".into(), 0, 0)));
+    let other = boot(&appliance, "C02UNKNOWN02", 2);
+    assert_eq!(offered(&other).len(), 1, "one that was never seen before");
+}
+
+#[test]
 fn section_6_members_are_judged_after_a_stop_that_came_before_them() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");

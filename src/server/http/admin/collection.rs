@@ -41,6 +41,10 @@ async fn built_in(app: &App) -> Result<[Collection; 2], Refusal> {
         description: collection.description().to_owned(),
         members: match collection {
             offer::Collection::AllMacs => all,
+            offer::Collection::UnknownMacs => 0,
+        },
+        applies_to: match collection {
+            offer::Collection::AllMacs => all,
             offer::Collection::UnknownMacs => unknown,
         },
         rule: None,
@@ -55,6 +59,7 @@ fn summary(row: CollectionRow) -> Collection {
         built_in: false,
         description: row.description,
         members: row.members,
+        applies_to: row.members,
         rule: row.rule,
         priority: row.priority,
         stale: row.stale,

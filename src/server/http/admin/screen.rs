@@ -10,7 +10,7 @@ use super::run::view;
 use crate::api::admin::Run;
 use crate::api::runner::Problem;
 use crate::api::wizard::{
-    LONGEST_MESSAGE, RemoteOrder, Screen, SendMessage, StartOnDevice, TechnicianMessage,
+    LONGEST_MESSAGE, PageName, RemoteOrder, Screen, SendMessage, StartOnDevice, TechnicianMessage,
 };
 use crate::server::app::App;
 use crate::server::caller::Caller;
@@ -83,6 +83,27 @@ pub async fn start_on(
     let ticket = start::run(app, &session, deployment, Starter::Afar(by)).await?;
     app.screens.nudge(device, now_ms());
     Ok((StatusCode::CREATED, Answer(view(app, ticket.run, 0, Duration::ZERO).await?)))
+}
+
+/// Stop the countdown that a Mac shows: what is Required does not start by itself there any more, until the Mac is started anew.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/hold", tag = "devices", params(("device" = i64, Path)), responses(
+    (status = 200, body = Screen),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "It is not at its wizard, or does not count down"),
+))]
+pub async fn hold(State(app): State<App>, Path(device): Path<i64>) -> Result<Answer<Screen>, Refusal> {
+    must_exist(&app, device).await?;
+    let gone = |gone| not_here(device, gone, StatusCode::CONFLICT);
+    let screen = app.screens.watch(device, 0, Duration::ZERO, now_ms).await;
+    let screen = screen.ok_or_else(|| gone(NotHere { seen_ms: None }))?;
+    if screen.here && screen.page != PageName::Countdown {
+        return Err(Refusal::conflict(
+            format!("device {device} does not count down: it {}", screen.page.in_words()),
+            "a run that has begun is stopped with rootstock run cancel",
+        ));
+    }
+    app.screens.order(device, RemoteOrder::Hold, now_ms()).map_err(gone)?;
+    Ok(Answer(screen))
 }
 
 /// Restart a Mac that is at its wizard and not at a run.

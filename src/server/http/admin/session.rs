@@ -103,7 +103,7 @@ pub async fn end(State(app): State<App>, caller: Caller, headers: HeaderMap) -> 
             "revoke a token with rootstock token revoke",
         ));
     };
-    app.db.end_session(token::digest(text)).await?;
+    app.db.end_session(token::digest(text), now_ms()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
