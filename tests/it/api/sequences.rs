@@ -455,8 +455,7 @@ fn section_3_and_4_a_run_is_answered_confirmed_resumed_closed_and_cancelled_by_c
     admin.fails(&["run", "destination", "1", "0:2"], 1, "does not ask where an image goes");
     admin.says(&["run", "close", "1", "--done"], &["run 1"]);
     admin.fails(&["run", "cancel", "1"], 1, "409");
-    let again = Mac::boot(&appliance, "C02SPINE0001");
-    again.start(&appliance);
+    Mac::boot(&appliance, "C02SPINE0002").start(&appliance);
     admin.says(&["run", "cancel", "2"], &["run 2 is cancelled"]);
 }
 
