@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `POST /runner/v1/screen` (session token) | [`ScreenReport`] | [`ScreenTaken`] |
 //! | `POST /runner/v1/news` (session token) | [`AskNews`] | [`News`], as soon as there is some, else after `wait` seconds |
+//! | `POST /runner/v1/down` (session token) | [`GoesDown`] | [`Said`] |
 //! | `POST /runner/v1/messages/{message}` (session token) | [`Acknowledge`] | [`TechnicianMessage`] |
 //! | `POST /runner/v1/runs/{run}/answers` (run token) | [`SayAnswers`] | [`Said`] |
 //! | `POST /runner/v1/runs/{run}/destination` (run token) | [`SayDestination`] | [`Said`] |
@@ -161,6 +162,32 @@ pub struct Acknowledge {}
 pub struct Say {
     /// Of the technician who is logged in at the Mac, where one is: [`SignedIn::pass`](crate::api::sign_in::SignedIn::pass). It
     /// says in whose name this is recorded; that it may be said is proved by the run's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Secret>,
+}
+
+/// How a Mac goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Descent {
+    /// It starts again.
+    Restart,
+    /// It stays off.
+    ShutDown,
+    /// A way that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Somebody at the Mac restarts it or shuts it down, by a key of the wizard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GoesDown {
+    /// How.
+    pub how: Descent,
+    /// The run whose page was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<i64>,
+    /// See [`Say::pass`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Secret>,
 }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use fstool::block::BlockDevice;
@@ -22,6 +23,7 @@ use fstool::fs::hfs_plus::HfsPlus;
 use fstool::fs::{EntryKind, FileMeta, Filesystem};
 
 use super::apply::clock;
+use super::attend::Outage;
 use super::failure::{self, chain, failure};
 use super::format::VolumeDevice;
 use super::identity::called;
@@ -37,9 +39,11 @@ use crate::value::{ByteSize, Digest};
 const PIECE: u64 = 1 << 20;
 /// How often progress is told.
 const PACE: Duration = Duration::from_millis(500);
-/// A network that is away for some minutes is waited for.
+/// A request that breaks off is made again at once.
 const PATIENCE: Patience =
-    Patience { tries: 40, first_pause: Duration::from_millis(250), longest_pause: Duration::from_secs(10) };
+    Patience { tries: 3, first_pause: Duration::from_millis(250), longest_pause: Duration::from_secs(1) };
+/// Before the next try, where the appliance does not answer. It is waited for as long as it takes, or the step has time.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Copies.
 ///
@@ -64,7 +68,7 @@ pub fn copy(work: &Work<'_>, from: &str, to: &str, destination: &Destination) ->
     let count = list.entries.iter().filter(|entry| entry.size.is_some()).count();
     work.reporter.log(vec![format!("copying {what}: {count} files, {}", ByteSize(bytes))]);
     work.reporter.log(list.left_out.iter().map(|path| format!("left out, no plain file: {path}")).collect());
-    let kind = kind_of(&place, bytes).map_err(|why| refused(&what, why))?;
+    let kind = kind_of(&place, bytes, to, &list.entries).map_err(|why| refused(&what, why))?;
     let copying = Copying { work, client: work.client.with_patience(PATIENCE), files, total: bytes };
     let digests =
         copying.write(&place, kind, to, &list.entries).map_err(|error| broken(work, &what, &error))?;
@@ -77,8 +81,9 @@ pub fn copy(work: &Work<'_>, from: &str, to: &str, destination: &Destination) ->
     Ok(Done { warning, ..Done::default() })
 }
 
-/// The file system, where it can be written and has room.
-fn kind_of(place: &Place, bytes: u64) -> Result<Kind, String> {
+/// The file system, where it can be written and has room. What is going to be replaced gives its room: a step that is done again,
+/// because nobody heard that it was done, needs none.
+fn kind_of(place: &Place, bytes: u64, to: &str, entries: &[FileEntry]) -> Result<Kind, String> {
     let mut stretch = Stretch::open(place).map_err(|error| chain(&error))?;
     let size = stretch.size();
     let facts = volume::read(&mut stretch, 0, size).map_err(|error| chain(&error))?;
@@ -95,12 +100,34 @@ fn kind_of(place: &Place, bytes: u64) -> Result<Kind, String> {
         other => return Err(format!("its file system is {other}, which is not written here")),
     }
     let free = facts.used.map(|used| facts.size.saturating_sub(used));
-    match free {
-        Some(free) if free < bytes => {
-            Err(format!("it has {} free, and {} are to be copied", ByteSize(free), ByteSize(bytes)))
-        }
-        _ => Ok(facts.kind),
+    let Some(free) = free.filter(|free| *free < bytes) else { return Ok(facts.kind) };
+    let replaced = replaced(place, facts.kind, to, entries).map_err(|error| error.to_string())?;
+    match free.saturating_add(replaced) < bytes {
+        true => Err(format!("it has {} free, and {} are to be copied", ByteSize(free), ByteSize(bytes))),
+        false => Ok(facts.kind),
     }
+}
+
+/// Bytes of the files on the volume that bear the names of those to come.
+fn replaced(place: &Place, kind: Kind, to: &str, entries: &[FileEntry]) -> fstool::Result<u64> {
+    let mut device = VolumeDevice(Stretch::open(place)?);
+    let mut volume = open(&mut device, kind)?;
+    let fold = |name: &str| if kind == Kind::Hfsx { name.to_owned() } else { name.to_lowercase() };
+    let mut known: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut bytes = 0;
+    for entry in entries.iter().filter(|entry| entry.size.is_some()) {
+        let path = join(to.trim_matches('/'), &entry.path);
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let sizes = known.entry(folder.to_owned()).or_insert_with(|| {
+            let path = if folder.is_empty() { "/" } else { folder };
+            // A folder that is not there has none of them.
+            let listed = volume.list(&mut device, Path::new(path)).unwrap_or_default();
+            let files = listed.into_iter().filter(|entry| entry.kind == EntryKind::Regular);
+            files.map(|entry| (fold(&entry.name), entry.size)).collect()
+        });
+        bytes += sizes.remove(&fold(name)).unwrap_or(0);
+    }
+    Ok(bytes)
 }
 
 /// An open volume.
@@ -358,8 +385,7 @@ impl Read for Body<'_, '_> {
                 return Err(io::Error::other("stopped"));
             }
             let end = self.size.min(self.position + PIECE);
-            let fetched = self.copying.client.bytes(&self.path, self.position..end);
-            self.piece = fetched.map_err(|error| io::Error::other(chain(&error)))?;
+            self.piece = self.fetch(end)?;
             if self.piece.len() as u64 != end - self.position {
                 return Err(io::Error::other("the file on the appliance changed while it was copied"));
             }
@@ -371,6 +397,26 @@ impl Read for Body<'_, '_> {
         self.hasher.update(&into[..length]);
         self.at += length;
         Ok(length)
+    }
+}
+
+impl Body<'_, '_> {
+    fn fetch(&self, end: u64) -> io::Result<Vec<u8>> {
+        let (work, mut outage) = (self.copying.work, Outage::default());
+        loop {
+            let error = match self.copying.client.bytes(&self.path, self.position..end) {
+                Ok(bytes) => {
+                    outage.tell(work, None);
+                    return Ok(bytes);
+                }
+                Err(error) => error,
+            };
+            if !error.may_pass() || work.stopped() {
+                return Err(io::Error::other(chain(&error)));
+            }
+            outage.tell(work, Some(error.to_string()));
+            thread::sleep(PAUSE);
+        }
     }
 }
 

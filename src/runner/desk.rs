@@ -6,7 +6,7 @@
 //!
 //! Must not know: pages, how a run is followed.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::wizard::{Say, Told};
+use super::wizard::{Down, Say, Told};
 use crate::api::runner::ChooseDestination;
 use crate::api::wizard::{
-    Acknowledge, AskNews, News, RemoteOrder, Said, Say as SayBody, SayAnswers, SayDestination, ScreenReport,
-    ScreenTaken, TechnicianMessage,
+    Acknowledge, AskNews, Descent, GoesDown, News, RemoteOrder, Said, Say as SayBody, SayAnswers,
+    SayDestination, ScreenReport, ScreenTaken, TechnicianMessage,
 };
 use crate::client::{Client, ClientError, Patience};
 use crate::value::Secret;
@@ -27,6 +27,8 @@ use crate::value::Secret;
 const WAIT: u32 = 10;
 /// How often a screen that does not change is told: the appliance knows by it that the Mac is there.
 const AGAIN: Duration = Duration::from_secs(15);
+/// How long a restart waits for the appliance to be told of it.
+const LAST_WORD: Duration = Duration::from_secs(3);
 /// Before the next question, when the last one failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,36 @@ impl Desk {
     pub fn logged_in(&self, pass: Option<Secret>) {
         let (known, _) = &*self.0;
         known.lock().unwrap_or_else(PoisonError::into_inner).pass = pass;
+    }
+
+    /// No run is followed any more: what is shown is of none.
+    pub fn follows_none(&self) {
+        let (known, _) = &*self.0;
+        known.lock().unwrap_or_else(PoisonError::into_inner).run = None;
+    }
+
+    /// Somebody here restarts this Mac or shuts it down. An appliance that does not answer at once does not hear of it.
+    pub fn goes_down(&self, down: Down) {
+        let known = self.known();
+        let Some(session) = known.session else { return };
+        let how = match down {
+            Down::Restart => Descent::Restart,
+            Down::ShutDown => Descent::ShutDown,
+        };
+        let body = GoesDown { how, run: known.run.map(|(run, _)| run), pass: known.pass };
+        let (told, heard) = mpsc::channel();
+        thread::spawn(move || {
+            let answer = session.post::<_, Said>("/runner/v1/down", &body);
+            // Who does not wait any more needs no answer.
+            let _ = told.send(answer.map(drop));
+        });
+        match heard.recv_timeout(LAST_WORD) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(%error, "the appliance was not told that this Mac goes down"),
+            Err(_) => {
+                tracing::info!("the appliance was not told that this Mac goes down: it does not answer")
+            }
+        }
     }
 
     fn known(&self) -> Known {

@@ -61,13 +61,17 @@ impl Link {
         self.place.borrow().clone()
     }
 
-    /// Notes where the appliance is. Nothing new means: try again now.
+    /// Notes where the appliance is; nothing new means: try again now. Tells it that somebody here lets the machine go down.
     fn taken(&self, order: Order) -> Order {
         match order {
             Order::Moved(place) if *self.place.borrow() == place => Order::Again,
             Order::Moved(place) => {
                 self.place.replace(place.clone());
                 Order::Moved(place)
+            }
+            Order::DownByKey(down) => {
+                self.desk.goes_down(down);
+                Order::Down(down)
             }
             other => other,
         }
@@ -214,6 +218,15 @@ mod tests {
             if tries < 3 { Err(down()) } else { Ok(()) }
         });
         assert!(answer.is_ok());
+    }
+
+    #[test]
+    fn who_goes_down_by_a_key_goes_down_also_where_no_appliance_is_known_to_be_told() {
+        let (link, _seen, orders) = link();
+        orders.send(Order::DownByKey(Down::ShutDown)).unwrap();
+        assert_eq!(link.wait_for_order(), Order::Down(Down::ShutDown));
+        orders.send(Order::DownByKey(Down::Restart)).unwrap();
+        assert_eq!(link.order(Duration::ZERO), Some(Order::Down(Down::Restart)));
     }
 
     #[test]

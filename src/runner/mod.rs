@@ -70,7 +70,7 @@ use log::Console;
 use network::{Kept, Network, System};
 use settings::{Asked, Flags, Settings, USAGE};
 use show::{Faces, Sources, Takers};
-use wizard::{Shell, State, Terminal};
+use wizard::{Down, Shell, State, Terminal};
 
 /// Runs the program of this process. Exit codes: 0 a restart was asked for (and is somebody else's to do) · 1 the runner cannot
 /// work, with a line that says why · 2 the command line was wrong.
@@ -98,6 +98,10 @@ pub fn main() -> ExitCode {
         tracing::warn!(
             "a script of the runner before this one was still at work and was ended: {left} processes"
         );
+    }
+    if restart::is_promised(&settings.state, &identity::boot_id(&settings.root)) {
+        tracing::warn!("the runner before this one did not come to restart this Mac; it is restarted now");
+        return go_down(Down::Restart, &settings);
     }
     let faces = faces(&settings);
     run(&settings, faces)
@@ -146,8 +150,16 @@ fn run(settings: &Settings, faces: Faces) -> ExitCode {
     let Ok(down) = worked else {
         return complain(&"the worker broke down; see rootstock-runner.log", ExitCode::FAILURE);
     };
+    go_down(down, settings)
+}
+
+fn go_down(down: Down, settings: &Settings) -> ExitCode {
     match restart::go_down(down, settings.keep_running) {
-        Ok(restart::Restart::Kept) => ExitCode::SUCCESS,
+        Ok(restart::Restart::Kept) => {
+            // Whoever started this program restarts the machine.
+            restart::forget_promise(&settings.state);
+            ExitCode::SUCCESS
+        }
         Err(error) => complain(&failure::chain(&error), ExitCode::FAILURE),
     }
 }

@@ -14,11 +14,12 @@ use super::clock::now_ms;
 use super::copy::copy;
 use super::failure::{self, chain, failure};
 use super::format::{erase_and_write, make_volume, plan};
-use super::identity::{called, partition_node};
+use super::identity::{boot_id, called, partition_node};
 use super::link::{Interrupted, Link};
 use super::place::{disk_numbered, open_writable, partition_of, partition_place};
 use super::receipt::ReceiptKey;
 use super::report::Reporter;
+use super::restart;
 use super::script::{self, Ended, Script};
 use super::share::save;
 use super::startup::{self, BootPartition};
@@ -151,12 +152,14 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
         Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
-        Action::ExecuteScript { script, environment, success_codes, secrets } => {
+        Action::ExecuteScript { script, environment, success_codes, secrets, secret_names } => {
             let script = Script {
                 text: script,
                 environment,
                 tool: &[],
                 secrets,
+                secret_names,
+                set: None,
                 limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
             };
             execute(work, script, success_codes, &mut values)
@@ -193,13 +196,28 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
 
 fn tell_end(work: &Work<'_>, action: &Action, reports: Vec<ReportEvent>) -> Result<Outcome, Interrupted> {
     let done = matches!(reports.last(), Some(ReportEvent::Done(_)));
+    if !done || !matches!(action, Action::Restart) {
+        return tell(work, reports).map(|()| Outcome::Next);
+    }
+    // From the report on, the appliance takes it for done.
+    restart::promise(work.state, &boot_id(work.root));
+    match tell(work, reports) {
+        Ok(()) => Ok(Outcome::Restart),
+        Err(interrupted) => {
+            restart::forget_promise(work.state);
+            Err(interrupted)
+        }
+    }
+}
+
+fn tell(work: &Work<'_>, reports: Vec<ReportEvent>) -> Result<(), Interrupted> {
     for report in reports {
         match report {
             ReportEvent::Variables { .. } => work.reporter.must_send(work.link, report)?,
             end => work.reporter.finish(work.link, end)?,
         }
     }
-    Ok(if done && matches!(action, Action::Restart) { Outcome::Restart } else { Outcome::Next })
+    Ok(())
 }
 
 fn format_disk(work: &Work<'_>, number: u32, partitions: &[PartitionRequest]) -> Result<Done, Failed> {
@@ -306,8 +324,12 @@ fn execute(
         failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
     };
     let variables = Folder::make(work.state, script.environment).map_err(of_variables)?;
-    let script = Script { tool: &variables.environment(), ..script };
-    let ended = script::run(script, work.state, |lines| work.reporter.log(lines), || work.reporter.stopped())
+    let set = variables.of_set();
+    let script = Script { tool: &variables.environment(), set: Some(&set), ..script };
+    // Its time limit does not wait for an appliance that does not answer, nor a word to stop for what it says.
+    let (folder, reporter) = (work.state, work.reporter);
+    let ended = reporter
+        .beside(|| script::run(script, folder, |lines| reporter.keep(lines), || reporter.stopped()))
         .map_err(|error| failure::of_script(&error));
     values.extend(variables.set().map_err(of_variables)?);
     let ended = ended?;

@@ -1,6 +1,12 @@
 //! Restart and shutdown: everything written down, then the machine goes down. Only where this program is what runs the machine.
 //!
+//! A restart that a run asks for is reported done before the machine goes down. So it is promised first, in a file beside the log
+//! that names this start of the kernel: a runner that is started anew before the machine went down keeps the promise.
+//!
 //! Must not know: why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
@@ -10,6 +16,9 @@ use super::wizard::Down;
 
 /// Root of an initramfs when the kernel has no tmpfs (statfs(2)).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// Name of the file with the promise.
+const PROMISE: &str = "restart-promised";
 
 /// What a restart came to, when it returns at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +40,28 @@ pub fn owns_the_machine() -> bool {
     started_by_init && in_memory
 }
 
+fn promise_in(state: &Path) -> PathBuf {
+    state.join(PROMISE)
+}
+
+/// Promises to restart the machine, which is at the start `boot_id` of its kernel.
+pub fn promise(state: &Path, boot_id: &str) {
+    if let Err(error) = fs::write(promise_in(state), boot_id) {
+        tracing::warn!(%error, "a restart is not remembered when the runner breaks down before it");
+    }
+}
+
+/// Whether a runner before this one promised to restart the machine, and it is still at the same start of its kernel.
+pub fn is_promised(state: &Path, boot_id: &str) -> bool {
+    !boot_id.is_empty() && fs::read(promise_in(state)).is_ok_and(|kept| kept == boot_id.as_bytes())
+}
+
+/// The promise was kept, or is off.
+pub fn forget_promise(state: &Path) {
+    // There is none, mostly.
+    let _ = fs::remove_file(promise_in(state));
+}
+
 /// Restarts the machine or switches it off, unless it is not ours.
 ///
 /// # Errors
@@ -47,5 +78,24 @@ pub fn go_down(down: Down, keep_running: bool) -> Result<Restart, RestartError> 
     match reboot(mode) {
         Err(error) => Err(RestartError(error)),
         Ok(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn section_8_a_promised_restart_is_known_to_the_next_runner_of_the_same_start_and_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_promised(folder.path(), "start 1"));
+        promise(folder.path(), "start 1");
+        assert!(is_promised(folder.path(), "start 1"));
+        assert!(!is_promised(folder.path(), "start 2"), "it was restarted");
+        forget_promise(folder.path());
+        assert!(!is_promised(folder.path(), "start 1"));
+        // A kernel that does not say which start it is of could be any.
+        promise(folder.path(), "");
+        assert!(!is_promised(folder.path(), ""));
     }
 }

@@ -126,9 +126,11 @@ impl Show<'_> {
             }
             state = update(state, Event::Logged(lines)).0;
         }
+        let by_key = matches!(event, Event::Key(_));
         let (mut state, order) = update(state, event);
         match order {
             None => {}
+            Some(Order::Down(down)) if by_key => drop(self.takers.worker.send(Order::DownByKey(down))),
             // Who has ended needs no orders.
             Some(Order::Network(order)) => drop(self.takers.network.send(order)),
             Some(Order::Say(say)) => drop(self.takers.desk.send(Errand::Say(say))),

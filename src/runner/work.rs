@@ -16,7 +16,7 @@ use super::link::{Interrupted, Link};
 use super::network::Kept;
 use super::perform::{self, Work, perform};
 use super::receipt::ReceiptKey;
-use super::report::Reporter;
+use super::report::{Lines, Reporter};
 use super::restart::owns_the_machine;
 use super::settings::Settings;
 use super::wizard::{Down, Order, Told};
@@ -87,6 +87,7 @@ pub fn work(settings: &Settings, link: &Link) -> Down {
         health: RefCell::default(),
         technician: RefCell::default(),
         finished: RefCell::default(),
+        lines: Lines::default(),
     };
     loop {
         match worker.session() {
@@ -123,6 +124,8 @@ struct Worker<'a> {
     technician: RefCell<Option<SignedIn>>,
     /// What was done last: not done again, whatever gets lost on the way to the appliance.
     finished: RefCell<Option<perform::Finished>>,
+    /// What it logged, and how much of that has arrived.
+    lines: Lines,
 }
 
 /// Why the appliance refused, in its words.
@@ -141,6 +144,7 @@ impl Worker<'_> {
     }
 
     fn try_session(&self) -> Result<Leave, Leave> {
+        self.link.desk().follows_none();
         let (server, proxy) = (self.server()?, self.link.place().proxy);
         let client = Client::https_through(proxy.as_deref(), &server, &self.settings.ca, None)
             .map_err(|error| {
@@ -418,13 +422,14 @@ impl Worker<'_> {
                 Next::Act(assignment) => {
                     let (step, steps) = (assignment.step, assignment.steps);
                     self.link.tell(Told::Step { step, steps, name: assignment.name.clone() });
+                    let (number, news) = (assignment.number, self.link.news());
                     let work = Work {
                         client,
                         link: self.link,
-                        reporter: &Reporter::new(client, run, assignment.number, self.link.news()),
+                        reporter: &Reporter::new(client, run, number, &self.lines, news),
                         machine: &machine,
                         run,
-                        number: assignment.number,
+                        number,
                         manifest_keys: &welcome.manifest_keys,
                         key: &self.key,
                         state: &self.settings.state,

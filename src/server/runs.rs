@@ -16,10 +16,11 @@ pub use error::RunError;
 pub use places::{Places, Wanted};
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,8 @@ const MOST_ROWS: i64 = 20_000;
 const MOST_LOG: u64 = 64 << 20;
 /// Events of the engine that are recorded in one transaction at most.
 const MOST_TOGETHER: usize = 1_000;
+/// How often a run is read anew for one who asks.
+const MOST_READ: usize = 3;
 /// Seconds after which a Mac whose run waits for a person asks again.
 const ASK_AGAIN: u32 = 3;
 /// What a recorded event is sealed for.
@@ -75,9 +78,13 @@ pub struct Held {
     device: i64,
     /// Address that its Mac booted with.
     mac: Option<MacAddr>,
-    machine: Mutex<Machine>,
+    machine: Arc<Mutex<Machine>>,
     places: StdMutex<Places>,
     seen: watch::Sender<Seen>,
+    /// Set while rows are written, and for good when they went on without us: the machine is stale.
+    lost: AtomicBool,
+    /// Held while rows are written.
+    writing: Arc<Mutex<()>>,
 }
 
 struct Machine {
@@ -88,8 +95,6 @@ struct Machine {
     logged: Logged,
     /// Number of the notification that is on its way.
     telling: u32,
-    /// Set when the rows went on without us: everything here is stale.
-    lost: bool,
 }
 
 /// What watchers wait for.
@@ -137,21 +142,48 @@ impl Runs {
         let run = Run::replay(recorded).map_err(|source| RunError::Damaged { run: id, source })?;
         let ended = run.outcome().is_some();
         let seen = Seen { change: change_of(last), progress: row.progress, ended, since_ms };
-        let machine =
-            Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, telling: 0, lost: false };
+        let machine = Machine { run, last, receipt_key: row.receipt_key, logged: row.logged, telling: 0 };
         let fresh = Arc::new(Held {
             id,
             device: row.summary.device,
             mac,
-            machine: Mutex::new(machine),
+            machine: Arc::new(Mutex::new(machine)),
             places: StdMutex::default(),
             seen: watch::Sender::new(seen),
+            lost: AtomicBool::new(false),
+            writing: Arc::default(),
         });
         let mut held = self.lock();
         if held.len() >= MOST_HELD {
-            held.retain(|_, held| !held.seen.borrow().ended);
+            // Not one that somebody is about to move.
+            held.retain(|_, held| !held.seen.borrow().ended || Arc::strong_count(held) > 1);
         }
         Ok(held.entry(id).or_insert(fresh).clone())
+    }
+
+    /// The run, alone. One whose rows were written by a request that nobody waited for to the end is read anew.
+    async fn enter(&self, id: i64) -> Result<(Arc<Held>, OwnedMutexGuard<Machine>), RunError> {
+        for _ in 0..MOST_READ {
+            let held = self.open(id).await?;
+            let machine = held.machine.clone().lock_owned().await;
+            if !held.lost.load(Ordering::Acquire) {
+                return Ok((held, machine));
+            }
+            drop(held.writing.lock().await);
+            self.let_go(&held);
+        }
+        Err(RunError::Moved(id))
+    }
+
+    /// The next one who asks for this run reads it anew.
+    fn let_go(&self, held: &Arc<Held>) {
+        let mut all = self.lock();
+        if all.get(&held.id).is_some_and(|known| Arc::ptr_eq(known, held)) {
+            all.remove(&held.id);
+        }
+        drop(all);
+        // Who watches it looks again.
+        held.seen.send_modify(|seen| seen.ended = true);
     }
 
     /// Values of the run's secret variables: to be looked for, never to be shown.
@@ -181,8 +213,7 @@ impl Runs {
 
     /// What the runner does now.
     pub async fn next(&self, id: i64) -> Result<Next, RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         self.heard.note(&machine.receipt_key, None, now_ms());
         for _ in 0..MOST_DECISIONS {
             match machine.run.next(now_ms()) {
@@ -208,8 +239,7 @@ impl Runs {
 
     /// Takes a report in. True when the runner shall stop what it does and ask again.
     pub async fn report(&self, id: i64, report: Report) -> Result<bool, RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         self.heard.note(&machine.receipt_key, None, now_ms());
         let number = report.number;
         let ends = matches!(report.event, ReportEvent::Done(_) | ReportEvent::Failed(_));
@@ -248,8 +278,7 @@ impl Runs {
     /// # Errors
     /// [`RunError::Taken`] when another one is at work.
     pub async fn may_have(&self, id: i64, claimant: Claimant<'_>) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let machine = held.machine.lock().await;
+        let (held, machine) = self.enter(id).await?;
         self.claim(&held, &machine, claimant).await.map(drop)
     }
 
@@ -269,12 +298,9 @@ impl Runs {
     /// # Errors
     /// [`RunError::Taken`] when another one is at work.
     pub async fn reconnect(&self, id: i64, boot: BootMethod, claimant: Claimant<'_>) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
-        if self.claim(&held, &machine, claimant).await? == Claim::Same {
-            return Ok(());
-        }
-        let event = Event::Reconnected { boot: wire::boot_method(boot) };
+        let (held, mut machine) = self.enter(id).await?;
+        let Claim::Anew { same_start } = self.claim(&held, &machine, claimant).await? else { return Ok(()) };
+        let event = Event::Reconnected { boot: wire::boot_method(boot), same_start };
         self.record(&held, &mut machine, event, None).await?;
         machine.receipt_key = claimant.receipt_key.to_owned();
         self.heard.note(claimant.receipt_key, None, now_ms());
@@ -283,8 +309,7 @@ impl Runs {
 
     /// What action `number` copies, when it is a Copy Files and at work.
     pub async fn copied(&self, id: i64, number: u32) -> Result<Option<String>, RunError> {
-        let held = self.open(id).await?;
-        let machine = held.machine.lock().await;
+        let (_, machine) = self.enter(id).await?;
         let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
         Ok(assignment.and_then(|assignment| match &assignment.act {
             Act::CopyFiles { from, .. } => Some(from.clone()),
@@ -294,8 +319,7 @@ impl Runs {
 
     /// Image and note, when action `number` is a capture and at work.
     pub async fn capture(&self, id: i64, number: u32) -> Result<Option<(String, String)>, RunError> {
-        let held = self.open(id).await?;
-        let machine = held.machine.lock().await;
+        let (_, machine) = self.enter(id).await?;
         let assignment = machine.run.assignment().filter(|assignment| assignment.number == number);
         Ok(assignment.and_then(|assignment| match &assignment.act {
             Act::CaptureImage { image, note, .. } => Some((image.clone(), note.clone())),
@@ -307,8 +331,7 @@ impl Runs {
     /// clock.
     pub async fn expire(&self) -> Result<(), RunError> {
         for id in self.db.active_runs().await? {
-            let held = self.open(id).await?;
-            let mut machine = held.machine.lock().await;
+            let (held, mut machine) = self.enter(id).await?;
             let now = now_ms();
             if machine.run.deadline_ms().is_some_and(|deadline| now >= deadline)
                 && let Decision::Record(event) = machine.run.next(now)
@@ -340,7 +363,7 @@ impl Runs {
         let held = self.open(id).await?;
         let mut changes = held.seen.subscribe();
         let _ = tokio::time::timeout(wait, changes.wait_for(|seen| seen.change > after || seen.ended)).await;
-        let machine = held.machine.lock().await;
+        let (held, machine) = self.enter(id).await?;
         let seen = held.seen.borrow().clone();
         Ok(read(&machine.run, &seen))
     }
@@ -353,7 +376,7 @@ impl Runs {
 
     async fn done(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         number: u32,
         mut done: Done,
@@ -383,3 +406,6 @@ impl Runs {
 fn change_of(last: i64) -> u64 {
     u64::try_from(last).unwrap_or(0) << 20
 }
+
+#[cfg(test)]
+mod tests;

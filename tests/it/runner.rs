@@ -225,7 +225,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
+fn section_2_a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
     let image = image();
     let (want, pack) = (image.bytes.clone(), image.pack.len() as u64);
     let script = Action::ExecuteScript {
@@ -233,6 +233,7 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
         environment: vec![("Greeting".into(), "hello".into())],
         success_codes: vec![0],
         secrets: vec![Secret::new("s3cret")],
+        secret_names: vec![],
     };
     let appliance = Appliance::start(image, |image| {
         vec![format(VolumeFormat::HfsJournaled), script, apply(image), Action::Restart]
@@ -269,7 +270,7 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
 }
 
 #[test]
-fn a_script_reads_and_sets_variables_through_the_tool_and_they_arrive_also_when_it_fails() {
+fn section_3_a_script_reads_and_sets_variables_through_the_tool_and_they_arrive_also_when_it_fails() {
     let script = "#!/bin/sh
 [ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get greeting)\" = 'hello  *' ] || exit 5
 eval `\"$PMM_TS_VARIABLE_UTIL\" --get Greeting Key`
@@ -278,6 +279,9 @@ eval `\"$PMM_TS_VARIABLE_UTIL\" --get Greeting Key`
 \"$PMM_TS_VARIABLE_UTIL\" --set Room=\"$Greeting $Key\" Lines=\"$(printf 'a\\nb')\" || exit 8
 \"$PMM_TS_VARIABLE_UTIL\" --set SerialNumber=x && exit 9
 [ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get ROOM)\" = 'hello  * s3cret' ] || exit 10
+\"$PMM_TS_VARIABLE_UTIL\" --set Pin=sw0rdfish || exit 11
+echo \"the pin is sw0rdfish, the key $(printf %s \"$Key\" | od -An -tx1 | tr -d ' ')\"
+\"$PMM_TS_VARIABLE_UTIL\" --get; [ $? = 2 ] || exit 12
 exit 3
 ";
     let script = Action::ExecuteScript {
@@ -285,6 +289,7 @@ exit 3
         environment: vec![("Greeting".into(), "hello  *".into()), ("Key".into(), "s3cret".into())],
         success_codes: vec![0],
         secrets: vec![Secret::new("s3cret")],
+        secret_names: vec!["Key".into(), "Pin".into()],
     };
     let appliance = Appliance::start(image(), |_| vec![script]);
     let mac = Mac::with_disk(600 * MIB);
@@ -296,7 +301,13 @@ exit 3
             ReportEvent::Variables { values } => Some(values.clone()),
             _ => None,
         });
-        let want = [("Room", "hello  * s3cret"), ("Lines", "a\nb")];
+        let want = [("Room", "hello  * s3cret"), ("Lines", "a\nb"), ("Pin", "sw0rdfish")];
+        let logged = state.reports.iter().filter_map(|report| match &report.event {
+            ReportEvent::Log { lines, .. } => Some(lines.join("\n")),
+            _ => None,
+        });
+        let logged = logged.collect::<Vec<_>>().join("\n");
+        assert!(logged.contains("the pin is ••••••••, the key ••••••••"), "{logged}");
         assert_eq!(values.unwrap(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
     });
 }
@@ -376,7 +387,7 @@ fn section_8_a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_
 }
 
 #[test]
-fn too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
+fn section_2_too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
     let appliance = Appliance::start(image(), format_and_apply);
     let mac = Mac::with_disk(100 * MIB);
     let runner = mac.boot(&appliance, &["--unattended"]);
@@ -388,7 +399,7 @@ fn too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
 }
 
 #[test]
-fn an_image_that_does_not_fit_the_partition_is_refused_with_both_sizes_before_the_first_write() {
+fn section_2_an_image_that_does_not_fit_the_partition_is_refused_with_both_sizes_before_the_first_write() {
     let partition = PartitionRequest {
         name: "Small".into(),
         format: VolumeFormat::Raw,
@@ -628,4 +639,62 @@ fn section_8_a_runner_that_was_killed_while_it_captured_goes_on_where_it_was() {
     let images: rootstock::api::admin::Image =
         appliance.admin().get("/api/v1/images/disk-C02FEAS00001").unwrap();
     assert_eq!(images.versions.len(), 1);
+}
+
+fn at_work(folder: &tempfile::TempDir, script: &str) -> (RealAppliance, String) {
+    let appliance = RealAppliance::start(&folder.path().join("data"));
+    appliance.apply(&format!("name: Script\nsteps:\n  - execute_script: {{script: {script:?}}}\n"));
+    appliance.deploy("Script", Purpose::Required);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    (appliance, url)
+}
+
+#[test]
+fn section_8_a_script_that_says_nothing_is_ended_when_its_run_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\necho at work\nexec sleep 600\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("at work");
+    let _: serde_json::Value =
+        appliance.admin().post("/api/v1/runs/1/cancel", &serde_json::json!({})).unwrap();
+    runner.says("CANCELLED");
+}
+
+#[test]
+fn section_8_more_lines_than_one_report_takes_arrive_in_order_and_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (appliance, url) = at_work(&folder, "#!/bin/sh\nexec seq 6000\n");
+    let mac = Mac::with_disk(600 * MIB);
+    let runner = mac.boot_with(&url, &appliance.data.join("keys/ca.pem"), &["--unattended"]);
+    runner.says("SUCCEEDED");
+    let (mut lines, mut after): (Vec<String>, _) = (Vec::new(), 0);
+    loop {
+        let path = format!("/api/v1/runs/1/events?after={after}");
+        let events: Vec<rootstock::api::admin::RunEvent> = appliance.admin().get(&path).unwrap();
+        let Some(last) = events.last() else { break };
+        after = last.number;
+        let logged = events.iter().filter(|event| event.kind == "log");
+        lines.extend(logged.flat_map(|event| event.detail.lines().map(str::to_owned)));
+    }
+    assert!(lines.iter().cloned().eq((1..=6000).map(|number| number.to_string())), "{} lines", lines.len());
+}
+
+#[test]
+fn section_8_a_person_who_restarts_the_mac_by_a_key_is_told_to_the_audit_log() {
+    let appliance_folder = tempfile::tempdir().unwrap();
+    let appliance = RealAppliance::start(&appliance_folder.path().join("data"));
+    appliance.apply("name: Restart\nsteps: [{restart: }]\n");
+    appliance.deploy("Restart", Purpose::Available);
+    let mac = Mac::with_disk(600 * MIB);
+    let url = format!("https://127.0.0.1:{}", appliance.https);
+    let (mut script, mut keys) = mac.on_terminal(&url, &appliance.data.join("keys/ca.pem"));
+    script.says("Choose a task sequence");
+    keys.write_all(b"r").unwrap();
+    assert!(script.ends().success());
+    let audit: Vec<rootstock::api::admin::AuditEntry> =
+        appliance.admin().get("/api/v1/audit?action=device.restart").unwrap();
+    let said: Vec<_> = audit.iter().map(|entry| (entry.object.as_str(), entry.who.as_str())).collect();
+    assert_eq!(said, [("device 1", "the technician at the Mac")]);
+    assert_eq!(audit[0].after, Some(serde_json::json!({ "mac": "C02FEAS00001", "run": null })));
 }

@@ -9,7 +9,7 @@
 //! | `ROOTSTOCK_CUT_SECONDS` | how long the network is gone |
 //! | `ROOTSTOCK_FAULT_SEED` | where the dice begin; else anywhere, and it is printed |
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::syncfs;
 use rootstock::api::admin::{Run, RunEvent, StepState};
 use rootstock::client::{Client, ClientError, Patience};
 use serde_json::{Value, json};
@@ -169,9 +170,12 @@ impl Scene {
         for (name, content) in thirty::files() {
             fs::write(files.join(name), content).unwrap();
         }
+        // Whoever puts files there is told by the kernel that they are there; a power cut takes none of them.
+        syncfs(File::open(&files).unwrap()).unwrap();
         let words = Words::new(&folder.path().join("words"));
         let (url, deliveries) = receiver();
-        for sequence in thirty::sequences(&words, &url, doomed) {
+        let mut mac = Mac::with_disk(DISK);
+        for sequence in thirty::sequences(&words, &mac.boot_id(), &url, doomed) {
             fs::write(at("sequence.yaml"), sequence).unwrap();
             appliance.must(&["sequence", "apply", &at("sequence.yaml")]);
         }
@@ -179,7 +183,6 @@ impl Scene {
         let ca = folder.path().join("ca.pem");
         fs::copy(data.join("keys/ca.pem"), &ca).unwrap();
         let cable = Cable::to(port_of(&appliance));
-        let mut mac = Mac::with_disk(DISK);
         mac.start_runner(cable.port, &ca);
         Scene { appliance: Some(appliance), place, mac, cable, words, deliveries, ca, folder, doomed }
     }
@@ -225,7 +228,7 @@ impl Scene {
                 self.start_runner();
             }
             Kind::Mac => {
-                self.mac.kill_runner();
+                self.mac.power_off();
                 self.mac.switch_on();
                 self.start_runner();
             }
@@ -266,7 +269,8 @@ impl Scene {
             let Some(run) = self.look(change) else { continue };
             change = run.change;
             if let Some(fault) = next.filter(|fault| reached(&run, fault.step)) {
-                thread::sleep(Duration::from_millis(random.below(250)));
+                let most = if thirty::QUICK.contains(&fault.step) { 1 } else { 250 };
+                thread::sleep(Duration::from_millis(random.below(most)));
                 let at = self.look(0).map_or(StepState::Unknown, |run| run.step_list[fault.step - 1].state);
                 hits += usize::from(at == StepState::Running);
                 println!("{:?} at step {}: {at:?}", fault.kind, fault.step);

@@ -4,13 +4,17 @@
 //! when something breaks.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Serial number of the Mac.
@@ -44,10 +48,18 @@ impl Mac {
         fs::write(path, text).unwrap();
     }
 
-    /// The kernel starts: from now on it is another start of this Mac.
+    /// The kernel starts: from now on it is another start of this Mac. What the runner kept lay in memory.
     pub fn switch_on(&self) {
+        if let Err(error) = fs::remove_dir_all(self.root.path().join("state")) {
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
         let fresh = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
         self.put("proc/sys/kernel/random/boot_id", &fresh);
+    }
+
+    /// The file that names this start of its kernel.
+    pub fn boot_id(&self) -> PathBuf {
+        self.root.path().join("proc/sys/kernel/random/boot_id")
     }
 
     /// Its disk.
@@ -80,6 +92,29 @@ impl Mac {
         if let Some(mut runner) = self.runner.take() {
             drop(runner.kill());
             drop(runner.wait());
+        }
+    }
+
+    /// Its power goes: nothing of it is at work any more, the script of its runner neither.
+    pub fn power_off(&mut self) {
+        self.kill_runner();
+        let root = self.root.path().as_os_str().as_bytes();
+        let is_ours = |process: &Pid| {
+            let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+            environment.windows(root.len()).any(|window| window == root)
+        };
+        loop {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+            let left: Vec<Pid> = all.filter(is_ours).collect();
+            if left.is_empty() {
+                return;
+            }
+            // It may have ended in between.
+            for process in left {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -194,6 +194,8 @@ pub enum Order {
     LogOut,
     /// The machine shall go down.
     Down(Down),
+    /// The same, by a key that was pressed here: the appliance is told before.
+    DownByKey(Down),
     /// The appliance is there, and this is the way.
     Moved(Place),
     /// For the network thread.

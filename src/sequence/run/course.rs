@@ -11,6 +11,7 @@ use super::event::Failure;
 use super::{Outcome, READY, Run, StepState};
 use crate::sequence::model::Section;
 use crate::sequence::program::{Body, Item};
+use crate::sequence::variable::LastAction;
 
 /// Why a step that was not reached is left out.
 pub(super) const NOT_REACHED: &str = "a failure before it ended this part of the group";
@@ -41,6 +42,8 @@ pub(super) struct Pending {
     pub failure: Failure,
     /// Where the run was.
     pub at: Vec<Frame>,
+    /// What ended before the step that failed began: whoever resumes that step finds it so again.
+    pub before: Option<LastAction>,
     /// Set when the run was stopped: nothing mends that, and this is how it ends.
     pub stops: Option<Outcome>,
 }

@@ -51,7 +51,7 @@ impl Run {
                 None => self.end(outcome, message, None, at_ms),
             };
         }
-        let at = self.frames.clone();
+        let (at, before) = (self.frames.clone(), self.variables.last.clone());
         if let Some(index) = self.step_at().filter(|index| self.steps[*index].state == StepState::Running) {
             let name = self.step(index).name.clone();
             let record = &mut self.steps[index];
@@ -60,7 +60,7 @@ impl Run {
             self.variables.last = Some(LastAction { name, succeeded: false, exit_code: 1 });
         }
         self.stopped_until_ms = Some(at_ms.saturating_add(FINALLY_TIME_MS));
-        let pending = Pending { message, failure, at, stops: Some(outcome) };
+        let pending = Pending { message, failure, at, before, stops: Some(outcome) };
         self.fail(Arc::new(pending), at_ms)
     }
 
@@ -82,7 +82,8 @@ impl Run {
             exit_code: None,
         };
         let message = format!("{why}, at {}", self.where_it_is());
-        let pending = Pending { message: message.clone(), failure, at: self.frames.clone(), stops: None };
+        let (at, before) = (self.frames.clone(), self.variables.last.clone());
+        let pending = Pending { message: message.clone(), failure, at, before, stops: None };
         self.end(Outcome::Failed, message, Some(Arc::new(pending)), at_ms)
     }
 

@@ -36,6 +36,9 @@ pub struct Start {
     /// Who started it; none: it started by itself, or nobody had to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Nobody can be asked: a Required deployment started it by itself on a live macOS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unattended: bool,
 }
 
 /// An image as it was when the run started.
@@ -149,6 +152,11 @@ pub enum Event {
         /// Names and values.
         values: Vec<(VariableName, Value)>,
     },
+    /// Empty variables are used, and nobody can be asked for them. The engine's own.
+    CannotAsk {
+        /// Which.
+        variables: Vec<VariableName>,
+    },
     /// A person chose where an image goes.
     DestinationChosen {
         /// Which step puts it there.
@@ -184,6 +192,9 @@ pub enum Event {
     Reconnected {
         /// How it was started.
         boot: BootMethod,
+        /// The runner alone: the Mac is at the same start of its kernel. False too where that is not known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_start: bool,
     },
     /// A person stopped the run.
     Cancelled {
@@ -268,6 +279,7 @@ impl Event {
             Event::GroupSkipped { .. } => "group-skipped",
             Event::ValuesSet { .. } => "values-set",
             Event::Answered { .. } => "answered",
+            Event::CannotAsk { .. } => "cannot-ask",
             Event::DestinationChosen { .. } => "destination-chosen",
             Event::Waiting { .. } => "waiting",
             Event::Confirmed { .. } => "confirmed",
@@ -330,6 +342,10 @@ impl Event {
             Event::VariablesSet { values, .. } => format!("set {}", shown(values)),
             Event::ValuesSet { values, .. } => format!("the script set {}", shown(values)),
             Event::Answered { by, values } => format!("{by} answered {}", shown(values)),
+            Event::CannotAsk { variables } => {
+                let names: Vec<&str> = variables.iter().map(VariableName::as_str).collect();
+                format!("nobody can be asked for {}", names.join(", "))
+            }
             Event::Skipped { why, .. } | Event::GroupSkipped { why, .. } => format!("left out: {why}"),
             Event::GroupEntered { why, .. } if why.is_empty() => "begins".to_owned(),
             Event::GroupEntered { why, .. } => format!("begins: {why}"),
@@ -341,7 +357,12 @@ impl Event {
             Event::Assigned { number, .. } => format!("handed out as action {number}"),
             Event::Refused { failure, .. } | Event::Failed { failure, .. } => failure.line(),
             Event::Done { number, result } => result.line(*number),
-            Event::Reconnected { boot } => format!("the Mac was started anew ({})", boot.as_str()),
+            Event::Reconnected { boot, same_start: false } => {
+                format!("the Mac was started anew ({})", boot.as_str())
+            }
+            Event::Reconnected { boot, same_start: true } => {
+                format!("the runner was started anew, the Mac was not ({})", boot.as_str())
+            }
             Event::Cancelled { by } => format!("cancelled by {by}"),
             Event::RanOutOfTime => "the time of the run is over".to_owned(),
             Event::HandedToMacos { number: Some(number), .. } => {

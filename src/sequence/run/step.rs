@@ -67,21 +67,23 @@ impl Run {
         let message = format!("step {} of {} (`{name}`): {}", index + 1, self.steps.len(), failure.cause);
         let exit_code = failure.exit_code.unwrap_or(1);
         self.steps[index].exit_code = failure.exit_code;
-        self.variables.last = Some(LastAction { name, succeeded: false, exit_code });
+        let before = self.variables.last.replace(LastAction { name, succeeded: false, exit_code });
         if pass_over {
             return self.go_on(at_ms);
         }
-        let pending = Pending { message, failure: failure.clone(), at: self.frames.clone(), stops: None };
+        let (failure, at) = (failure.clone(), self.frames.clone());
+        let pending = Pending { message, failure, at, before, stops: None };
         self.fail(Arc::new(pending), at_ms)
     }
 
     /// The runner remembers nothing. What can be repeated is handed out again; a script is not, nobody knows how far
-    /// it came; a restart has happened, for here the Mac is.
-    pub(super) fn reconnected(mut self, at_ms: i64) -> Run {
+    /// it came; a restart has happened, for here the Mac is, unless its kernel is the one from before.
+    pub(super) fn reconnected(mut self, same_start: bool, at_ms: i64) -> Run {
         let (step, assignment) = match self.state.clone() {
             State::Acting { step, assignment } => (step, assignment),
             State::Handed { step, .. } => {
                 self.state = match self.is_on_macos() {
+                    false if same_start => return self,
                     true => State::Ready { not_before_ms: None, decided: true },
                     // It is not there yet; one more restart would start the same thing again.
                     false => State::Handed { step, restart: None },
@@ -100,6 +102,7 @@ impl Run {
             | Act::SetStartupDisk { .. }
             | Act::Notify(_)
             | Act::OnMacos(_) => self,
+            Act::Restart if same_start => self,
             Act::Restart => {
                 self.restarted = true;
                 self.ended_well(step, 0, at_ms)
@@ -116,7 +119,8 @@ impl Run {
         }
     }
 
-    /// Goes on with the step that failed, as if it had not begun; what came before it stays as it is.
+    /// Goes on with the step that failed, as if it had not begun; what came before it stays as it is. What a *finally* did after it
+    /// is not what ended last for it.
     pub(super) fn resumed(mut self, at_ms: i64) -> Result<Run, OutOfOrder> {
         let failed = match &self.state {
             State::Ended { outcome: Outcome::Failed, failed: Some(failed), .. } => failed.clone(),
@@ -128,6 +132,8 @@ impl Run {
             }
         };
         self.frames = failed.at.clone();
+        self.unattended = false;
+        self.variables.last.clone_from(&failed.before);
         if let Some(step) = self.step_at() {
             self.chosen.remove(&step);
         }

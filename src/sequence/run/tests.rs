@@ -29,9 +29,21 @@ fn start(yaml: &str) -> Run {
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
     let (collection, device, others) = Default::default();
-    Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others, by: None }, 0)
-        .unwrap()
-        .0
+    Run::start(
+        Start {
+            sequence,
+            facts,
+            collection,
+            device,
+            images: vec![pinned],
+            others,
+            by: None,
+            unattended: false,
+        },
+        0,
+    )
+    .unwrap()
+    .0
 }
 
 fn one(step: &str) -> Run {
@@ -264,7 +276,8 @@ fn section_2_an_exit_code_that_is_no_success_fails_the_step() {
 #[test]
 fn section_8_after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
     let (run, format) = acts(start(SPINE));
-    let (run, again) = acts(run.apply(&Event::Reconnected { boot: BootMethod::Usb }, 1).unwrap());
+    let (run, again) =
+        acts(run.apply(&Event::Reconnected { boot: BootMethod::Usb, same_start: false }, 1).unwrap());
     assert_eq!(again, format);
     assert_eq!(text(&run, "BootMethod"), "usb");
     assert!(run.apply(&done(1, &["/dev/sda2"], None, None), 2).is_ok());
@@ -273,14 +286,14 @@ fn section_8_after_a_power_cut_what_can_be_repeated_is_handed_out_again() {
 #[test]
 fn section_8_a_script_that_was_running_when_the_mac_was_started_anew_has_failed_with_that_reason() {
     let (run, _) = acts(one("{name: Wash, execute_script: {script: '#!/bin/sh'}}"));
-    let run = run.apply(&Event::Reconnected { boot: BootMethod::Netboot }, 1).unwrap();
+    let run = run.apply(&Event::Reconnected { boot: BootMethod::Netboot, same_start: false }, 1).unwrap();
     assert!(run.failure().unwrap().cause.contains("started anew while the script of `Wash` ran"));
     assert_eq!(run.outcome(), Some(Outcome::Failed));
 }
 
 #[test]
 fn section_8_a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
-    let hello = Event::Reconnected { boot: BootMethod::Netboot };
+    let hello = Event::Reconnected { boot: BootMethod::Netboot, same_start: false };
     let (run, restart) = acts(one("restart:"));
     assert_eq!(restart.act, Act::Restart);
     let (run, after) = acts(run.apply(&hello, 1).unwrap());
@@ -290,6 +303,18 @@ fn section_8_a_restart_is_done_when_the_mac_is_back_and_not_asked_for_twice() {
     let (run, _) = acts(one("restart:"));
     let reported = run.apply(&done(1, &[], None, None), 1).unwrap();
     assert_eq!(acts(reported.apply(&hello, 2).unwrap()).1.step, 2, "reported before it went down");
+}
+
+#[test]
+fn section_8_a_restart_is_asked_for_again_when_only_the_runner_was_started_anew() {
+    let hello = Event::Reconnected { boot: BootMethod::Netboot, same_start: true };
+    let (run, restart) = acts(one("restart:"));
+    let (run, again) = acts(run.apply(&hello, 1).unwrap());
+    assert_eq!(again, restart, "the Mac is up since before the step");
+    assert_eq!(acts(run.apply(&done(1, &[], None, None), 2).unwrap()).1.step, 2);
+    // What an older version recorded is read as what it meant then.
+    let old: Event = serde_json::from_str(r#"{"event": "reconnected", "boot": "netboot"}"#).unwrap();
+    assert_eq!(old, Event::Reconnected { boot: BootMethod::Netboot, same_start: false });
 }
 
 #[test]
@@ -357,7 +382,16 @@ fn section_8_a_run_is_what_its_record_says_after_every_event() {
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(&yaml).unwrap();
     let (collection, device, others) = Default::default();
-    let start = Start { sequence, facts, collection, device, images: vec![pinned], others, by: None };
+    let start = Start {
+        sequence,
+        facts,
+        collection,
+        device,
+        images: vec![pinned],
+        others,
+        by: None,
+        unattended: false,
+    };
     let (mut run, first) = Run::start(start, 0).unwrap();
     let mut record = vec![first];
     let mut outside = vec![
@@ -433,7 +467,7 @@ fn anything() -> impl Strategy<Value = Event> {
         3 => number.clone().prop_map(|number| done(number, &["/dev/sda2"], Some(0), Some(manifest()))),
         1 => number.clone().prop_map(|number| done(number, &[], None, None)),
         1 => number.prop_map(|number| failed(number, Some(1))),
-        1 => Just(Event::Reconnected { boot: BootMethod::Netboot }),
+        1 => Just(Event::Reconnected { boot: BootMethod::Netboot, same_start: false }),
         1 => (0..4_u32, 0..6_u32).prop_map(|(step, number)| Event::Assigned { step, number }),
         1 => (0..4_u32).prop_map(|step| Event::VariablesSet { step, values: Vec::new() }),
         1 => Just(Event::Unknown),

@@ -38,7 +38,7 @@ fn cancel(run: Run) -> Run {
 }
 
 fn from_macos(run: Run) -> Run {
-    settled(run.apply(&Event::Reconnected { boot: BootMethod::Macos }, 0).unwrap(), 0)
+    settled(run.apply(&Event::Reconnected { boot: BootMethod::Macos, same_start: false }, 0).unwrap(), 0)
 }
 
 #[test]
@@ -171,7 +171,9 @@ fn section_8_every_action_is_repeated_safely_or_says_why_not() {
         Act::ExecuteScript { .. } => 10,
     };
     let share = "{share: '//nas/images', account: lab, password: '%Host%'}";
-    let later = |boot| move |run: Run| settled(run.apply(&Event::Reconnected { boot }, 0).unwrap(), 0);
+    let later = |boot| {
+        move |run: Run| settled(run.apply(&Event::Reconnected { boot, same_start: false }, 0).unwrap(), 0)
+    };
     let again = later(BootMethod::Netboot);
     let mut seen = BTreeSet::new();
     for (at, run) in [
@@ -217,10 +219,17 @@ fn section_2_a_step_of_macos_restarts_the_mac_waits_for_its_agent_and_goes_on_th
     let restart = run.assignment().unwrap().clone();
     assert_eq!((restart.number, &restart.act, restart.step), (3, &Act::Restart, 3));
     assert!(run.waits_for_macos());
+    let runner_alone = Event::Reconnected { boot: BootMethod::Netboot, same_start: true };
+    assert_eq!(
+        run.clone().apply(&runner_alone, 0).unwrap().assignment(),
+        Some(&restart),
+        "not restarted yet"
+    );
     let run = run.apply(&Event::Done { number: 3, result: ActionResult::default() }, 0).unwrap();
     let Decision::Wait { why, .. } = run.next(0) else { panic!("{:?}", run.next(0)) };
     assert!(why.contains("waits for the Mac's agent on macOS") && why.contains("`Host`"), "{why}");
-    let again = run.clone().apply(&Event::Reconnected { boot: BootMethod::Netboot }, 0).unwrap();
+    let again =
+        run.clone().apply(&Event::Reconnected { boot: BootMethod::Netboot, same_start: false }, 0).unwrap();
     assert!(matches!(again.next(0), Decision::Wait { .. }), "no second restart");
     let run = from_macos(again);
     let Act::OnMacos(what) = act(&run) else { panic!() };
@@ -241,7 +250,7 @@ fn section_1_work_of_the_boot_environment_waits_for_it_when_the_mac_was_started_
     let away = from_macos(run);
     let Decision::Wait { why, .. } = away.next(0) else { panic!() };
     assert!(why.contains("hold N"), "{why}");
-    let back = away.apply(&Event::Reconnected { boot: BootMethod::Netboot }, 0).unwrap();
+    let back = away.apply(&Event::Reconnected { boot: BootMethod::Netboot, same_start: false }, 0).unwrap();
     assert!(matches!(act(&back), Act::SetStartupDisk { .. }));
     let start = begin("{name: V, verify_image: }").start;
     let mut start = start.as_ref().clone();
@@ -343,8 +352,8 @@ proptest! {
                 Outside::Nothing => None,
                 Outside::Cancel => Some(Event::Cancelled { by: "a".into() }),
                 Outside::Time => Some(Event::RanOutOfTime),
-                Outside::Macos => Some(Event::Reconnected { boot: BootMethod::Macos }),
-                Outside::Netboot => Some(Event::Reconnected { boot: BootMethod::Netboot }),
+                Outside::Macos => Some(Event::Reconnected { boot: BootMethod::Macos, same_start: false }),
+                Outside::Netboot => Some(Event::Reconnected { boot: BootMethod::Netboot, same_start: false }),
                 Outside::Close(done) => Some(Event::Closed { by: "a".into(), done }),
                 Outside::Resume => Some(Event::Resumed { by: "a".into() }),
             };
@@ -353,8 +362,8 @@ proptest! {
                 (None, Decision::Record(event)) => event,
                 (None, Decision::Act(assignment)) => ended(&assignment),
                 // Whoever is waited for comes.
-                (None, Decision::Wait { .. }) if run.waits_for_macos() => Event::Reconnected { boot: BootMethod::Macos },
-                (None, Decision::Wait { why, .. }) if why.contains("boot environment") => Event::Reconnected { boot: BootMethod::Netboot },
+                (None, Decision::Wait { .. }) if run.waits_for_macos() => Event::Reconnected { boot: BootMethod::Macos, same_start: false },
+                (None, Decision::Wait { why, .. }) if why.contains("boot environment") => Event::Reconnected { boot: BootMethod::Netboot, same_start: false },
                 (None, Decision::Wait { .. }) => continue,
                 (None, _) if run.outcome().is_some() && happens.len() == 0 => break,
                 (None, _) => continue,

@@ -15,10 +15,10 @@ use super::error::Refusal;
 use super::extract::{Json, Path};
 use crate::api::admin::{ChooseDestination, RunAnswers};
 use crate::api::wizard::{
-    Acknowledge, AskNews, LONGEST_LINE, MOST_LINES, News, Said, Say, SayAnswers, SayDestination,
-    ScreenReport, ScreenTaken, TechnicianMessage,
+    Acknowledge, AskNews, Descent, GoesDown, LONGEST_LINE, MOST_LINES, News, Said, Say, SayAnswers,
+    SayDestination, ScreenReport, ScreenTaken, TechnicianMessage,
 };
-use crate::db::{self, Acting};
+use crate::db::{self, Acting, Change};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
 use crate::server::runs::RunError;
@@ -35,6 +35,7 @@ pub fn router() -> Router<App> {
     Router::new()
         .route("/runner/v1/screen", post(screen))
         .route("/runner/v1/news", post(news))
+        .route("/runner/v1/down", post(goes_down))
         .route("/runner/v1/messages/{message}", post(acknowledge))
         .route("/runner/v1/runs/{run}/answers", post(answer))
         .route("/runner/v1/runs/{run}/destination", post(destination))
@@ -98,6 +99,42 @@ async fn acknowledge(
     let message = app.db.acknowledge_message(session.device, message, now_ms()).await?;
     app.screens.ring(session.device);
     message.map(Answer).ok_or_else(|| Refusal::absent("there is no such message to this Mac", ""))
+}
+
+/// Told to the audit log alone: it goes down whatever is answered.
+async fn goes_down(
+    State(app): State<App>,
+    session: Session,
+    peer: Peer,
+    Json(GoesDown { how, run, pass }): Json<GoesDown>,
+) -> Result<Answer<Said>, Refusal> {
+    let action = match how {
+        Descent::Restart => "device.restart",
+        Descent::ShutDown => "device.shutdown",
+        Descent::Unknown => return Err(Refusal::unreadable("a Mac restarts or shuts down")),
+    };
+    let gone = || Refusal::absent("this Mac is not known any more", "say hello again");
+    let (facts, _) = app.db.device_facts(session.device).await?.ok_or_else(gone)?;
+    // Of a run of another Mac nothing is said here.
+    let run = match run {
+        Some(run) => app.db.run(run).await?.filter(|row| row.summary.device == session.device).map(|_| run),
+        None => None,
+    };
+    let speaker = Speaker::with(&app, session.device, &session.receipt_key, pass.as_ref(), peer).await?;
+    let name = super::start::device_name(&facts);
+    let at_run = run.map_or(String::new(), |run| format!(", at the page of run {run}"));
+    let line = format!("{action} of {name} by {}{at_run}", speaker.who);
+    // Whoever has a session may say it: said again at once it is not told again.
+    if !app.timeline.is_news(facts.macs.first(), &line) {
+        return Ok(Answer(Said {}));
+    }
+    tracing::info!(device = session.device, "{line}");
+    let told = async |_: &str| {
+        let after = Some(serde_json::json!({ "mac": name, "run": run }));
+        let object = format!("device {}", session.device);
+        Ok(app.db.audit(Change { after, ..Change::of(object, now_ms()) }).await?)
+    };
+    speaker.says(action, told).await
 }
 
 async fn answer(
@@ -174,11 +211,19 @@ impl Speaker {
     /// The account that is logged in there, where the pass of one comes with what is said.
     async fn of(app: &App, run: i64, pass: Option<&Secret>, peer: Peer) -> Result<Speaker, Refusal> {
         let row = app.db.run(run).await?.ok_or(RunError::Absent(run))?;
+        Speaker::with(app, row.summary.device, &row.receipt_key, pass, peer).await
+    }
+
+    /// Of the runner with this receipt key.
+    async fn with(
+        app: &App,
+        device: i64,
+        receipt_key: &str,
+        pass: Option<&Secret>,
+        peer: Peer,
+    ) -> Result<Speaker, Refusal> {
         let known = match pass {
-            Some(pass) => {
-                let token = token::digest(pass.expose());
-                app.db.pass_holder(token, row.summary.device, &row.receipt_key).await?
-            }
+            Some(pass) => app.db.pass_holder(token::digest(pass.expose()), device, receipt_key).await?,
             None => None,
         };
         let who = match known {

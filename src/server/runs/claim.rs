@@ -52,7 +52,10 @@ pub enum Claim {
     /// The same runner.
     Same,
     /// The same Mac, started anew: the run goes over to it.
-    Anew,
+    Anew {
+        /// Its runner alone: the Mac is at the same start of its kernel.
+        same_start: bool,
+    },
     /// Another runner is at work.
     Taken {
         /// Where that speaks from, where known.
@@ -88,13 +91,16 @@ impl Heard {
         }
         let same_start = !claimant.boot_id.is_empty() && claimant.boot_id == holder.boot_id;
         if same_start || holder.leaves {
-            return Claim::Anew;
+            return Claim::Anew { same_start };
         }
-        let last = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(holder.receipt_key).copied();
-        let last = last.unwrap_or(Last { at_ms: self.since_ms, from: None });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let nobody = Last { at_ms: self.since_ms, from: None };
+        let last = known.entry(holder.receipt_key.to_owned()).or_insert(nobody);
+        // The clock was set back: it counts from here.
+        last.at_ms = last.at_ms.min(now_ms);
         let silent_ms = now_ms.saturating_sub(last.at_ms).max(0);
         if silent_ms > SILENT_MS {
-            return Claim::Anew;
+            return Claim::Anew { same_start };
         }
         Claim::Taken { by: last.from, silent_ms }
     }
@@ -104,6 +110,7 @@ impl Heard {
 mod tests {
     use super::*;
 
+    const OTHER_START: Claim = Claim::Anew { same_start: false };
     const FIRST: Holder<'_> = Holder { receipt_key: "first", boot_id: "a", leaves: false };
 
     fn second(boot_id: &str) -> Claimant<'_> {
@@ -117,7 +124,7 @@ mod tests {
         heard.note("first", Some(here), 100_000);
         let taken = heard.claim(second("b"), FIRST, 103_000);
         assert_eq!(taken, Claim::Taken { by: Some(here), silent_ms: 3_000 });
-        assert_eq!(heard.claim(second("b"), FIRST, 100_001 + SILENT_MS), Claim::Anew);
+        assert_eq!(heard.claim(second("b"), FIRST, 100_001 + SILENT_MS), OTHER_START);
         assert_eq!(heard.claim(Claimant { receipt_key: "first", boot_id: "b" }, FIRST, 103_000), Claim::Same);
     }
 
@@ -125,8 +132,8 @@ mod tests {
     fn section_8_a_mac_whose_runner_was_started_anew_or_that_was_told_to_restart_does_not_wait() {
         let heard = Heard::new(0);
         heard.note("first", None, 100_000);
-        assert_eq!(heard.claim(second("a"), FIRST, 100_001), Claim::Anew);
-        assert_eq!(heard.claim(second("b"), Holder { leaves: true, ..FIRST }, 100_001), Claim::Anew);
+        assert_eq!(heard.claim(second("a"), FIRST, 100_001), Claim::Anew { same_start: true });
+        assert_eq!(heard.claim(second("b"), Holder { leaves: true, ..FIRST }, 100_001), OTHER_START);
         let unknown = Holder { boot_id: "", ..FIRST };
         assert!(
             matches!(heard.claim(second(""), unknown, 100_001), Claim::Taken { .. }),
@@ -141,7 +148,18 @@ mod tests {
             heard.claim(second("b"), FIRST, 51_000),
             Claim::Taken { by: None, silent_ms: 1_000 }
         ));
-        assert_eq!(heard.claim(second("b"), FIRST, 50_001 + SILENT_MS), Claim::Anew);
+        assert_eq!(heard.claim(second("b"), FIRST, 50_001 + SILENT_MS), OTHER_START);
+    }
+
+    #[test]
+    fn section_8_a_clock_that_is_set_back_keeps_no_mac_from_its_run() {
+        for heard in [Heard::new(0), Heard::new(9_000_000)] {
+            if heard.since_ms == 0 {
+                heard.note("first", None, 9_000_000);
+            }
+            assert!(matches!(heard.claim(second("b"), FIRST, 100_000), Claim::Taken { silent_ms: 0, .. }));
+            assert_eq!(heard.claim(second("b"), FIRST, 100_001 + SILENT_MS), OTHER_START);
+        }
     }
 
     #[test]

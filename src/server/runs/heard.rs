@@ -2,7 +2,7 @@
 //!
 //! Must not know: what an action came to.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::{Held, MOST_LOG, MOST_ROWS, Machine, RunError, Runs, change_of};
 use crate::api::runner::Progress;
@@ -13,7 +13,7 @@ use crate::sequence::run::event::Event;
 impl Runs {
     pub(super) async fn progress(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         number: u32,
         progress: Progress,
@@ -41,7 +41,7 @@ impl Runs {
 
     pub(super) async fn log(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         (action, first): (u32, Option<u64>),
         mut lines: Vec<String>,
@@ -58,14 +58,15 @@ impl Runs {
         }
         let progress = held.seen.borrow().progress.clone();
         let append = Append {
-            events: vec![EventBody::Log(lines.join("\n"))],
+            // The runner has masked what it knew.
+            events: vec![EventBody::Log(machine.run.masked(&lines.join("\n")))],
             first: machine.last + 1,
             step: machine.run.step_number(),
             progress,
             logged: Some(logged),
             ..Append::default()
         };
-        self.append(held, machine, append).await?;
+        self.append(held, append).await?;
         machine.last += 1;
         machine.logged = logged;
         held.seen.send_modify(|seen| seen.change = change_of(machine.last).max(seen.change + 1));

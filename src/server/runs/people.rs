@@ -9,23 +9,20 @@ use crate::server::clock::now_ms;
 impl Runs {
     /// A person stops the run.
     pub async fn cancel(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         self.record(&held, &mut machine, Event::Cancelled { by: by.to_owned() }, None).await?;
         self.drive(&held, &mut machine).await
     }
 
     /// A person ends a run that waits for macOS; `done`: what is left was done, or is not needed.
     pub async fn close_run(&self, id: i64, by: &str, done: bool) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         self.record(&held, &mut machine, Event::Closed { by: by.to_owned(), done }, None).await
     }
 
     /// A person lets a failed run go on with the step that failed.
     pub async fn resume(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         self.record(&held, &mut machine, Event::Resumed { by: by.to_owned() }, None).await
     }
 
@@ -36,8 +33,7 @@ impl Runs {
         by: &str,
         values: Vec<(VariableName, String)>,
     ) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         let values = values.into_iter().map(|(name, text)| (name, Value::plain(text))).collect();
         // The engine makes those secret that are.
         let values = machine.run.secret_where_asked(values, now_ms());
@@ -49,8 +45,7 @@ impl Runs {
 
     /// A person says that the run may go on after the step that waits.
     pub async fn confirm(&self, id: i64, by: &str) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         let step = machine.run.step_number();
         self.record(&held, &mut machine, Event::Confirmed { step, by: by.to_owned() }, None).await
     }

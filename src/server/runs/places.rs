@@ -45,8 +45,7 @@ impl Runs {
 
     /// What the run wants to put where a person says, and what is known of the places; none: it does not ask.
     pub async fn wants_place(&self, id: i64) -> Result<Option<(Option<Wanted>, Places)>, RunError> {
-        let held = self.open(id).await?;
-        let machine = held.machine.lock().await;
+        let (held, machine) = self.enter(id).await?;
         let Some(Question::Destination { manifest, source_partition, .. }) = machine.run.question(now_ms())
         else {
             return Ok(None);
@@ -62,8 +61,7 @@ impl Runs {
 
     /// A person chose where the image of a step goes.
     pub async fn choose(&self, id: i64, by: &str, step: u32, chosen: Chosen) -> Result<(), RunError> {
-        let held = self.open(id).await?;
-        let mut machine = held.machine.lock().await;
+        let (held, mut machine) = self.enter(id).await?;
         let event = Event::DestinationChosen { step, by: by.to_owned(), chosen };
         self.record(&held, &mut machine, event, None).await
     }

@@ -5,11 +5,12 @@
 //! how an event is judged.
 
 use std::borrow::Cow;
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::{CONTEXT, Held, MOST_TOGETHER, Machine, RunError, Runs, change_of};
 use crate::api::runner::SignedReceipt;
-use crate::db::{Append, Appended, DbError, Ended, EventBody, Logged, StepRow};
+use crate::db::{Append, Appended, DbError, Ended, EventBody, Logged, StepRow, acting, who_acts};
 use crate::sequence::model::Step;
 use crate::sequence::run::event::{Event, Recorded};
 use crate::sequence::run::{Decision, Outcome, Run, StepRecord};
@@ -54,7 +55,7 @@ impl Runs {
     /// Records what the engine decided, and everything that it decides after it by itself, in one transaction.
     pub(super) async fn decide(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         first: Event,
     ) -> Result<(), RunError> {
@@ -73,7 +74,7 @@ impl Runs {
     /// Applies an event, commits it, and only then lets it take effect.
     pub(super) async fn record(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         event: Event,
         receipt: Option<(u32, SignedReceipt, String)>,
@@ -89,7 +90,7 @@ impl Runs {
     /// Commits events that lead to `after`, and only then lets them take effect.
     async fn commit(
         &self,
-        held: &Held,
+        held: &Arc<Held>,
         machine: &mut Machine,
         events: Vec<Event>,
         after: Run,
@@ -122,7 +123,7 @@ impl Runs {
             reopens,
             steps: if after.outcome().is_some() { step_rows(&after) } else { Vec::new() },
         };
-        self.append(held, machine, append).await?;
+        self.append(held, append).await?;
         machine.last = last;
         machine.run = after;
         machine.logged = logged.unwrap_or(machine.logged);
@@ -138,7 +139,7 @@ impl Runs {
         Ok(())
     }
 
-    fn note_end(&self, held: &Held, run: &Run) {
+    fn note_end(&self, held: &Arc<Held>, run: &Run) {
         let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
         let word = match outcome {
             Outcome::Succeeded => "succeeded",
@@ -151,22 +152,36 @@ impl Runs {
         self.timeline.runner(held.mac.as_ref(), outcome == Outcome::Succeeded, line);
     }
 
-    pub(super) async fn append(
-        &self,
-        held: &Held,
-        machine: &mut Machine,
-        append: Append,
-    ) -> Result<(), RunError> {
-        if !machine.lost {
-            match self.db.append(held.id, append, now_ms()).await? {
-                Appended::Recorded => return Ok(()),
-                Appended::Busy(other) => return Err(RunError::Busy { run: held.id, other }),
-                Appended::Moved => {}
-            }
+    pub(super) async fn append(&self, held: &Arc<Held>, append: Append) -> Result<(), RunError> {
+        // The rows are written to the end also when this is given up here, because a client went away. Then it stays lost, as where
+        // it is not known what became of them.
+        let was_lost = held.lost.swap(true, Ordering::AcqRel);
+        let appended = if was_lost { Appended::Moved } else { self.write(held, append).await? };
+        if appended == Appended::Moved {
+            self.let_go(held);
+            return Err(RunError::Moved(held.id));
         }
-        machine.lost = true;
-        self.lock().remove(&held.id);
-        Err(RunError::Moved(held.id))
+        held.lost.store(false, Ordering::Release);
+        match appended {
+            Appended::Busy(other) => Err(RunError::Busy { run: held.id, other }),
+            Appended::Recorded | Appended::Moved => Ok(()),
+        }
+    }
+
+    /// Writes rows. Nobody reads the run anew before it is known what became of them.
+    async fn write(&self, held: &Arc<Held>, append: Append) -> Result<Appended, DbError> {
+        let (db, id, writing) = (self.db.clone(), held.id, held.writing.clone().lock_owned().await);
+        let work = async move {
+            let appended = db.append(id, append, now_ms()).await;
+            drop(writing);
+            appended
+        };
+        let work = match who_acts() {
+            Some(who) => tokio::spawn(acting(who, work)),
+            None => tokio::spawn(work),
+        };
+        // It ends before only when the process does.
+        work.await.unwrap_or(Ok(Appended::Moved))
     }
 }
 

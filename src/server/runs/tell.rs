@@ -80,29 +80,29 @@ impl Runs {
         let delivery = format!("{}-{number}", held.id);
         let delivered =
             self.stopping.run_until_cancelled(self.notifier.deliver(message, note, &delivery)).await;
-        let mut machine = held.machine.lock().await;
-        machine.telling = 0;
-        let event = match delivered {
-            // It is delivered again after the next start.
-            None | Some(Err(NotifyError::Stopped)) => return,
-            Some(Ok(())) => Event::Done { number, result: Default::default() },
-            // What the other end said may hold what it was told, and an address may hold a secret.
-            Some(Err(error)) => {
-                let failure = wire::masked(&machine.run, failure(&error));
-                Event::Failed { number, failure: wire::failure_in(failure) }
-            }
+        let recorded = async {
+            let (held, mut machine) = self.enter(held.id).await?;
+            machine.telling = 0;
+            let event = match delivered {
+                // It is delivered again after the next start.
+                None | Some(Err(NotifyError::Stopped)) => return Ok(()),
+                Some(Ok(())) => Event::Done { number, result: Default::default() },
+                // What the other end said may hold what it was told, and an address may hold a secret.
+                Some(Err(error)) => {
+                    let failure = wire::masked(&machine.run, failure(&error));
+                    Event::Failed { number, failure: wire::failure_in(failure) }
+                }
+            };
+            self.record(&held, &mut machine, event, None).await?;
+            self.drive(&held, &mut machine).await
         };
-        if let Err(error) = self.record(held, &mut machine, event, None).await {
+        if let Err(error) = recorded.await {
             tracing::error!(
                 run = held.id,
-                "run {}: the end of a notification was not recorded: {}",
+                "run {}: the end of a notification was not recorded, or the run does not go on: {}",
                 held.id,
                 chain(&error)
             );
-            return;
-        }
-        if let Err(error) = self.drive(held, &mut machine).await {
-            tracing::error!(run = held.id, "run {} does not go on: {}", held.id, chain(&error));
         }
     }
 }

@@ -3,7 +3,7 @@
 use rootstock::api::admin::{AuditEntry, ChangeUser, RunEvent, User};
 use rootstock::api::runner::{Done, Failure, Next, Purpose, ReportEvent};
 use rootstock::api::sign_in::SignOut;
-use rootstock::api::wizard::{Said, Say, SayAnswers};
+use rootstock::api::wizard::{Descent, GoesDown, Said, Say, SayAnswers};
 use rootstock::value::{Role, Secret};
 
 use super::{PASSWORD, add_user};
@@ -155,4 +155,35 @@ fn section_7_what_is_said_to_a_run_at_the_mac_is_recorded_in_the_name_of_who_log
     ];
     assert_eq!(said, wanted);
     assert!(!serde_json::to_string(&audit).unwrap().contains("hunter2"), "values are not told");
+}
+
+#[test]
+fn section_8_who_restarts_a_mac_by_a_key_of_its_wizard_is_told_to_the_audit_log_with_the_run_that_was_shown()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let appliance = appliance(&folder, "");
+    add_user(&appliance, "ana", Role::Technician);
+    let mac = Mac::boot(&appliance, "C02A");
+    let pass = mac.sign_in(&appliance, "ana", PASSWORD).unwrap().pass;
+    let run = mac.try_start_as(&appliance, 1, Some(pass.clone())).unwrap().run;
+    let session = appliance.network(Some(&mac.welcome.session));
+    let goes = |how, run, pass: Option<&Secret>| {
+        let body = GoesDown { how, run, pass: pass.cloned() };
+        session.post::<_, Said>("/runner/v1/down", &body)
+    };
+    goes(Descent::Restart, Some(run), Some(&pass)).unwrap();
+    goes(Descent::Restart, Some(run), Some(&pass)).unwrap();
+    // Nobody is logged in, and the run is none of this Mac.
+    goes(Descent::ShutDown, Some(run + 1), None).unwrap();
+    assert_eq!(refused(goes(Descent::Unknown, None, None)).0, 400);
+    let audit: Vec<AuditEntry> = appliance.admin().get("/api/v1/audit?object=device+1").unwrap();
+    let said = audit.iter().rev().filter(|entry| entry.how == "mac" && entry.action.starts_with("device."));
+    let said: Vec<_> = said
+        .map(|entry| (entry.action.as_str(), entry.who.as_str(), entry.after.clone().unwrap_or_default()))
+        .collect();
+    let wanted = [
+        ("device.restart", "ana", serde_json::json!({ "mac": "C02A", "run": run })),
+        ("device.shutdown", "the technician at the Mac", serde_json::json!({ "mac": "C02A", "run": null })),
+    ];
+    assert_eq!(said, wanted);
 }

@@ -118,6 +118,26 @@ fn section_8_a_mac_that_was_told_to_restart_goes_on_at_once_at_another_start() {
 }
 
 #[test]
+fn section_8_a_restart_is_not_done_while_the_mac_is_at_the_same_start_of_its_kernel() {
+    let folder = tempdir().unwrap();
+    let appliance = Appliance::start(&folder.path().join("data"));
+    let steps = ["{name: r, restart: }".to_owned(), script("after", "")];
+    let work = at_work(&appliance, "Restarts", "", &steps);
+    let restart = work.act();
+    // The runner was killed before it restarted the Mac, and is started again by the boot environment.
+    let anew = Mac::boot(&appliance, SERIAL);
+    let again = Work { appliance: &appliance, ticket: anew.welcome.run.clone().unwrap() };
+    assert_eq!((again.act().name.as_str(), again.act().number), ("r", restart.number));
+    let events: Vec<admin::RunEvent> = appliance.admin().get("/api/v1/runs/1/events").unwrap();
+    let detail = &events.iter().find(|event| event.kind == "reconnected").unwrap().detail;
+    assert!(detail.contains("the Mac was not"), "{detail}");
+    // The Mac itself: here it is, so it was restarted.
+    let welcome = other_start(&appliance, |_| ()).unwrap();
+    let after = Work { appliance: &appliance, ticket: welcome.run.expect("the run goes on") };
+    assert_eq!(after.act().name, "after");
+}
+
+#[test]
 fn section_8_a_ticket_or_a_result_that_is_replayed_changes_nothing() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
