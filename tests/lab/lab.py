@@ -232,8 +232,9 @@ class Lab:
         disk = self.appliance.ask("device", "show", self.machine.serial)["disks"][0]
         health = disk.get("health") or {}
         say(f"  {disk['node']}: {health}")
-        if (disk["serial"], health.get("verdict")) != ("LABDISK0001", "good"):
-            raise LabError(f"the inventory does not say that the disk is good: {disk}")
+        # What it says of itself is QEMU's matter; that it was asked and understood is ours.
+        if disk["serial"] != "LABDISK0001" or health.get("verdict") not in ("good", "worn", "failing"):
+            raise LabError(f"the inventory does not say how the disk is: {disk}")
 
     def must_have_leased(self):
         """Firmware, boot loader and boot environment, each got its address from the appliance."""
