@@ -39,7 +39,7 @@ impl Zone {
     /// can be relied on.
     fn instants(&self, local: DateTime) -> Vec<i64> {
         let either = self.0.to_ambiguous_timestamp(local);
-        [either.clone().earlier(), either.later()]
+        [either.earlier(), either.later()]
             .into_iter()
             .flatten()
             .map(|at| at.as_millisecond())
