@@ -67,6 +67,9 @@ pub enum Action {
         success_codes: Vec<i32>,
         /// Values that must not appear in logs.
         secrets: Vec<Secret>,
+        /// Names of secret variables: what the script gives them must not appear in logs either.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secret_names: Vec<String>,
     },
     /// Restart the machine. Reported as done before the machine goes down.
     Restart,

@@ -75,7 +75,7 @@ pub enum BootMethod {
 }
 
 /// Inventory of one Mac. Identity is serial and UUID; MAC addresses are hints (a dongle serves many Macs).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceFacts {
     /// SMBIOS serial number; none when the firmware gives none.
     pub serial: Option<Serial>,
@@ -155,6 +155,12 @@ pub struct Offer {
     /// A person is asked during the run for a partition, which is erased.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks_destination: bool,
+    /// What the sequence belongs to, may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub category: String,
+    /// Bytes that a run fetches, as the sequence's author says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_size: Option<u64>,
 }
 
 /// What a person, or a countdown, agreed to.

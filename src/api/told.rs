@@ -89,3 +89,26 @@ pub struct Receipt {
     /// Milliseconds since 1970 UTC.
     pub at_ms: i64,
 }
+
+#[cfg(test)]
+impl Receipt {
+    /// The second action of run 7 put something on a disk.
+    pub(crate) fn of_a_test() -> Receipt {
+        Receipt {
+            run: 7,
+            number: 2,
+            manifest: Digest::of(b"m"),
+            serial: None,
+            node: "/dev/sda2".into(),
+            disk: "disk".into(),
+            bytes: 1,
+            fetched: 1,
+            delta: Delta::default(),
+            equal: false,
+            left: 0,
+            chunks_read_back: 1,
+            rewritten: 0,
+            at_ms: 0,
+        }
+    }
+}

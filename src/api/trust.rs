@@ -226,29 +226,13 @@ mod tests {
     use ring::signature::Ed25519KeyPair;
 
     use super::*;
-    use crate::value::Digest;
 
     fn signer() -> Signer {
         Signer::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref()).unwrap()
     }
 
     fn signed(runner: &Signer) -> (String, String, String) {
-        let receipt = Receipt {
-            run: 7,
-            number: 2,
-            manifest: Digest::of(b"m"),
-            serial: None,
-            node: "/dev/sda2".into(),
-            disk: "D".into(),
-            bytes: 1,
-            fetched: 1,
-            chunks_read_back: 1,
-            rewritten: 0,
-            delta: Default::default(),
-            equal: false,
-            left: 0,
-            at_ms: 0,
-        };
+        let receipt = Receipt::of_a_test();
         let text = serde_json::to_string(&receipt).unwrap();
         let signature = hex(&runner.vouch(b"", text.as_bytes()));
         (text, signature, runner.key().to_string())

@@ -7,7 +7,7 @@ use super::audit::{Change, record};
 use super::device::forget;
 use super::{Db, DbError, json, next_number, word};
 use crate::api::admin::EditDevice;
-use crate::api::runner::{BootMethod, DeviceFacts, Inventory};
+use crate::api::runner::{BootMethod, DeviceFacts};
 use crate::sequence::target::fact::OWNERS;
 use crate::value::Serial;
 
@@ -146,18 +146,7 @@ pub(super) async fn register(
     uuid: Option<Uuid>,
     now_ms: i64,
 ) -> Result<i64, DbError> {
-    let facts = DeviceFacts {
-        serial: serial.cloned(),
-        uuid,
-        model: None,
-        manufacturer: None,
-        macs: Vec::new(),
-        memory: 0,
-        cpu: None,
-        firmware: None,
-        disks: Vec::new(),
-        inventory: Inventory::default(),
-    };
+    let facts = DeviceFacts { serial: serial.cloned(), uuid, ..DeviceFacts::default() };
     let device = next_number(tx, "device").await?;
     sqlx::query(
         "INSERT INTO device (id, serial, uuid, known, boot, facts, first_seen_ms, seen_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",

@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::search::escaped;
 use super::{Db, DbError, from_json, json};
 use crate::api::admin::{AuditEntry, AuditVerdict, Chain};
 
@@ -123,10 +124,7 @@ impl Db {
 
     /// Entries, newest first.
     pub async fn audit_entries(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, DbError> {
-        let escaped = |text: &Option<String>| {
-            let text = text.as_deref().unwrap_or_default();
-            text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-        };
+        let escaped = |text: &Option<String>| escaped(text.as_deref().unwrap_or_default());
         let rows = sqlx::query(
             "SELECT number, at_ms, who, how, address, action, object, before_value, after_value, prev, hash FROM audit
              WHERE who LIKE $1 ESCAPE '\\' AND action LIKE $2 ESCAPE '\\' AND object LIKE $3 ESCAPE '\\'

@@ -253,22 +253,16 @@ impl Db {
         newcomers: Newcomers,
         now_ms: i64,
     ) -> Result<Option<Full>, DbError> {
-        let recent: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM device WHERE first_seen_ms > $1 AND known = $2")
-                .bind(now_ms - 60_000)
-                .bind(false)
-                .fetch_one(&mut **tx)
-                .await?;
-        if recent >= i64::from(newcomers.a_minute) {
+        if at_least(tx, newcomers.a_minute, now_ms - 60_000).await? {
             return Ok(Some(Full::Minute));
         }
-        if unknown(tx).await? < i64::from(newcomers.unknown) {
+        if !at_least(tx, newcomers.unknown, i64::MIN).await? {
             return Ok(None);
         }
         for device in forget_silent(tx, now_ms).await? {
             self.touched.touch(device);
         }
-        Ok((unknown(tx).await? >= i64::from(newcomers.unknown)).then_some(Full::Total))
+        Ok(at_least(tx, newcomers.unknown, i64::MIN).await?.then_some(Full::Total))
     }
 
     /// Devices that were seen with an address, the one seen last first.
@@ -282,9 +276,17 @@ impl Db {
     }
 }
 
-async fn unknown(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, DbError> {
-    let count = "SELECT COUNT(*) FROM device WHERE known = $1";
-    Ok(sqlx::query_scalar(count).bind(false).fetch_one(&mut **tx).await?)
+/// Whether there are so many unknown devices that were seen first after this time; no more than these are counted.
+async fn at_least(tx: &mut Transaction<'static, Sqlite>, many: u32, after_ms: i64) -> Result<bool, DbError> {
+    let counted: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM device WHERE known = $1 AND first_seen_ms > $2 LIMIT $3) AS newcomers",
+    )
+    .bind(false)
+    .bind(after_ms)
+    .bind(i64::from(many))
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(counted >= i64::from(many))
 }
 
 async fn forget_silent(tx: &mut Transaction<'static, Sqlite>, now_ms: i64) -> Result<Vec<i64>, DbError> {
@@ -483,30 +485,49 @@ pub(super) fn serial_of(text: Option<&str>) -> Result<Option<Serial>, DbError> {
 }
 
 #[cfg(test)]
+impl Hello {
+    /// Of a Mac with these facts; its session ends at 100.
+    fn of(facts: DeviceFacts, token: Digest) -> Hello {
+        Hello {
+            facts,
+            boot: BootMethod::Netboot,
+            receipt_key: String::new(),
+            boot_id: String::new(),
+            token,
+            expires_ms: 100,
+            address: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Db {
+    /// A Mac with these facts said hello at 1: its number.
+    pub(super) async fn greeted(&self, facts: DeviceFacts) -> i64 {
+        let hello = Hello::of(facts.clone(), Digest::of(json(&facts).as_bytes()));
+        let many = Newcomers { a_minute: 1000, unknown: 1000 };
+        match self.hello(&hello, many, 1).await.unwrap() {
+            Greeted::Device(known) => known.device,
+            full => panic!("{full:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn hello(serial: Option<&str>, uuid: Option<u128>, mac: u8) -> Hello {
-        Hello {
-            facts: DeviceFacts {
-                serial: serial.map(|text| text.parse().unwrap()),
-                uuid: uuid.map(Uuid::from_u128),
-                model: Some("iMac14,2".parse().unwrap()),
-                manufacturer: None,
-                macs: vec![MacAddr::new([2, 0, 0, 0, 0, mac])],
-                memory: 8 << 30,
-                cpu: None,
-                firmware: None,
-                disks: Vec::new(),
-                inventory: Default::default(),
-            },
-            boot: BootMethod::Netboot,
-            receipt_key: String::new(),
-            boot_id: String::new(),
-            token: Digest::of(&[mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()]),
-            expires_ms: 100,
-            address: None,
-        }
+        let facts = DeviceFacts {
+            serial: serial.map(|text| text.parse().unwrap()),
+            uuid: uuid.map(Uuid::from_u128),
+            model: Some("iMac14,2".parse().unwrap()),
+            macs: vec![MacAddr::new([2, 0, 0, 0, 0, mac])],
+            memory: 8 << 30,
+            ..DeviceFacts::default()
+        };
+        let token = [mac, serial.map_or(0, |s| s.len() as u8), uuid.unwrap_or(0) as u8, rand()];
+        Hello::of(facts, Digest::of(&token))
     }
 
     fn rand() -> u8 {

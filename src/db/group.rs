@@ -2,8 +2,8 @@
 //! to flush once for all who wait, not once for each.
 //!
 //! The first who comes starts the transaction; what has come by the time that it has begun is in it. Each is undone by itself where
-//! it does not fit; where anything fails, all is undone and everybody is tried alone, so that one never spoils another. Nobody is
-//! answered before the commit. Must not know: what is appended.
+//! it does not fit; where anything fails or panics, all is undone and everybody is tried alone, so that one never spoils another. Nobody
+//! is answered before the commit, and everybody is answered. Must not know: what is appended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,21 +20,27 @@ const MOST: usize = 128;
 /// Those who wait for the next transaction.
 pub(super) type Waiting = Arc<Mutex<Vec<Entry>>>;
 
-/// One of them.
+/// One of them, and where its answer goes.
 #[derive(Debug)]
 pub(super) struct Entry {
+    wanted: Wanted,
+    answer: oneshot::Sender<Result<Appended, DbError>>,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+struct Wanted {
     run: i64,
     append: Append,
     now_ms: i64,
     who: Option<Arc<Acting>>,
-    answer: oneshot::Sender<Result<Appended, DbError>>,
 }
 
 impl Db {
     /// Adds events. They are on the disk when this comes back, also where nobody waits for it any more.
     pub async fn append(&self, run: i64, append: Append, now_ms: i64) -> Result<Appended, DbError> {
         let (answer, told) = oneshot::channel();
-        let entry = Entry { run, append, now_ms, who: who_acts(), answer };
+        let entry = Entry { wanted: Wanted { run, append, now_ms, who: who_acts() }, answer };
         let is_first = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push(entry);
@@ -50,28 +56,37 @@ impl Db {
 
     async fn append_all(&self) {
         loop {
-            let begun = self.begin().await;
+            let db = self.clone();
+            let begun = survived(async move { db.begin().await }).await;
             let entries: Vec<Entry> = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = waiting.len().min(MOST);
                 waiting.drain(..count).collect()
             };
             let is_full = entries.len() == MOST;
+            let (all, answers): (Vec<_>, Vec<_>) =
+                entries.into_iter().map(|entry| (entry.wanted, entry.answer)).unzip();
+            let all: Arc<[Wanted]> = all.into();
             let together = match begun {
-                Ok(tx) => self.together(tx, &entries).await,
-                Err(_) => None,
+                Some(Ok(tx)) => {
+                    let (db, all) = (self.clone(), all.clone());
+                    survived(async move { db.together(tx, &all).await }).await.flatten()
+                }
+                _ => None,
             };
             match together {
                 Some(results) => {
-                    for (entry, result) in entries.into_iter().zip(results) {
+                    for (answer, result) in answers.into_iter().zip(results) {
                         // Who went away is not told.
-                        let _ = entry.answer.send(Ok(result));
+                        let _ = answer.send(Ok(result));
                     }
                 }
                 None => {
-                    for entry in entries {
-                        let result = self.alone(&entry).await;
-                        let _ = entry.answer.send(result);
+                    for (place, answer) in answers.into_iter().enumerate() {
+                        let (db, all) = (self.clone(), all.clone());
+                        let result = survived(async move { db.alone(&all[place]).await }).await;
+                        let _ =
+                            answer.send(result.unwrap_or(Err(DbError::Query(sqlx::Error::WorkerCrashed))));
                     }
                 }
             }
@@ -83,15 +98,11 @@ impl Db {
     }
 
     /// None: it did not work out for all of them, and nothing is written.
-    async fn together(
-        &self,
-        mut tx: Transaction<'static, Sqlite>,
-        entries: &[Entry],
-    ) -> Option<Vec<Appended>> {
-        let mut results = Vec::with_capacity(entries.len());
-        for entry in entries {
+    async fn together(&self, mut tx: Transaction<'static, Sqlite>, all: &[Wanted]) -> Option<Vec<Appended>> {
+        let mut results = Vec::with_capacity(all.len());
+        for wanted in all {
             sqlx::query("SAVEPOINT one_run").execute(&mut *tx).await.ok()?;
-            let result = self.one(&mut tx, entry).await.ok()?;
+            let result = self.one(&mut tx, wanted).await.ok()?;
             if result != Appended::Recorded {
                 sqlx::query("ROLLBACK TO SAVEPOINT one_run").execute(&mut *tx).await.ok()?;
             }
@@ -102,65 +113,47 @@ impl Db {
         Some(results)
     }
 
-    async fn alone(&self, entry: &Entry) -> Result<Appended, DbError> {
+    async fn alone(&self, wanted: &Wanted) -> Result<Appended, DbError> {
         let mut tx = self.begin().await?;
-        let result = self.one(&mut tx, entry).await?;
+        let result = self.one(&mut tx, wanted).await?;
         if result == Appended::Recorded {
             tx.commit().await?;
         }
         Ok(result)
     }
 
-    async fn one(&self, tx: &mut Transaction<'static, Sqlite>, entry: &Entry) -> Result<Appended, DbError> {
-        let work = self.append_in(tx, entry.run, &entry.append, entry.now_ms);
-        match &entry.who {
+    async fn one(&self, tx: &mut Transaction<'static, Sqlite>, wanted: &Wanted) -> Result<Appended, DbError> {
+        let work = self.append_in(tx, wanted.run, &wanted.append, wanted.now_ms);
+        match &wanted.who {
             Some(who) => acting(who.clone(), work).await,
             None => work.await,
         }
     }
 }
 
+/// What this comes to; none when it panics, which ends nothing but this.
+async fn survived<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    tokio::spawn(work).await.ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{EventBody, Hello, NewRun, Newcomers, Started};
+    use super::super::{EventBody, NewRun, Started};
     use super::*;
-    use crate::api::runner::{BootMethod, DeviceFacts, Outcome, Progress};
-    use crate::db::{Ended, Greeted};
+    use crate::api::runner::{DeviceFacts, Outcome, Progress};
+    use crate::db::Ended;
     use crate::value::Digest;
 
     /// A run of a Mac of its own; its first event is recorded.
     async fn run(db: &Db, number: u8) -> i64 {
-        let facts = DeviceFacts {
-            serial: Some(format!("C02A{number}").parse().unwrap()),
-            uuid: None,
-            model: None,
-            manufacturer: None,
-            macs: Vec::new(),
-            memory: 0,
-            cpu: None,
-            firmware: None,
-            disks: Vec::new(),
-            inventory: Default::default(),
-        };
-        let token = Digest::of(&[number]);
-        let hello = Hello {
-            facts,
-            boot: BootMethod::Netboot,
-            receipt_key: String::new(),
-            boot_id: String::new(),
-            token,
-            expires_ms: 100,
-            address: None,
-        };
-        let many = Newcomers { a_minute: 1000, unknown: 1000 };
-        let Greeted::Device(known) = db.hello(&hello, many, 1).await.unwrap() else { panic!() };
+        let serial = Some(format!("C02A{number}").parse().unwrap());
         let new = NewRun {
-            device: known.device,
+            device: db.greeted(DeviceFacts { serial, ..DeviceFacts::default() }).await,
             deployment: 1,
             sequence: "a".into(),
             revision: 1,
             images: Vec::new(),
-            token,
+            token: Digest::of(&[number]),
             receipt_key: String::new(),
             steps: 1,
             event: "{}".into(),
@@ -247,6 +240,34 @@ mod tests {
         assert_eq!(db.events(good, 1, 10).await.unwrap().len(), 1);
         assert!(db.events(bad, 1, 10).await.unwrap().is_empty());
         assert_eq!(db.append(bad, event(2, "well"), 6).await.unwrap(), Appended::Recorded);
+    }
+
+    #[tokio::test]
+    async fn where_one_panics_everybody_is_answered_those_too_who_wait_for_the_transaction_after() {
+        let (_folder, db) = opened().await;
+        let run = run(&db, 1).await;
+        let busy = db.begin().await.unwrap();
+        let clock: fn() -> i64 = || panic!("this clock is broken, as the test wants it");
+        let who = Acting::new("ana".into(), "session", None, "run.cancel".into(), clock);
+        let all: Vec<_> = (0..2 * MOST + 1)
+            .map(|number| {
+                let (db, who) = (db.clone(), who.clone());
+                let work = async move { db.append(run, event(2, "{}"), 5).await };
+                tokio::spawn(async move { if number == 0 { acting(who, work).await } else { work.await } })
+            })
+            .collect();
+        while db.waiting.lock().unwrap().len() < all.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(busy);
+        let mut results = Vec::new();
+        for one in all {
+            results.push(one.await.unwrap());
+        }
+        assert!(results[0].is_err());
+        let count = |what| results[1..].iter().filter(|one| matches!(one, Ok(one) if *one == what)).count();
+        assert_eq!((count(Appended::Recorded), count(Appended::Moved)), (1, 2 * MOST - 1));
+        assert_eq!(db.append(run, event(3, "{}"), 6).await.unwrap(), Appended::Recorded);
     }
 
     #[tokio::test]

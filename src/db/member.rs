@@ -8,7 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction};
+use tokio::task::JoinSet;
 
 use super::{Db, DbError, from_json, parsed};
 use crate::api::admin::DeviceSummary;
@@ -48,11 +51,46 @@ pub struct Preview {
     pub members: Vec<DeviceSummary>,
 }
 
-/// Which Macs are loaded.
+/// What of them is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// What rules ask.
+    ForRules,
+    /// Their memberships, too.
+    ForMembers,
+    /// What a search looks through, too.
+    ForAll,
+}
+
+/// Which Macs are loaded, at most [`CHUNK`] of them.
 #[derive(Clone, Copy)]
-enum Part {
+enum Part<'a> {
     One(i64),
-    After(i64),
+    /// The first from one number to another.
+    Between(i64, i64),
+    These(&'a [i64]),
+}
+
+impl Part<'_> {
+    /// A query whose `{}` is the condition that this column is one of theirs.
+    fn query(self, text: &str, column: &str) -> Query<'static, Sqlite, SqliteArguments> {
+        let condition = match self {
+            Part::One(_) => format!("{column} = $1"),
+            Part::Between(..) => format!("{column} BETWEEN $1 AND $2"),
+            // Numbers of our own, no text of anybody.
+            Part::These(ids) => {
+                let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+                format!("{column} IN ({})", ids.join(", "))
+            }
+        };
+        let query = sqlx::query(AssertSqlSafe(text.replace("{}", &condition)));
+        match self {
+            Part::One(id) => query.bind(id),
+            Part::Between(from, to) => query.bind(from).bind(to),
+            // Never the same text again.
+            Part::These(_) => query.persistent(false),
+        }
+    }
 }
 
 impl Db {
@@ -62,19 +100,44 @@ impl Db {
         tx: &mut Transaction<'static, Sqlite>,
         device: i64,
     ) -> Result<BTreeSet<i64>, DbError> {
-        self.touched.touch(device);
+        Ok(self.settle_part(tx, Part::One(device)).await?.pop().unwrap_or_default())
+    }
+
+    /// The same for many, without asking for each of them by itself.
+    pub(super) async fn settle_many(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        devices: &[i64],
+    ) -> Result<(), DbError> {
+        for part in devices.chunks(CHUNK as usize) {
+            self.settle_part(tx, Part::These(part)).await?;
+        }
+        Ok(())
+    }
+
+    /// The collections of each, by number.
+    async fn settle_part(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        part: Part<'_>,
+    ) -> Result<Vec<BTreeSet<i64>>, DbError> {
         let all = self.collections(tx).await?;
-        let Some(one) = load(tx, Part::One(device), true).await?.pop() else { return Ok(BTreeSet::new()) };
-        let wanted = all.of(&one.mac, &one.direct, &one.current, |_| true);
-        write_changes(tx, [(device, &one.current, &wanted)].into_iter()).await?;
-        sqlx::query(
-            "INSERT INTO device_text (device, text) VALUES ($1, $2)
-             ON CONFLICT (device) DO UPDATE SET text = excluded.text WHERE device_text.text <> excluded.text",
-        )
-        .bind(device)
-        .bind(&one.text)
-        .execute(&mut **tx)
-        .await?;
+        let macs = load(tx, part, What::ForAll).await?;
+        let wanted: Vec<BTreeSet<i64>> =
+            macs.iter().map(|one| all.of(&one.mac, &one.direct, &one.current, |_| true)).collect();
+        let changes = macs.iter().zip(&wanted).map(|(one, wanted)| (one.id, &one.current, wanted));
+        write_changes(tx, changes).await?;
+        for one in &macs {
+            self.touched.touch(one.id);
+            sqlx::query(
+                "INSERT INTO device_text (device, text) VALUES ($1, $2)
+                 ON CONFLICT (device) DO UPDATE SET text = excluded.text WHERE device_text.text <> excluded.text",
+            )
+            .bind(one.id)
+            .bind(&one.text)
+            .execute(&mut **tx)
+            .await?;
+        }
         Ok(wanted)
     }
 
@@ -104,7 +167,7 @@ impl Db {
             self.touched.touch_all();
             let stale: BTreeSet<i64> = stale.into_iter().collect();
             let all = self.collections(&mut tx).await?;
-            let chunk = load(&mut tx, Part::After(after), true).await?;
+            let chunk = load(&mut tx, Part::Between(after + 1, i64::MAX), What::ForMembers).await?;
             let judged: Vec<BTreeSet<i64>> = chunk
                 .iter()
                 .map(|one| all.of(&one.mac, &one.direct, &one.current, |id| stale.contains(&id)))
@@ -125,34 +188,66 @@ impl Db {
         }
     }
 
-    /// For which Macs a rule holds; the first `shown` of them with what lists show.
+    /// For which Macs a rule holds; the first `shown` of them with what lists show. Two halves are read at the same time: two of the
+    /// four readers stay for others.
     pub async fn preview(&self, rule: &Rule, shown: usize) -> Result<Preview, DbError> {
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(id) FROM device").fetch_one(&self.read).await?;
+        let (middle, rule) = (last.unwrap_or(0) / 2, Arc::new(rule.clone()));
+        let mut halves = JoinSet::new();
+        for (from, to) in [(i64::MIN, middle), (middle + 1, i64::MAX)] {
+            let (db, rule) = (self.clone(), rule.clone());
+            halves.spawn(async move { (from, db.preview_part(&rule, from, to, shown).await) });
+        }
+        let mut parts = BTreeMap::new();
+        while let Some(half) = halves.join_next().await {
+            // One that panicked is no answer.
+            let (from, part) = half.map_err(|_| sqlx::Error::WorkerCrashed)?;
+            parts.insert(from, part?);
+        }
+        let (mut found, mut matches, mut total) = (Vec::new(), 0_u32, 0_u32);
+        for (_, (first, holds, all)) in parts {
+            found.extend(first);
+            matches = matches.saturating_add(holds);
+            total = total.saturating_add(all);
+        }
+        found.truncate(shown);
+        Ok(Preview { matches, total, members: self.summaries(&found).await? })
+    }
+
+    /// The first Macs from one number to another for which a rule holds, for how many it does, and how many there are.
+    async fn preview_part(
+        &self,
+        rule: &Rule,
+        mut from: i64,
+        to: i64,
+        shown: usize,
+    ) -> Result<(Vec<i64>, u32, u32), DbError> {
         let mut reader = self.read.acquire().await?;
-        let (mut after, mut matches, mut total) = (0, Vec::new(), 0_u32);
-        let mut count = 0_u32;
+        let (mut first, mut matches, mut total) = (Vec::new(), 0_u32, 0_u32);
         loop {
-            let chunk = load(&mut reader, Part::After(after), false).await?;
+            let chunk = load(&mut reader, Part::Between(from, to), What::ForRules).await?;
             total = total.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
             for one in chunk.iter().filter(|one| rule.holds(&one.mac)) {
-                count = count.saturating_add(1);
-                if matches.len() < shown {
-                    matches.push(one.id);
+                matches = matches.saturating_add(1);
+                if first.len() < shown {
+                    first.push(one.id);
                 }
             }
             match chunk.last() {
-                Some(last) if chunk.len() as i64 >= CHUNK => after = last.id,
-                _ => break,
+                Some(last) if chunk.len() as i64 >= CHUNK && last.id < to => from = last.id + 1,
+                _ => return Ok((first, matches, total)),
             }
         }
-        drop(reader);
-        Ok(Preview { matches: count, total, members: self.summaries(&matches).await? })
     }
 
     /// Why a Mac belongs to each collection, or does not; judged now.
     pub async fn explain_collections(&self, device: i64) -> Result<Vec<(Definition, Why)>, DbError> {
         let mut tx = self.read.begin().await?;
         let all = self.collections_in(&mut tx).await?;
-        let Some(one) = load(&mut tx, Part::One(device), true).await?.pop() else { return Ok(Vec::new()) };
+        let Some(one) = load(&mut tx, Part::One(device), What::ForMembers).await?.pop() else {
+            return Ok(Vec::new());
+        };
         let explained = all.explained(&one.mac, &one.direct);
         Ok(explained.into_iter().map(|(definition, why)| (definition.clone(), why)).collect())
     }
@@ -161,7 +256,9 @@ impl Db {
     pub async fn collections_of(&self, device: i64) -> Result<Vec<(String, i64)>, DbError> {
         let mut tx = self.read.begin().await?;
         let all = self.collections_in(&mut tx).await?;
-        let Some(one) = load(&mut tx, Part::One(device), true).await?.pop() else { return Ok(Vec::new()) };
+        let Some(one) = load(&mut tx, Part::One(device), What::ForMembers).await?.pop() else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for id in all.of(&one.mac, &one.direct, &one.current, |_| true) {
             let row = sqlx::query("SELECT name, priority FROM collection WHERE id = $1")
@@ -230,25 +327,12 @@ pub(super) async fn definitions(connection: &mut SqliteConnection) -> Result<Vec
     Ok(all.into_values().collect())
 }
 
-/// Macs with everything that rules ask; with their memberships where they are needed.
-async fn load(
-    connection: &mut SqliteConnection,
-    part: Part,
-    memberships: bool,
-) -> Result<Vec<Loaded>, DbError> {
-    let (from, to, limit) = match part {
-        Part::One(id) => (id, id, 1),
-        Part::After(id) => (id + 1, i64::MAX, CHUNK),
-    };
-    let rows = sqlx::query(
-        "SELECT id, facts, known, boot, hostname, note, owner, address FROM device
-         WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3",
-    )
-    .bind(from)
-    .bind(to)
-    .bind(limit)
-    .fetch_all(&mut *connection)
-    .await?;
+/// In the order of their numbers.
+async fn load(connection: &mut SqliteConnection, part: Part<'_>, what: What) -> Result<Vec<Loaded>, DbError> {
+    let text = format!(
+        "SELECT id, facts, known, boot, hostname, note, owner, address FROM device WHERE {{}} ORDER BY id LIMIT {CHUNK}"
+    );
+    let rows = part.query(&text, "id").fetch_all(&mut *connection).await?;
     let mut loaded = Vec::with_capacity(rows.len());
     for row in rows {
         let facts: DeviceFacts = from_json("inventory of a device", row.try_get(1)?)?;
@@ -261,16 +345,16 @@ async fn load(
         ];
         let address: String = row.try_get(7)?;
         mac.flag(Fact::Known, row.try_get(2)?);
-        let mut text = searched(&facts);
+        let mut text = if what == What::ForAll { searched(&facts) } else { Vec::new() };
         for (fact, value) in texts {
-            if fact != Fact::Boot && !value.is_empty() {
+            if what == What::ForAll && fact != Fact::Boot && !value.is_empty() {
                 text.push(value.clone());
             }
             mac.text(fact, value);
         }
-        if let Ok(address) = address.parse() {
-            mac.ip(Fact::Ip, address);
-            text.push(address.to_string());
+        if let Ok(ip) = address.parse() {
+            mac.ip(Fact::Ip, ip);
+            text.push(address);
         }
         let text = text.join("\n").to_lowercase();
         loaded.push(Loaded {
@@ -285,42 +369,27 @@ async fn load(
     else {
         return Ok(loaded);
     };
+    let part = if let Part::Between(..) = part { Part::Between(first, last) } else { part };
     let place: BTreeMap<i64, usize> = loaded.iter().enumerate().map(|(place, one)| (one.id, place)).collect();
-    let tags = sqlx::query(
-        "SELECT device, spelling FROM device_tag WHERE device BETWEEN $1 AND $2 ORDER BY device, tag",
-    )
-    .bind(first)
-    .bind(last)
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in tags {
+    let tags = "SELECT device, spelling FROM device_tag WHERE {} ORDER BY device, tag";
+    for row in part.query(tags, "device").fetch_all(&mut *connection).await? {
         let Some(place) = place.get(&row.try_get(0)?) else { continue };
         let tag: String = row.try_get(1)?;
         loaded[*place].text.push('\n');
         loaded[*place].text.push_str(&tag.to_lowercase());
         loaded[*place].mac.text(Fact::Tag, tag);
     }
-    let variables = sqlx::query(
-        "SELECT d.id, v.spelling, v.value FROM device d
-         JOIN variable v ON v.scope = 'device' AND v.owner = CAST(d.id AS TEXT)
-         WHERE d.id BETWEEN $1 AND $2 AND v.secret = $3",
-    )
-    .bind(first)
-    .bind(last)
-    .bind(false)
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in variables {
+    let variables = "SELECT d.id, v.spelling, v.value FROM device d
+         JOIN variable v ON v.scope = 'device' AND v.owner = CAST(d.id AS TEXT) WHERE {} AND v.secret = FALSE";
+    for row in part.query(variables, "d.id").fetch_all(&mut *connection).await? {
         let Some(place) = place.get(&row.try_get(0)?) else { continue };
         let name = parsed("name of a variable", row.try_get(1)?)?;
         loaded[*place].mac.variable(name, row.try_get(2)?);
     }
-    if memberships {
+    if what != What::ForRules {
         for (table, direct) in [("collection_direct", true), ("collection_member", false)] {
-            let query = format!("SELECT device, collection FROM {table} WHERE device BETWEEN $1 AND $2");
-            let rows =
-                sqlx::query(AssertSqlSafe(query)).bind(first).bind(last).fetch_all(&mut *connection).await?;
-            for row in rows {
+            let query = format!("SELECT device, collection FROM {table} WHERE {{}}");
+            for row in part.query(&query, "device").fetch_all(&mut *connection).await? {
                 let Some(place) = place.get(&row.try_get(0)?) else { continue };
                 let one = &mut loaded[*place];
                 let set = if direct { &mut one.direct } else { &mut one.current };

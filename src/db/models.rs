@@ -68,35 +68,17 @@ impl Db {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Greeted, Hello, Newcomers};
     use super::*;
-    use crate::api::runner::{BootMethod, DiskFacts};
-    use crate::value::Digest;
+    use crate::api::runner::DiskFacts;
 
     async fn greet(db: &Db, mac: u8, disks: Vec<DiskFacts>) {
         let facts = DeviceFacts {
             serial: Some(format!("C02A{mac}").parse().unwrap()),
-            uuid: None,
             model: Some("iMac14,2".parse().unwrap()),
-            manufacturer: None,
-            macs: Vec::new(),
-            memory: 0,
-            cpu: None,
-            firmware: None,
             disks,
-            inventory: Default::default(),
+            ..DeviceFacts::default()
         };
-        let hello = Hello {
-            facts,
-            boot: BootMethod::Netboot,
-            receipt_key: String::new(),
-            boot_id: String::new(),
-            token: Digest::of(&[mac]),
-            expires_ms: 100,
-            address: None,
-        };
-        let many = Newcomers { a_minute: 100, unknown: 100 };
-        assert!(matches!(db.hello(&hello, many, 1).await.unwrap(), Greeted::Device(_)));
+        db.greeted(facts).await;
     }
 
     #[tokio::test]

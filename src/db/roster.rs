@@ -150,9 +150,7 @@ impl Db {
         if dry_run || !report.faults.is_empty() {
             return Ok(report);
         }
-        for device in changed_devices {
-            self.settle(&mut tx, device).await?;
-        }
+        self.settle_many(&mut tx, &changed_devices).await?;
         let after = serde_json::json!({
             "lines": report.lines, "created": report.created, "changed": report.changed, "unchanged": report.unchanged,
         });
@@ -173,6 +171,12 @@ impl Db {
             .bind(uuid.map(|uuid| uuid.to_string()))
             .fetch_all(&self.read)
             .await?)
+    }
+
+    /// Names of the variables that some Mac has and that are not secret, each once whatever its case, by name.
+    pub async fn roster_variables(&self) -> Result<Vec<String>, DbError> {
+        let query = "SELECT MIN(spelling) FROM variable WHERE scope = 'device' AND secret = $1 GROUP BY name ORDER BY name";
+        Ok(sqlx::query_scalar(query).bind(false).fetch_all(&self.read).await?)
     }
 
     /// Macs after a number, with everything that a list says of them.

@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = &files! {
     "0110_device_model.sql"
     "0111_receipt_unsigned.sql"
     "0112_search.sql"
+    "0170_many_macs.sql"
 };
 
 /// What brings a database up to date.
@@ -69,7 +70,7 @@ mod tests {
         let released = [
             "9bf2583f", "7273792c", "a2262ded", "9e42c1b6", "f0781334", "4a726b5c", "873e6a47", "8bae62bf",
             "dae26425", "636d6991", "0cc5c8c4", "32cfcd59", "8d9e2125", "8ab50758", "dc1d5b31", "0718db9f",
-            "02e7d14b", "b88bd7f3",
+            "02e7d14b", "b88bd7f3", "79f77b7f",
         ];
         for (migration, digest) in migrations().iter().zip(released) {
             let now: String = migration.checksum.iter().take(4).map(|byte| format!("{byte:02x}")).collect();

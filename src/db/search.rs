@@ -203,7 +203,7 @@ fn places(count: usize) -> String {
     (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A word without the signs that LIKE obeys.
-fn escaped(word: &str) -> String {
+/// A text without the signs that LIKE obeys, for `ESCAPE '\\'`.
+pub(super) fn escaped(word: &str) -> String {
     word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

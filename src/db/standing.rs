@@ -141,39 +141,18 @@ fn places(first: usize, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CollectionRow, Greeted, Hello, NewRun, Newcomers, Started};
+    use super::super::{CollectionRow, NewRun, Started};
     use super::*;
-    use crate::api::runner::{BootMethod, DeviceFacts};
+    use crate::api::runner::DeviceFacts;
     use crate::value::Digest;
 
-    fn hello(number: u8) -> Hello {
-        Hello {
-            facts: DeviceFacts {
-                serial: Some(format!("C02A{number}").parse().unwrap()),
-                uuid: None,
-                model: Some("iMac14,2".parse().unwrap()),
-                manufacturer: None,
-                macs: vec![MacAddr::new([2, 0, 0, 0, 0, number])],
-                memory: 0,
-                cpu: None,
-                firmware: None,
-                disks: Vec::new(),
-                inventory: Default::default(),
-            },
-            boot: BootMethod::Netboot,
-            receipt_key: String::new(),
-            boot_id: String::new(),
-            token: Digest::of(&[number]),
-            expires_ms: 100,
-            address: None,
-        }
-    }
-
     async fn greet(db: &Db, number: u8) -> i64 {
-        match db.hello(&hello(number), Newcomers { a_minute: 100, unknown: 100 }, 1).await.unwrap() {
-            Greeted::Device(known) => known.device,
-            full => panic!("{full:?}"),
-        }
+        let facts = DeviceFacts {
+            serial: Some(format!("C02A{number}").parse().unwrap()),
+            macs: vec![MacAddr::new([2, 0, 0, 0, 0, number])],
+            ..DeviceFacts::default()
+        };
+        db.greeted(facts).await
     }
 
     #[tokio::test]

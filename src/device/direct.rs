@@ -64,6 +64,17 @@ impl Direct {
     }
 }
 
+/// Fills `into` with what the medium holds: by its second opening, or past what is dropped of the cache where that cannot be.
+pub(super) fn read(direct: Option<&Direct>, file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    if let Some(direct) = direct
+        && direct.read(offset, into)?
+    {
+        return Ok(());
+    }
+    forget(file, offset, into.len() as u64)?;
+    file.read_exact_at(into, offset)
+}
+
 /// Drops a range from the page cache. Only clean pages go, so this is for after a flush.
 pub(super) fn forget(file: &File, offset: u64, length: u64) -> io::Result<()> {
     let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;

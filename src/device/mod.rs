@@ -283,12 +283,6 @@ impl Target for Device {
     }
 
     fn read_back(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if let Some(direct) = &self.direct
-            && direct.read(offset, into)?
-        {
-            return Ok(());
-        }
-        direct::forget(&self.file, offset, into.len() as u64)?;
-        self.file.read_exact_at(into, offset)
+        direct::read(self.direct.as_ref(), &self.file, offset, into)
     }
 }

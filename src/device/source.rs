@@ -109,13 +109,7 @@ impl Origin for Source {
     }
 
     fn read_again(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if let Some(direct) = &self.direct
-            && direct.read(offset, into)?
-        {
-            return Ok(());
-        }
-        direct::forget(&self.file, offset, into.len() as u64)?;
-        self.file.read_exact_at(into, offset)
+        direct::read(self.direct.as_ref(), &self.file, offset, into)
     }
 
     /// By the times of a file; a device has none.

@@ -152,12 +152,14 @@ fn do_and_tell(work: &Work<'_>, action: &Action) -> Result<Outcome, Interrupted>
         }
         Action::CaptureImage { image, source, note: _ } => capture(work, image, *source),
         Action::CaptureToShare { image, source, share } => save(work, image, *source, share),
-        Action::ExecuteScript { script, environment, success_codes, secrets } => {
+        Action::ExecuteScript { script, environment, success_codes, secrets, secret_names } => {
             let script = Script {
                 text: script,
                 environment,
                 tool: &[],
                 secrets,
+                secret_names,
+                set: None,
                 limit: work.limit.map(|seconds| Duration::from_secs(seconds.into())),
             };
             execute(work, script, success_codes, &mut values)
@@ -322,7 +324,8 @@ fn execute(
         failure("the script's variables could not be kept", chain(&error), "Restart this Mac and try again.")
     };
     let variables = Folder::make(work.state, script.environment).map_err(of_variables)?;
-    let script = Script { tool: &variables.environment(), ..script };
+    let set = variables.of_set();
+    let script = Script { tool: &variables.environment(), set: Some(&set), ..script };
     // Its time limit does not wait for an appliance that does not answer, nor a word to stop for what it says.
     let (folder, reporter) = (work.state, work.reporter);
     let ended = reporter

@@ -55,7 +55,6 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Digest;
     use ring::signature::{ED25519, UnparsedPublicKey};
 
     fn bytes(hex: &str) -> Vec<u8> {
@@ -65,22 +64,7 @@ mod tests {
     #[test]
     fn the_signature_is_over_exactly_the_text_and_fits_the_public_key() {
         let key = ReceiptKey::generate().unwrap();
-        let receipt = Receipt {
-            run: 7,
-            number: 2,
-            manifest: Digest::of(b"m"),
-            serial: None,
-            node: "/dev/sda2".into(),
-            disk: "D".into(),
-            bytes: 1,
-            fetched: 1,
-            delta: Default::default(),
-            equal: false,
-            left: 0,
-            chunks_read_back: 1,
-            rewritten: 0,
-            at_ms: 0,
-        };
+        let receipt = Receipt::of_a_test();
         let signed = key.sign(&receipt).unwrap();
         let public = UnparsedPublicKey::new(&ED25519, bytes(&key.public()));
         assert!(public.verify(signed.receipt.as_bytes(), &bytes(&signed.signature)).is_ok());

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::variables::from_text;
-use crate::value::Secret;
+use super::variables::{from_text, values_in};
+use crate::value::{Mask, Secret};
 
 /// Longest line that is kept; the rest of it is dropped.
 const LONGEST_LINE: usize = 4096;
@@ -30,8 +30,6 @@ const BATCH: usize = 200;
 const GLANCE: Duration = Duration::from_millis(50);
 /// Between the polite signal and the other.
 const GRACE: Duration = Duration::from_secs(5);
-/// What takes the place of a secret.
-const MASK: &str = "••••••••";
 /// Where a script finds programs when its variables do not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -46,6 +44,10 @@ pub struct Script<'a> {
     pub tool: &'a [(OsString, OsString)],
     /// Must not appear in what it says.
     pub secrets: &'a [Secret],
+    /// Names of secret variables: what the script gives them must not appear either.
+    pub secret_names: &'a [String],
+    /// Where the tool writes what the script sets.
+    pub set: Option<&'a Path>,
     /// After this long it is ended.
     pub limit: Option<Duration>,
 }
@@ -106,7 +108,7 @@ pub fn run(
     let file = File::write(folder, script.text)?;
     let started = |source| ScriptError::Interpreter { interpreter: interpreter.to_owned(), source };
     let mut child = spawn(&file.0, folder, script).map_err(started)?;
-    let said = listen(&mut child, script.secrets);
+    let said = listen(&mut child, script);
     let deadline = script.limit.and_then(|limit| now().checked_add(limit));
     let ended = loop {
         match said.recv_timeout(GLANCE) {
@@ -217,20 +219,20 @@ fn end(child: &mut Child) -> io::Result<()> {
 }
 
 /// One thread for each pipe; the channel is bounded, so a script that floods waits for us.
-fn listen(child: &mut Child, secrets: &[Secret]) -> Receiver<String> {
+fn listen(child: &mut Child, script: Script<'_>) -> Receiver<String> {
     let (sender, receiver) = mpsc::sync_channel(BATCH);
     let pipes: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|pipe| Box::new(pipe) as _),
         child.stderr.take().map(|pipe| Box::new(pipe) as _),
     ];
     for pipe in pipes.into_iter().flatten() {
-        let (sender, mask) = (sender.clone(), Mask::new(secrets));
-        thread::spawn(move || pass_on(BufReader::new(pipe), &mask, &sender));
+        let (sender, watch) = (sender.clone(), Watch::of(script));
+        thread::spawn(move || pass_on(BufReader::new(pipe), watch, &sender));
     }
     receiver
 }
 
-fn pass_on(mut pipe: impl BufRead, mask: &Mask, sender: &SyncSender<String>) {
+fn pass_on(mut pipe: impl BufRead, mut watch: Watch, sender: &SyncSender<String>) {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -238,11 +240,11 @@ fn pass_on(mut pipe: impl BufRead, mask: &Mask, sender: &SyncSender<String>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let whole = bytes.last() == Some(&b'\n');
-        if !whole && bytes.len() as u64 == LONGEST_READ && pipe.skip_until(b'\n').is_err() {
+        let is_cut = bytes.last() != Some(&b'\n') && bytes.len() as u64 == LONGEST_READ;
+        if is_cut && pipe.skip_until(b'\n').is_err() {
             return;
         }
-        let text = mask.apply(String::from_utf8_lossy(&bytes).trim_end());
+        let text = watch.apply(bytes.trim_ascii_end(), is_cut);
         if sender.send(cut(&text)).is_err() {
             return;
         }
@@ -260,35 +262,59 @@ fn batch(first: String, more: &Receiver<String>) -> Vec<String> {
     std::iter::once(first).chain(more.try_iter().take(BATCH - 1)).collect()
 }
 
-/// The texts that must not appear, longest first so that one inside another leaves nothing over.
-#[derive(Clone, Debug)]
-pub struct Mask(Vec<Secret>);
+/// What must not appear in what a script says: also what the script itself gives a secret variable.
+struct Watch {
+    mask: Mask,
+    secrets: Vec<Vec<u8>>,
+    /// Names of secret variables, and the file into which the tool writes what a script sets.
+    names: Vec<String>,
+    set: Option<PathBuf>,
+    /// Bytes of it that are known.
+    known: u64,
+}
 
-impl Mask {
-    /// Masks `secrets`, and each line of those with several: output is looked at line by line.
-    pub fn new(secrets: &[Secret]) -> Mask {
-        let lines = secrets.iter().flat_map(|secret| secret.expose().lines());
-        let whole = secrets.iter().map(Secret::expose);
-        let mut parts: Vec<&str> =
-            whole.chain(lines).map(str::trim_end).filter(|text| !text.is_empty()).collect();
-        parts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        parts.dedup();
-        Mask(parts.into_iter().map(Secret::new).collect())
+impl Watch {
+    fn of(script: Script<'_>) -> Watch {
+        let secrets: Vec<Vec<u8>> =
+            script.secrets.iter().map(|secret| from_text(secret.expose()).into_encoded_bytes()).collect();
+        Watch {
+            mask: Mask::of_bytes(&secrets),
+            secrets,
+            names: script.secret_names.to_vec(),
+            set: script.set.map(Path::to_owned),
+            known: 0,
+        }
     }
 
-    /// `text` without them.
-    pub fn apply(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), MASK))
+    fn apply(&mut self, line: &[u8], cut: bool) -> String {
+        // Whoever sets a secret and then says it has written it down before it is read here.
+        let length = self.set.as_ref().and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len());
+        if length != self.known
+            && !self.names.is_empty()
+            && let Some(path) = &self.set
+        {
+            self.known = length;
+            let is_secret = |name: &str| self.names.iter().any(|secret| secret.eq_ignore_ascii_case(name));
+            for (name, value) in values_in(path).unwrap_or_default() {
+                let value = value.into_encoded_bytes();
+                if is_secret(&name) && !self.secrets.contains(&value) {
+                    self.secrets.push(value);
+                }
+            }
+            self.mask = Mask::of_bytes(&self.secrets);
+        }
+        self.mask.apply_to_line(line, cut)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::MASK;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn script<'a>(text: &'a str, secrets: &'a [Secret], limit: Option<Duration>) -> Script<'a> {
-        Script { text, environment: &[], tool: &[], secrets, limit }
+        Script { text, environment: &[], tool: &[], secrets, secret_names: &[], set: None, limit }
     }
 
     fn run_it(script: Script<'_>) -> (Result<Ended, ScriptError>, Vec<String>) {
@@ -307,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_what_was_given_and_nothing_of_ours() {
+    fn section_3_the_environment_is_what_was_given_and_nothing_of_ours() {
         let environment = [("OSDComputerName".to_owned(), "lab 1".to_owned()), ("BAD=".into(), "x".into())];
         let text = "#!/bin/sh\necho \"$OSDComputerName\"\nenv | cut -d= -f1 | sort | tr '\\n' ' '\n";
         let (ended, lines) = run_it(Script { environment: &environment, ..script(text, &[], None) });
@@ -325,7 +351,29 @@ mod tests {
     }
 
     #[test]
-    fn a_script_over_its_limit_is_ended_with_its_children() {
+    fn section_3_a_secret_that_the_script_itself_sets_is_masked_from_then_on_in_any_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = folder.path().join("set");
+        fs::write(&set, b"").unwrap();
+        let tool = [("SET".into(), set.clone().into())];
+        let text = "#!/bin/sh\nprintf 'KEY\\0swordfish\\0Room\\0lab 12\\0' >>\"$SET\"\necho swordfish in lab 12\necho cm9vdDpzd29yZGZpc2g=\n";
+        let names = ["Key".to_owned()];
+        let script = Script { secret_names: &names, set: Some(&set), tool: &tool, ..script(text, &[], None) };
+        let (ended, lines) = run_it(script);
+        assert_eq!(ended.unwrap(), Ended::Exit(0));
+        assert_eq!(lines, [format!("{MASK} in lab 12"), format!("cm9vdDp{MASK}g=")]);
+    }
+
+    #[test]
+    fn section_3_a_secret_of_any_bytes_is_masked_also_where_a_long_line_is_cut() {
+        let secrets = [Secret::new("\u{f00ff}key\u{f0080}"), Secret::new("abcdefgh".repeat(2000))];
+        let text = "#!/bin/sh\nprintf 'a \\377key\\200 b\\n'\nawk 'BEGIN { for (i = 0; i < 9000; i++) printf \"abcdefgh\" }'\n";
+        let (_, lines) = run_it(script(text, &secrets, None));
+        assert_eq!(lines, [format!("a {MASK} b"), MASK.to_owned()]);
+    }
+
+    #[test]
+    fn section_1_a_script_over_its_limit_is_ended_with_its_children() {
         let text = "#!/bin/sh\nsleep 600 &\necho $!\nwait\n";
         let (ended, lines) = run_it(script(text, &[], Some(Duration::from_millis(300))));
         assert_eq!(ended.unwrap(), Ended::TimedOut);

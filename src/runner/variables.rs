@@ -61,13 +61,18 @@ impl Folder {
         }
     }
 
+    /// Where the tool writes what the script sets.
+    pub fn of_set(&self) -> PathBuf {
+        self.path.join("set")
+    }
+
     /// What the script set, in order, the last value of each name only.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn set(&self) -> io::Result<Vec<(String, String)>> {
         let mut values: Vec<(String, String)> = Vec::new();
-        for (name, value) in read(&self.path.join("set"))? {
+        for (name, value) in values_in(&self.path.join("set"))? {
             values.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
             values.push((name, to_text(&value)));
         }
@@ -93,7 +98,11 @@ fn put(bytes: &mut Vec<u8>, name: &str, value: &OsStr) {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<(String, OsString)>> {
+/// Names and values in a file of the folder.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn values_in(path: &Path) -> io::Result<Vec<(String, OsString)>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let mut parts = bytes.split(|byte| *byte == 0);
@@ -152,29 +161,48 @@ pub fn tool(words: &[OsString], out: &mut impl Write, complain: &mut impl Write)
     let folder = std::env::var_os(FOLDER).map(PathBuf::from);
     match work(folder.as_deref(), words, out) {
         Ok(code) => code,
-        Err(error) => {
+        Err(Wrong { code, why }) => {
             // Nobody is left to tell when standard error is gone too.
-            let _ = writeln!(complain, "error: {error}");
-            1
+            let _ = writeln!(complain, "error: {why}");
+            code
         }
     }
 }
 
-fn work(folder: Option<&Path>, words: &[OsString], out: &mut impl Write) -> Result<u8, String> {
-    let folder = folder.ok_or("this works inside a script of a task sequence only")?;
-    let failed = |error: io::Error| format!("the variables in {}: {error}", folder.display());
+/// Why the tool does nothing.
+#[derive(Debug)]
+struct Wrong {
+    code: u8,
+    why: String,
+}
+
+impl Wrong {
+    fn words(why: impl Into<String>) -> Wrong {
+        Wrong { code: 2, why: why.into() }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Wrong {
+        Wrong { code: 1, why }
+    }
+}
+
+fn work(folder: Option<&Path>, words: &[OsString], out: &mut impl Write) -> Result<u8, Wrong> {
+    let folder = folder.ok_or_else(|| "this works inside a script of a task sequence only".to_owned())?;
+    let failed = |error: io::Error| Wrong::from(format!("the variables in {}: {error}", folder.display()));
     match words.split_first() {
         Some((verb, names)) if verb == "--get" && !names.is_empty() => {
             get(folder, names, out).map_err(failed)
         }
         Some((verb, settings)) if verb == "--set" && !settings.is_empty() => set(folder, settings),
-        _ => Err("say --get NAME… or --set NAME=VALUE…".to_owned()),
+        _ => Err(Wrong::words("say --get NAME… or --set NAME=VALUE…")),
     }
 }
 
 fn get(folder: &Path, names: &[OsString], out: &mut impl Write) -> io::Result<u8> {
-    let mut known = read(&folder.join("given"))?;
-    known.extend(read(&folder.join("set"))?);
+    let mut known = values_in(&folder.join("given"))?;
+    known.extend(values_in(&folder.join("set"))?);
     let find = |name: &OsStr| {
         let named = |(known, _): &&(String, OsString)| known.as_bytes().eq_ignore_ascii_case(name.as_bytes());
         known.iter().rev().find(named).map(|(_, value)| value.as_os_str())
@@ -221,31 +249,31 @@ fn assignment(name: &str, value: &[u8]) -> Vec<u8> {
     format!("{name}=$(printf %b '{octal}{close}'){then}\n").into_bytes()
 }
 
-fn set(folder: &Path, settings: &[OsString]) -> Result<u8, String> {
+fn set(folder: &Path, settings: &[OsString]) -> Result<u8, Wrong> {
     let mut bytes = Vec::new();
     for setting in settings {
         let words = setting.as_bytes();
         let shown = || String::from_utf8_lossy(words).chars().take(64).collect::<String>();
         let at = words.iter().position(|byte| *byte == b'=');
-        let at = at.ok_or_else(|| format!("`{}` is no NAME=VALUE", shown()))?;
+        let at = at.ok_or_else(|| Wrong::words(format!("`{}` is no NAME=VALUE", shown())))?;
         let name = std::str::from_utf8(&words[..at]).unwrap_or_default();
-        let name: VariableName = name.parse().map_err(|error| format!("{error}"))?;
+        let name: VariableName = name.parse().map_err(|error| Wrong::from(format!("{error}")))?;
         if name.is_read_only() {
-            return Err(format!("{name} is a fact of the Mac and cannot be set"));
+            return Err(format!("{name} is a fact of the Mac and cannot be set").into());
         }
         let value = OsStr::from_bytes(&words[at + 1..]);
         if to_text(value).len() > LONGEST {
-            return Err(format!("the value of {name} is too long: at most {LONGEST} bytes"));
+            return Err(format!("the value of {name} is too long: at most {LONGEST} bytes").into());
         }
         put(&mut bytes, name.as_str(), value);
     }
     let path = folder.join("set");
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let failed = |error: io::Error| Wrong::from(format!("{}: {error}", path.display()));
     let file = private(&path).map_err(failed)?;
     let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))?;
     let before = file.metadata().map_err(failed)?.len();
     if before + bytes.len() as u64 > MOST_BYTES {
-        return Err(format!("the script set more than {MOST_BYTES} bytes"));
+        return Err(format!("the script set more than {MOST_BYTES} bytes").into());
     }
     file.write_all(&bytes).map_err(failed)?;
     Ok(0)
@@ -267,13 +295,13 @@ mod tests {
         (state, folder)
     }
 
-    fn call(folder: &Folder, words: &[&OsStr]) -> (Result<u8, String>, Vec<u8>) {
+    fn call(folder: &Folder, words: &[&OsStr]) -> (Result<u8, u8>, Vec<u8>) {
         let words: Vec<OsString> = words.iter().map(|word| (*word).to_owned()).collect();
         let mut out = Vec::new();
-        (work(Some(&folder.path), &words, &mut out), out)
+        (work(Some(&folder.path), &words, &mut out).map_err(|wrong| wrong.code), out)
     }
 
-    fn say(folder: &Folder, words: &[&str]) -> (Result<u8, String>, String) {
+    fn say(folder: &Folder, words: &[&str]) -> (Result<u8, u8>, String) {
         let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
         let (code, out) = call(folder, &words);
         (code, String::from_utf8(out).unwrap())
@@ -283,7 +311,11 @@ mod tests {
     fn section_3_one_name_is_printed_bare_and_several_as_assignments() {
         let (_state, folder) = folder(&[("Room", "B 12"), ("Host", "mac")]);
         assert_eq!(say(&folder, &["--get", "room"]), (Ok(0), "B 12".into()));
-        assert_eq!(say(&folder, &["--get", "Nobody"]), (Ok(1), String::new()));
+        assert_eq!(
+            say(&folder, &["--get", "Nobody"]),
+            (Ok(1), String::new()),
+            "nothing, not even a line end"
+        );
         let (code, text) = say(&folder, &["--get", "Host", "room", "Nobody"]);
         assert_eq!((code, text.as_str()), (Ok(1), "Host='mac'\nroom=$(printf %b 'B\\004012')\nNobody=''\n"));
         let (code, text) = say(&folder, &["--get", "Host", "x;reboot"]);
@@ -299,24 +331,25 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_set_is_refused_and_nothing_of_the_call_is_taken() {
+    fn section_3_what_cannot_be_set_is_refused_and_nothing_of_the_call_is_taken() {
         let (_state, folder) = folder(&[]);
-        for words in [
-            &["--set", "ok=1", "SerialNumber=x"][..],
-            &["--set", "1a=x"],
-            &["--set", "a"],
-            &["--set"],
-            &["--get"],
-            &["x"],
+        let long = format!("a={}", "x".repeat(LONGEST + 1));
+        for (words, code) in [
+            (&["--set", "ok=1", "SerialNumber=x"][..], 1),
+            (&["--set", "ok=1", "pmmosdsourcedisk=x"], 1),
+            (&["--set", "1a=x"], 1),
+            (&["--set", "ok=1", &long], 1),
+            (&["--set", "a"], 2),
+            (&["--set"], 2),
+            (&["--get"], 2),
+            (&["x"], 2),
         ] {
-            assert!(say(&folder, words).0.is_err(), "{words:?}");
+            assert_eq!(say(&folder, words).0, Err(code), "{words:?}");
         }
         assert_eq!(folder.set().unwrap(), []);
-        assert!(
-            work(None, &["--get".into(), "a".into()], &mut Vec::new())
-                .unwrap_err()
-                .contains("inside a script")
-        );
+        assert_eq!(say(&folder, &["--set", &long[..long.len() - 1]]).0, Ok(0), "one byte less");
+        let outside = work(None, &["--get".into(), "a".into()], &mut Vec::new()).unwrap_err();
+        assert!(outside.code == 1 && outside.why.contains("inside a script"), "{outside:?}");
     }
 
     /// What a shell makes of the assignments, through `eval` with and without quotes.
@@ -356,14 +389,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_travel_as_text_and_come_back(bytes in prop::collection::vec(any::<u8>(), 0..40), text in "[\u{f007e}-\u{f0082}a\u{f00ff}-\u{f0101}]{0,8}") {
+        fn section_3_any_bytes_travel_as_text_and_come_back(bytes in prop::collection::vec(any::<u8>(), 0..40), text in "[\u{f007e}-\u{f0082}a\u{f00ff}-\u{f0101}]{0,8}") {
             for value in [OsString::from_vec(bytes), OsString::from(text)] {
                 prop_assert_eq!(from_text(&to_text(&value)), value);
             }
         }
 
         #[test]
-        fn what_is_set_is_got(bytes in prop::collection::vec(1_u8.., 0..40)) {
+        fn section_3_what_is_set_is_got(bytes in prop::collection::vec(1_u8.., 0..40)) {
             let (_state, folder) = folder(&[]);
             let setting = [b"a=", bytes.as_slice()].concat();
             prop_assert_eq!(call(&folder, &[OsStr::new("--set"), OsStr::from_bytes(&setting)]).0, Ok(0));

@@ -26,7 +26,7 @@ pub struct Sequence {
     /// What it does, for the page where a technician chooses.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Heading that lists group it under.
+    /// What it belongs to, for lists.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub category: String,
     /// How much a run fetches, for the page where a technician chooses; nothing depends on it.
@@ -43,6 +43,16 @@ pub struct Sequence {
     pub prompts: Vec<Prompt>,
     /// What is done, in order.
     pub steps: Vec<Node>,
+}
+
+impl Sequence {
+    /// Bytes that a run fetches, as its author says.
+    pub fn download_bytes(&self) -> Option<u64> {
+        match self.download_size {
+            Some(PartitionSize::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 /// One entry of the tree.

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_profile_is_refused_with_the_reason() {
+    fn section_2_what_is_no_profile_is_refused_with_the_reason() {
         let facts = |text: &str| Profile(text.into()).facts().unwrap_err().to_string();
         assert!(facts("hello").contains("neither"));
         assert!(facts("<plist version=\"1.0\"><array/></plist>").contains("no dictionary"));

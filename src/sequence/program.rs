@@ -2,10 +2,11 @@
 //!
 //! What a run goes by. A Run Sequence step is a group here. Must not know: where sequences are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::condition::If;
 use super::model::{Kind, Node, Section, Sequence, Step};
+use super::name::VariableName;
 use super::tree::Place;
 
 /// Sequences by name that steps may run.
@@ -24,6 +25,8 @@ pub struct Program {
     items: Vec<Item>,
     steps: Vec<usize>,
     groups: Vec<usize>,
+    /// Variables that prompts define, those of sequences that it runs included.
+    prompted: BTreeSet<VariableName>,
 }
 
 /// One entry. Number 0 is the sequence itself.
@@ -122,11 +125,17 @@ impl Program {
             steps_before: 0,
             body: Body::Group(0, Default::default()),
         };
-        let program = Program { items: vec![root], steps: Vec::new(), groups: vec![0] };
+        let prompted = sequence.prompts.iter().map(|prompt| prompt.variable.clone()).collect();
+        let program = Program { items: vec![root], steps: Vec::new(), groups: vec![0], prompted };
         let mut building = Building { program, others, chain: vec![sequence.name.as_str()] };
         let children = building.list(&sequence.steps, Place::root, 0, false)?;
         building.program.items[0].body = Body::Group(0, [children, Vec::new(), Vec::new()]);
         Ok(building.program)
+    }
+
+    /// Variables that prompts define, empty, where nothing else does.
+    pub fn prompted(&self) -> impl Iterator<Item = &VariableName> {
+        self.prompted.iter()
     }
 
     /// How many steps it has, those that are left out included.
@@ -350,6 +359,7 @@ impl<'a> Building<'a> {
         if self.chain.len() >= DEEPEST {
             return Err(CannotNest::TooMuch { place: place.clone() });
         }
+        self.program.prompted.extend(other.prompts.iter().map(|prompt| prompt.variable.clone()));
         self.chain.push(name);
         let children = self.list(&other.steps, |index| place.nested(index), parent, false);
         self.chain.pop();
@@ -374,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_another_runs_stands_in_its_place_with_its_places_and_groups() {
+    fn section_2_a_sequence_that_another_runs_stands_in_its_place_with_its_places_and_groups() {
         let inner = "name: Inner\nsteps:\n  - {name: b, restart: }\n  - {name: G, group: [{name: c, restart: }], finally: [{name: d, restart: }]}\n";
         let outer = "name: Outer\nsteps:\n  - {name: a, restart: }\n  - {name: Call, run_sequence: {sequence: Inner}}\n  - {name: e, restart: }\n";
         let program = Program::of(&sequence(outer), &others(&[inner])).unwrap();
@@ -389,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_absent_and_disabled_sequences_are_refused_with_the_step() {
+    fn section_2_circles_absent_and_disabled_sequences_are_refused_with_the_step() {
         let call =
             |name: &str, to: &str| format!("name: {name}\nsteps: [{{run_sequence: {{sequence: {to}}}}}]\n");
         let error =

@@ -4,6 +4,7 @@
 //! Times are guesses ([`seconds_for`]); the clock of a rehearsal begins at 0. Must not know: where sequences, Macs and
 //! images come from.
 
+mod finding;
 mod plan;
 
 use super::capture::saved_as;
@@ -14,7 +15,8 @@ use super::run::event::{ActionResult, Event, Failure, Recorded, Start};
 use super::run::{Chosen, Decision, OutOfOrder, Outcome, Question, Run};
 use super::variable::{BootMethod, Value};
 
-pub use plan::{Input, KnownImage, Plan, PlanFinding, PlannedStep, Severity, plan};
+pub use finding::{PlanCode, PlanFinding, Severity};
+pub use plan::{Input, KnownImage, Plan, PlannedStep, plan};
 
 /// Events of the longest rehearsal.
 const MOST_EVENTS: usize = 200_000;
@@ -194,7 +196,7 @@ impl Stage<'_> {
     fn happens(&mut self, run: &Run, bytes: &impl Fn(&Act) -> u64) -> Result<Option<Event>, CannotRehearse> {
         loop {
             match run.next(self.now_ms) {
-                Decision::Record(event) => return Ok(Some(event)),
+                Decision::Record(event) => return Ok(Some(self.or_refused(run, event))),
                 // Whoever it is that the run waits for comes.
                 Decision::Wait { .. } if run.waits_for_macos() => {
                     self.now_ms += 90_000;
@@ -288,17 +290,37 @@ impl Stage<'_> {
         }
         self.now_ms += i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000) * 1000;
         let failing = self.mishaps.failures.iter().find(|(which, _)| which.is(step, &name));
-        if let Some((_, exit_code)) = failing {
-            let what = exit_code.map_or("failed".to_owned(), |code| format!("ended with exit code {code}"));
-            let failure = Failure {
-                cause: format!("`{name}` {what}"),
-                evidence: "as the rehearsal was told".to_owned(),
-                next_step: String::new(),
-                exit_code: *exit_code,
+        if let (Some((_, Some(code))), Act::ExecuteScript { .. }) = (failing, &assignment.act) {
+            // Whether that is a failure, the step's success codes say.
+            return Event::Done {
+                number,
+                result: ActionResult { exit_code: Some(*code), ..ActionResult::default() },
             };
-            return Event::Failed { number, failure };
         }
-        Event::Done { number, result: well_done(&assignment.act) }
+        match failing {
+            Some((_, exit_code)) => Event::Failed { number, failure: told_to_fail(&name, *exit_code) },
+            None => Event::Done { number, result: well_done(&assignment.act) },
+        }
+    }
+
+    /// Steps that the appliance does itself fail, too, when they are told to.
+    fn or_refused(&self, run: &Run, event: Event) -> Event {
+        let (Event::VariablesSet { step, .. } | Event::Waiting { step }) = &event else { return event };
+        let name = &run.program().step(*step as usize - 1).name;
+        match self.mishaps.failures.iter().find(|(which, _)| which.is(*step, name)) {
+            Some((_, exit_code)) => Event::Refused { step: *step, failure: told_to_fail(name, *exit_code) },
+            None => event,
+        }
+    }
+}
+
+fn told_to_fail(name: &str, exit_code: Option<i32>) -> Failure {
+    let what = exit_code.map_or("failed".to_owned(), |code| format!("ended with exit code {code}"));
+    Failure {
+        cause: format!("`{name}` {what}"),
+        evidence: "as the rehearsal was told".to_owned(),
+        next_step: String::new(),
+        exit_code,
     }
 }
 

@@ -22,7 +22,7 @@ pub fn schema() -> Value {
         "properties": {
             "name": {"$ref": "#/$defs/name"},
             "description": {"type": "string"},
-            "category": {"type": "string", "description": "Heading that lists group it under."},
+            "category": {"type": "string", "description": "What it belongs to, shown in lists."},
             "download_size": {"$ref": "#/$defs/size", "description": "How much a run fetches; only shown."},
             "disabled": {"type": "boolean", "description": "A disabled sequence starts nowhere."},
             "maximum_run_time": {"$ref": "#/$defs/duration"},

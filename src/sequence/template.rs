@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percent_sign_that_opens_nothing_is_refused_with_the_text() {
+    fn section_3_a_percent_sign_that_opens_nothing_is_refused_with_the_text() {
         for text in ["100 % sure", "%", "%Name", "%not a name%", "%%%"] {
             assert_eq!(text.parse::<Template>(), Err(BadTemplate::LonePercent(text.to_owned())), "{text}");
         }
@@ -209,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn doubling_percent_signs_makes_any_text_stand_for_itself(text in "[%a-z ü]{0,40}") {
+        fn section_3_doubling_percent_signs_makes_any_text_stand_for_itself(text in "[%a-z ü]{0,40}") {
             let template: Template = text.replace('%', "%%").parse().unwrap();
             prop_assert_eq!(template.literal(), Some(text.as_str()));
         }

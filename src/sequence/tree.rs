@@ -137,3 +137,53 @@ pub fn erased_by<'a>(kinds: impl Iterator<Item = &'a Kind>) -> Vec<u32> {
         .collect();
     disks.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One step of each type.
+    const STEPS: [&str; 18] = [
+        "format_disk: {partitions: []}",
+        "apply_image: {image: a}",
+        "capture_image: {image: a}",
+        "enroll: {server: s}",
+        "set_variables: []",
+        "execute_script: {script: ''}",
+        "restart:",
+        "wait_for_technician: {message: m}",
+        "run_sequence: {sequence: s}",
+        "verify_image:",
+        "copy_files: {from: a}",
+        "set_startup_disk:",
+        "notify: {message: m}",
+        "join_domain:",
+        "set_hostname:",
+        "install_package: {package: a, program: x}",
+        "install_application: {package: a, program: x, detect: {bundle: b}}",
+        "apply_profile: {profile: p}",
+    ];
+
+    #[test]
+    fn section_1_four_step_types_make_an_os_deployment_wherever_they_stand_and_no_other_does() {
+        let mut types = BTreeSet::new();
+        for (number, step) in STEPS.iter().enumerate() {
+            types.insert(step.split(':').next().unwrap());
+            for place in [
+                format!("  - {step}\n"),
+                format!("  - {{name: G, group: [{{{step} }}]}}\n"),
+                format!("  - {{name: G, group: [], catch: [{{disabled: true, {step} }}]}}\n"),
+            ] {
+                let sequence = Sequence::from_yaml(&format!("name: x\nsteps:\n{place}")).expect(&place);
+                assert_eq!(sequence.deploys_an_os(), number < 4, "{place}");
+                let others = std::collections::BTreeMap::from([(
+                    "s".to_owned(),
+                    Sequence::from_yaml("name: s\nsteps: [{restart: }]\n").unwrap(),
+                )]);
+                let program = crate::sequence::program::Program::of(&sequence, &others).unwrap();
+                assert_eq!(program.deploys_an_os(), number < 4, "{place}");
+            }
+        }
+        assert_eq!(types, crate::sequence::yaml::TYPES.into_iter().collect());
+    }
+}

@@ -131,17 +131,21 @@ pub fn sets(kind: &Kind) -> Vec<VariableName> {
     }
 }
 
-/// Whether a script's text uses the variable: `$Name`, `${Name…`, or its name on a line with `--get`. Case counts: it does
-/// for a shell.
+/// Whether a script's text uses the variable: `$Name`, `${Name…`, or its name behind `--get`, on its line or on lines that go on
+/// with a backslash. Case counts for a shell, not for the tool.
 fn script_reads(script: &str, name: &VariableName) -> bool {
     let name = name.as_str();
-    script.match_indices(name).any(|(at, _)| {
+    let dollar = script.match_indices(name).any(|(at, _)| {
         let (before, after) = (&script[..at], &script[at + name.len()..]);
-        let ends = !after.starts_with(is_part_of_name);
-        let dollar = before.ends_with('$') || before.ends_with("${");
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        ends && (dollar || (line.contains("--get") && !before.ends_with(is_part_of_name)))
-    })
+        !after.starts_with(is_part_of_name) && (before.ends_with('$') || before.ends_with("${"))
+    });
+    let got = || {
+        let joined = script.replace("\\\n", " ");
+        joined.lines().filter_map(|line| line.split_once("--get")).any(|(_, words)| {
+            words.split(|c| !is_part_of_name(c)).any(|word| word.eq_ignore_ascii_case(name))
+        })
+    };
+    dollar || got()
 }
 
 /// Names that stand as `Name=` behind `--set`, on its line or on lines that go on with a backslash.
@@ -178,14 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn a_script_reads_what_it_names_with_a_dollar_sign_or_gets() {
-        let script =
-            "#!/bin/sh\necho \"$Room-${Host}\"\neval `\"$PMM_TS_VARIABLE_UTIL\" --get Desk Chair`\n# Floor\n";
+    fn section_3_a_script_reads_what_it_names_with_a_dollar_sign_or_gets_whatever_its_case() {
+        let script = "#!/bin/sh\necho \"$Room-${Host}\"\neval `\"$PMM_TS_VARIABLE_UTIL\" --get Desk chair \\\n  Lamp`\n# Floor\nx=$room2\n";
         for (variable, read) in [
             ("Room", true),
             ("Host", true),
             ("Desk", true),
             ("Chair", true),
+            ("LAMP", true),
+            ("ROOM2", false),
             ("Floor", false),
             ("Roo", false),
             ("hair", false),
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_sets_what_stands_behind_set() {
+    fn section_3_a_script_sets_what_stands_behind_set() {
         let script =
             "#!/bin/sh\n\"$U\" --set Room=\"a b\" \\\n  Host='x' \"Quoted=$y\"\n\"$U\" --get a\nOther=3\n";
         assert_eq!(script_sets(script), [name("Room"), name("Host"), name("Quoted")]);

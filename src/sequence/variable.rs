@@ -15,7 +15,7 @@ use super::template::{ExpandError, LONGEST, Piece, Template};
 use crate::value::{MacAddr, Model, Serial};
 
 /// What people are shown of a secret.
-pub const MASK: &str = "••••••••";
+pub use crate::value::MASK;
 
 /// Value of a variable.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -252,6 +252,64 @@ mod tests {
     }
 
     #[test]
+    fn section_3_every_fact_of_the_mac_and_of_the_last_action_has_its_name() {
+        let facts = Facts {
+            serial: Some("C02FEAS00001".parse().unwrap()),
+            model: Some("iMac14,2".parse().unwrap()),
+            uuid: Some("0000abcd-0000-1000-8000-00005e0053ff".parse().unwrap()),
+            mac: Some("02:00:5e:00:53:ff".parse().unwrap()),
+            memory: 8 << 30,
+            disk0_size: Some(121_332_826_112),
+            boot: BootMethod::Usb,
+        };
+        let mut variables = Variables { facts, ..Variables::default() };
+        let known = |variables: &Variables| {
+            READ_ONLY.map(|read_only| {
+                let value = variables.get(&name(&read_only.to_uppercase())).unwrap().into_owned();
+                assert_eq!(variables.all()[&name(read_only)], value, "{read_only}");
+                value.text
+            })
+        };
+        let of_mac = [
+            "C02FEAS00001",
+            "iMac14,2",
+            "0000ABCD-0000-1000-8000-00005E0053FF",
+            "02:00:5e:00:53:ff",
+            "8",
+            "121",
+            "usb",
+        ];
+        assert_eq!(known(&variables)[..7], of_mac);
+        assert_eq!(known(&variables)[7..], ["", "", "", ""], "before the first action");
+        variables.last = Some(LastAction { name: "Try".into(), succeeded: false, exit_code: -1 });
+        variables.source_disk = Some("/dev/sda2".into());
+        assert_eq!(known(&variables)[7..], ["false", "Try", "-1", "/dev/sda2"]);
+        for (boot, word) in
+            [(BootMethod::Netboot, "netboot"), (BootMethod::Macos, "macos"), (BootMethod::Unknown, "")]
+        {
+            variables.facts.boot = boot;
+            assert_eq!(variables.get(&name("BootMethod")).unwrap().text, word);
+        }
+        assert_eq!(known(&Variables::default())[..4], ["", "", "", ""], "what the firmware does not give");
+    }
+
+    #[test]
+    fn section_3_a_percent_sign_is_written_twice_also_around_a_name() {
+        let mut variables = Variables::default();
+        variables.set(name("Room"), Value::plain("50%"));
+        for (text, want) in [
+            ("%%", "%"),
+            ("%Room%", "50%"),
+            ("%Room%%%", "50%%"),
+            ("%%Room%%", "%Room%"),
+            ("%%%Room%%%", "%50%%"),
+            ("%room%%ROOM%", "50%50%"),
+        ] {
+            assert_eq!(expand(&variables, text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
     fn section_3_a_text_with_a_secret_in_it_is_secret() {
         let mut variables = Variables::default();
         variables.set(name("Password"), Value { text: "hunter2".into(), secret: true });
@@ -261,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_an_error_that_names_it() {
+    fn section_3_an_unknown_name_is_an_error_that_names_it() {
         assert_eq!(expand(&Variables::default(), "a%Nobody%b"), Err(ExpandError::Unknown(name("Nobody"))));
     }
 

@@ -496,14 +496,14 @@ steps:
     }
 
     #[test]
-    fn a_sequence_survives_json_too() {
+    fn section_1_a_sequence_survives_json_too() {
         let sequence = Sequence::from_yaml(EVERYTHING).unwrap();
         let json = serde_json::to_string(&sequence).unwrap();
         assert_eq!(serde_json::from_str::<Sequence>(&json).unwrap(), sequence);
     }
 
     #[test]
-    fn a_misspelt_key_is_refused_by_name_with_its_line_and_column() {
+    fn section_1_a_misspelt_key_is_refused_by_name_with_its_line_and_column() {
         let error = refused("name: x\nsteps:\n  - name: a\n    apply_imgae: {image: y}\n");
         assert!(error.starts_with("line 4, column 5: ") && error.contains("`apply_imgae`"), "{error}");
         let error = refused("name: x\nsteps:\n  - apply_image:\n      imgae: y\n");
@@ -513,7 +513,7 @@ steps:
     }
 
     #[test]
-    fn values_that_mean_nothing_are_refused_where_they_stand() {
+    fn section_1_values_that_mean_nothing_are_refused_where_they_stand() {
         for (text, place, what) in [
             ("name: x\nsteps:\n  - timeout: 90\n    restart:\n", "line 3, column 14", "`90` is no duration"),
             ("name: x\nsteps:\n  - apply_image: {image: 50%}\n", "line 3, column 26", "single `%`"),
@@ -671,7 +671,7 @@ steps:
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_read_back_as_the_same(name in "[ -~]{0,20}", steps in prop::collection::vec(node(), 0..4)) {
+        fn section_1_whatever_is_written_is_read_back_as_the_same(name in "[ -~]{0,20}", steps in prop::collection::vec(node(), 0..4)) {
             let sequence = Sequence {
                 name,
                 description: String::new(),

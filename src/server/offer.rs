@@ -253,6 +253,8 @@ fn offered(
         erases: program.erases(),
         revision: row.revision,
         asks_destination: program.asks_destination(),
+        category: sequence.category.clone(),
+        download_size: sequence.download_bytes(),
     };
     Ok((Offered { offer, row, sequence, program }, why))
 }

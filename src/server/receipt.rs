@@ -51,23 +51,7 @@ mod tests {
     }
 
     fn signed(pair: &Ed25519KeyPair) -> SignedReceipt {
-        let receipt = serde_json::to_string(&Receipt {
-            run: 7,
-            number: 2,
-            manifest: Digest::of(b"m"),
-            serial: None,
-            node: "/dev/sda2".into(),
-            disk: "disk".into(),
-            bytes: 1,
-            fetched: 1,
-            delta: Default::default(),
-            equal: false,
-            left: 0,
-            chunks_read_back: 1,
-            rewritten: 0,
-            at_ms: 0,
-        })
-        .unwrap();
+        let receipt = serde_json::to_string(&Receipt::of_a_test()).unwrap();
         SignedReceipt { signature: hex(pair.sign(receipt.as_bytes()).as_ref()), receipt }
     }
 

@@ -201,8 +201,8 @@ fn action(act: &Act) -> Action {
         }
         Act::CaptureImage { image, note, source } => Action::CaptureImage { image, note, source },
         Act::CaptureToShare { image, source, share } => Action::CaptureToShare { image, source, share },
-        Act::ExecuteScript { script, environment, success_codes, secrets } => {
-            Action::ExecuteScript { script, environment, success_codes, secrets }
+        Act::ExecuteScript { script, environment, success_codes, secrets, secret_names } => {
+            Action::ExecuteScript { script, environment, success_codes, secrets, secret_names }
         }
         Act::Restart => Action::Restart,
         Act::VerifyImage(applied) => {

@@ -28,8 +28,11 @@ CHANGE, PAGE = 10.0, 100.0
 PLAN = 50.0
 NEXT, STORM = 50.0, 10.0
 MEMORY, DATABASE = 300 << 20, 200 << 10
-PAGES = ["page", "page in the middle", "search, common", "search, one", "search, none", "members of a collection", "unknown ones",
-         "by name", "collections"]
+PAGES = ["page", "page in the middle", "search, common", "search, one", "search, none", "search, never both", "with a tag",
+         "tag and search", "members of a collection", "members, seen long ago", "unknown ones", "by name", "collections", "deployments",
+         "one Mac", "what a Mac is offered"]
+# Of all Macs; no bound.
+WHOLE = ["preview of a rule", "a collection is made"]
 
 
 def load(folder, devices, collections, rounds):
@@ -59,7 +62,8 @@ def targets(arguments):
     print(f"{'ms, median / 99th percentile':>32}")
     rows = [("one inventory change", lambda one: one["change"], CHANGE)]
     rows += [(name, lambda one, name=name: one["ms"][name], PAGE) for name in PAGES]
-    rows += [("preview of a rule (all Macs)", lambda one: one["ms"]["preview of a rule"], None)]
+    rows += [(f"{name} (all Macs)", lambda one, name=name: one["ms"][name], None) for name in WHOLE]
+    rows += [("look before Macs boot (all Macs)", lambda one: one["look"], None)]
     for name, of, bound in rows:
         cells = []
         for one in curve:
@@ -68,6 +72,16 @@ def targets(arguments):
             if bound is not None and figure["median"] > bound:
                 wrong.append(f"{name} with {one['devices']:,} Macs: {figure['median']:.1f} ms, bound {bound:.0f} ms")
         print(f"{name:>32}" + "".join(f"{cell:>18}" for cell in cells))
+    mib = lambda count: f"{count / 2**20:.0f} MiB"
+    for name, of in [
+        ("lists taken in, s", lambda one: f"{one['listed']:.1f}"),
+        ("first hellos, s", lambda one: f"{one['greeted']:.1f}"),
+        ("one list over HTTP, lines", lambda one: f"{one['import']['lines']:,}"),
+        ("s, memory", lambda one: f"{one['import']['seconds']:.1f}, {mib(one['import']['memory'])}"),
+        ("export of all, length", lambda one: mib(one["export"]["bytes"])),
+        ("s, memory", lambda one: f"{one['export']['seconds']:.1f}, {mib(one['export']['memory'])}"),
+    ]:
+        print(f"{name:>32}" + "".join(f"{of(one):>18}" for one in curve))
     return wrong
 
 

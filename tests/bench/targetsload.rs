@@ -1,8 +1,10 @@
 //! Macs and collections by the thousand, for `./dev bench runs --parts targets`: what one inventory change costs, and one page
 //! of a list. Prints one JSON object.
 //!
-//! Macs are made in one go and on the disk that is named; what is measured is what a Mac and an admin do: a hello that brings
-//! another inventory (one transaction, flushed), and requests to a running appliance through its socket.
+//! Macs come as in a company: nearly all are registered by a list first (10,000 lines at a time), one in fifty is not; then each
+//! says its first hello (a thousand in one transaction; a flush for each would measure the disk). What is measured is what a Mac and
+//! an admin do: lists taken in, a hello that brings another inventory (one transaction, flushed), and requests to a running
+//! appliance through its socket.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a measurement")]
@@ -11,12 +13,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rootstock::api::admin::{DeviceSummary, RulePreview, RuleText};
+use rootstock::api::admin::{
+    Collection, CollectionDetails, CreateDeployment, Deployment, DeploymentTerms, Device, DeviceSummary,
+    EditDevice, ExplainedOffer, RosterReport, RulePreview, RuleText, SavedSequence, SequenceText,
+};
 use rootstock::api::runner::{
-    BatteryFacts, BootMethod, DeviceFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, NicFacts,
+    BatteryFacts, BootMethod, DeviceFacts, DiskFacts, DiskHealth, HealthVerdict, Inventory, NicFacts, Purpose,
 };
 use rootstock::client::{Client, Patience};
-use rootstock::db::{CollectionRow, Db, Greeted, Hello, Newcomers};
+use rootstock::db::{CollectionRow, Db, Greeted, Hello, Newcomers, RosterLine};
 use rootstock::server::Server;
 use rootstock::server::config::Fragment;
 use rootstock::value::{Digest, MacAddr};
@@ -34,6 +39,12 @@ const MODELS: [&str; 8] = [
     "iMacPro1,1",
 ];
 const MANY: Newcomers = Newcomers { a_minute: u32::MAX, unknown: u32::MAX };
+/// Lines of one list.
+const LIST: usize = 10_000;
+/// One Mac in so many was not registered before it came.
+const STRANGERS: u32 = 50;
+/// Rooms that Macs stand in, one tag for each.
+const ROOMS: u32 = 40;
 const SETTINGS: &str = "[ports]\nhttp = 0\nhttps = 0\ndhcp = 0\nproxy-dhcp = 0\ntftp = 0\n[library]\nkeep-free = '0'\n[announce]\ndns-sd = false\n";
 
 /// A Mac of this number, as it is after so many changes.
@@ -102,11 +113,29 @@ fn mac(n: u32, change: u32) -> Hello {
     }
 }
 
-/// Rules of every kind, none of which holds for all.
+/// What a list says of a Mac.
+fn line(n: u32) -> RosterLine {
+    let about = EditDevice {
+        hostname: Some(format!("mac-{n:06}")),
+        tag: vec![format!("room-{}", n % ROOMS)],
+        ..EditDevice::default()
+    };
+    let Hello { facts, .. } = mac(n, 0);
+    RosterLine {
+        line: u64::from(n) + 2,
+        serial: facts.serial,
+        uuid: facts.uuid,
+        about,
+        ..RosterLine::default()
+    }
+}
+
+/// Rules of every kind, none of which holds for all. Number 1 is of those that were seen longest ago.
 fn rule(n: u32) -> String {
     let model = MODELS[(n % 8) as usize];
     match n % 8 {
         0 => format!("model = '{model}' and memory >= {} GiB", 4 << (n % 4)),
+        1 if n == 1 => format!("serial between C02{:08} and C02{:08}", 0, 799),
         1 => format!("serial between C02{:08} and C02{:08}", n * 400, n * 400 + 399),
         2 => format!("ip in 10.{}.{}.0/24", n % 3, n),
         3 => "model like 'MacBook*' and disk.health != good".to_owned(),
@@ -134,7 +163,8 @@ fn measured(rounds: u32, mut once: impl FnMut(u32)) -> serde_json::Value {
     figures(times)
 }
 
-async fn fill(path: &Path, devices: u32, collections: u32) {
+/// Seconds that lists and first hellos took.
+async fn fill(path: &Path, devices: u32, collections: u32) -> (f64, f64) {
     let db = Db::open(path).await.unwrap();
     for n in 0..collections {
         let row =
@@ -142,6 +172,18 @@ async fn fill(path: &Path, devices: u32, collections: u32) {
         db.save_collection(&row, &[], &[], 1).await.unwrap().unwrap();
     }
     db.settle_stale().await.unwrap();
+    let began = Instant::now();
+    let registered: Vec<RosterLine> =
+        (0..devices).filter(|n| n % STRANGERS != STRANGERS - 1).map(line).collect();
+    for part in registered.chunks(LIST) {
+        let report = db.import_roster(part, false, 1_600_000_000_000).await.unwrap();
+        assert_eq!((report.created as usize, report.faults.len()), (part.len(), 0));
+    }
+    let listed = began.elapsed().as_secs_f64();
+    let eldest = registered.iter().filter(|line| line.line < 802).count() as u32;
+    let (row, _) = db.collection("Rule 001").await.unwrap().unwrap();
+    assert_eq!((row.members, row.stale), (eldest, false), "lists were judged");
+    let began = Instant::now();
     let numbers: Vec<u32> = (0..devices).collect();
     for part in numbers.chunks(1000) {
         let hellos: Vec<Hello> = part.iter().map(|n| mac(*n, 0)).collect();
@@ -150,10 +192,11 @@ async fn fill(path: &Path, devices: u32, collections: u32) {
         assert!(greeted.iter().all(|one| matches!(one, Greeted::Device(_))));
     }
     db.close().await;
+    (listed, began.elapsed().as_secs_f64())
 }
 
 /// One Mac after the other comes with another inventory.
-async fn change(path: &Path, devices: u32, rounds: u32) -> (serde_json::Value, f64) {
+async fn change(path: &Path, devices: u32, rounds: u32) -> (serde_json::Value, serde_json::Value, f64) {
     let db = Db::open(path).await.unwrap();
     db.hello(&mac(0, 1), MANY, 1_800_000_000_000).await.unwrap();
     let (mut times, mut memberships) = (Vec::new(), 0);
@@ -165,8 +208,16 @@ async fn change(path: &Path, devices: u32, rounds: u32) -> (serde_json::Value, f
         let Greeted::Device(known) = greeted else { panic!("{greeted:?}") };
         memberships += known.collections.len();
     }
+    // What the appliance looks at before Macs boot, when something is deployed anew: all of them.
+    let deployed: Vec<String> = (0..20).map(|n| format!("Rule {n:03}")).collect();
+    let mut looks = Vec::new();
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert!(db.standings(None, &deployed).await.unwrap().devices.len() as u32 >= devices);
+        looks.push(began.elapsed().as_secs_f64() * 1000.0);
+    }
     db.close().await;
-    (figures(times), memberships as f64 / f64::from(rounds))
+    (figures(times), figures(looks), memberships as f64 / f64::from(rounds))
 }
 
 fn pages(data: &Path, rounds: u32, devices: u32) -> serde_json::Value {
@@ -188,31 +239,99 @@ fn pages(data: &Path, rounds: u32, devices: u32) -> serde_json::Value {
     let list = |query: &str| -> Vec<DeviceSummary> {
         client.get(&format!("/api/v1/devices?limit=100{query}")).unwrap()
     };
-    let first = measured(rounds, |_| assert!(!list("").is_empty()));
-    let deep = list("").len();
+    deploy(&client);
     let seen = 1_700_000_000_000 + u64::from(devices / 2 / 1000 * 1000);
     let middle = format!("&after={seen}-{}", devices / 2);
-    let after = measured(rounds, |_| drop(list(&middle)));
-    let common = measured(rounds, |_| assert!(!list("&search=imac14").is_empty()));
-    let rare =
-        measured(rounds, |n| assert_eq!(list(&format!("&search=C02{:08}", n * 31 % devices)).len(), 1));
-    let nothing = measured(rounds, |_| assert!(list("&search=zzzz").is_empty()));
-    let members = measured(rounds, |n| drop(list(&format!("&collection=Rule%20{:03}", n % 200))));
-    let unknown = measured(rounds, |_| assert!(!list("&known=false").is_empty()));
-    let name = measured(rounds, |n| assert_eq!(list(&format!("&name=C02{:08}", n * 31 % devices)).len(), 1));
-    let collections =
-        measured(rounds, |_| drop(client.get::<serde_json::Value>("/api/v1/collections").unwrap()));
-    let preview = measured(3, |_| {
+    let number = |n: u32| n * 31 % (devices / STRANGERS) * STRANGERS;
+    let serial = |n: u32| format!("C02{:08}", number(n));
+    let mut times = serde_json::Map::new();
+    let mut take = |name: &str, rounds: u32, once: &mut dyn FnMut(u32)| {
+        times.insert(name.to_owned(), measured(rounds, once));
+    };
+    take("page", rounds, &mut |_| assert!(!list("").is_empty()));
+    take("page in the middle", rounds, &mut |_| assert!(!list(&middle).is_empty()));
+    take("search, common", rounds, &mut |_| assert!(!list("&search=imac14").is_empty()));
+    take("search, one", rounds, &mut |n| assert_eq!(list(&format!("&search={}", serial(n))).len(), 1));
+    take("search, none", rounds, &mut |_| assert!(list("&search=zzzz").is_empty()));
+    // Many have each word, none has both.
+    take("search, never both", rounds, &mut |_| assert!(list("&search=imac14%20439.140").is_empty()));
+    take("with a tag", rounds, &mut |n| assert!(!list(&format!("&tag=room-{}", n % ROOMS)).is_empty()));
+    take("tag and search", rounds, &mut |n| drop(list(&format!("&tag=room-{}&search=macpro", n % ROOMS))));
+    take("members of a collection", rounds, &mut |n| {
+        drop(list(&format!("&collection=Rule%20{:03}", n % 200)))
+    });
+    take("members, seen long ago", rounds, &mut |_| assert!(!list("&collection=Rule%20001").is_empty()));
+    take("unknown ones", rounds, &mut |_| assert!(!list("&known=false").is_empty()));
+    take("by name", rounds, &mut |n| assert_eq!(list(&format!("&name=mac-{:06}", number(n))).len(), 1));
+    take("collections", rounds, &mut |_| drop(client.get::<Vec<Collection>>("/api/v1/collections").unwrap()));
+    take("deployments", rounds, &mut |_| drop(client.get::<Vec<Deployment>>("/api/v1/deployments").unwrap()));
+    let one = list("&search=mac-0000")[0].id;
+    take("one Mac", rounds, &mut |_| drop(client.get::<Device>(&format!("/api/v1/devices/{one}")).unwrap()));
+    take("what a Mac is offered", rounds, &mut |_| {
+        drop(client.get::<Vec<ExplainedOffer>>(&format!("/api/v1/devices/{one}/offers")).unwrap());
+    });
+    take("preview of a rule", 3, &mut |_| {
         let rule = RuleText { rule: "memory >= 16 GiB and disk.health != good".into() };
-        drop(client.post::<_, RulePreview>("/api/v1/collections/preview", &rule).unwrap());
+        let found: RulePreview = client.post("/api/v1/collections/preview", &rule).unwrap();
+        assert!(found.total >= devices && found.matches > 0);
+    });
+    take("a collection is made", 1, &mut |_| {
+        let wanted =
+            serde_json::json!({ "name": "Made last", "rule": "model like 'iMac*' and memory < 16 GiB" });
+        let made: CollectionDetails = client.post("/api/v1/collections", &wanted).unwrap();
+        assert!(made.summary.members > 0 && !made.summary.stale);
+    });
+    let before = memory(true);
+    let (mut bytes, began) = (0, Instant::now());
+    let mut taken = |piece: &[u8]| -> Result<(), ()> {
+        bytes += piece.len();
+        Ok(())
+    };
+    client.stream("/api/v1/devices/export", &mut taken).unwrap().unwrap();
+    let export = serde_json::json!({
+        "seconds": began.elapsed().as_secs_f64(), "bytes": bytes, "memory": memory(false).saturating_sub(before),
+    });
+    let text: String = std::iter::once("serial,uuid,hostname,tags,collections\n".to_owned())
+        .chain((0..LIST).map(|n| format!("C09{n:08},,new-{n:05},room-{};fresh,\n", n % 40)))
+        .collect();
+    let before = memory(true);
+    let began = Instant::now();
+    let answer = client.post_bytes("/api/v1/devices/import", text.as_bytes(), 1 << 20).unwrap();
+    let report: RosterReport = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((report.created as usize, report.faults.len()), (LIST, 0));
+    let import = serde_json::json!({
+        "lines": LIST, "seconds": began.elapsed().as_secs_f64(), "memory": memory(false).saturating_sub(before),
     });
     stop.cancel();
     thread.join().unwrap();
-    serde_json::json!({
-        "page": first, "page in the middle": after, "search, common": common, "search, one": rare, "search, none": nothing,
-        "members of a collection": members, "unknown ones": unknown, "by name": name, "collections": collections,
-        "preview of a rule": preview, "page length": deep,
-    })
+    serde_json::json!({ "ms": times, "export": export, "import": import })
+}
+
+/// Something is deployed to twenty collections.
+fn deploy(client: &Client) {
+    let yaml = "name: load\nsteps:\n  - format_disk: {partitions: [{name: HD, format: hfs+, size: 100%}]}\n"
+        .to_owned();
+    let saved: SavedSequence = client.post("/api/v1/sequences", &SequenceText { yaml }).unwrap();
+    for n in 0..20 {
+        let wanted = CreateDeployment {
+            sequence: saved.name.clone(),
+            collection: format!("Rule {n:03}"),
+            purpose: Purpose::Available,
+            terms: DeploymentTerms::default(),
+            confirm: None,
+        };
+        let _: Deployment = client.post("/api/v1/deployments", &wanted).unwrap();
+    }
+}
+
+/// Most bytes of memory that this program had; from now on, where it is begun anew.
+fn memory(anew: bool) -> u64 {
+    if anew {
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 fn main() {
@@ -224,17 +343,16 @@ fn main() {
     // The daemon makes its own folders and keys; its database is filled before it starts.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let path = data.join("db.sqlite3");
-    let began = Instant::now();
-    runtime.block_on(fill(&path, devices, collections));
-    let filled = began.elapsed().as_secs_f64();
+    let (listed, greeted) = runtime.block_on(fill(&path, devices, collections));
     let bytes = fs::metadata(&path).unwrap().len();
-    let (changes, memberships) = runtime.block_on(change(&path, devices, rounds));
-    let pages = pages(&data, rounds.min(50), devices);
-    println!(
-        "{}",
-        serde_json::json!({
-            "devices": devices, "collections": collections, "filled": filled, "bytes": bytes,
-            "memberships": memberships, "change": changes, "ms": pages,
-        })
-    );
+    let (changes, looks, memberships) = runtime.block_on(change(&path, devices, rounds));
+    let mut told = serde_json::json!({
+        "devices": devices, "collections": collections, "listed": listed, "greeted": greeted, "bytes": bytes,
+        "memberships": memberships, "change": changes, "look": looks,
+    });
+    let asked = pages(&data, rounds.min(50), devices);
+    for (name, value) in asked.as_object().unwrap() {
+        told[name] = value.clone();
+    }
+    println!("{told}");
 }

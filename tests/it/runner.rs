@@ -225,7 +225,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
+fn section_2_a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
     let image = image();
     let (want, pack) = (image.bytes.clone(), image.pack.len() as u64);
     let script = Action::ExecuteScript {
@@ -233,6 +233,7 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
         environment: vec![("Greeting".into(), "hello".into())],
         success_codes: vec![0],
         secrets: vec![Secret::new("s3cret")],
+        secret_names: vec![],
     };
     let appliance = Appliance::start(image, |image| {
         vec![format(VolumeFormat::HfsJournaled), script, apply(image), Action::Restart]
@@ -269,7 +270,7 @@ fn a_whole_run_formats_runs_a_script_applies_an_image_and_restarts() {
 }
 
 #[test]
-fn a_script_reads_and_sets_variables_through_the_tool_and_they_arrive_also_when_it_fails() {
+fn section_3_a_script_reads_and_sets_variables_through_the_tool_and_they_arrive_also_when_it_fails() {
     let script = "#!/bin/sh
 [ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get greeting)\" = 'hello  *' ] || exit 5
 eval `\"$PMM_TS_VARIABLE_UTIL\" --get Greeting Key`
@@ -278,6 +279,9 @@ eval `\"$PMM_TS_VARIABLE_UTIL\" --get Greeting Key`
 \"$PMM_TS_VARIABLE_UTIL\" --set Room=\"$Greeting $Key\" Lines=\"$(printf 'a\\nb')\" || exit 8
 \"$PMM_TS_VARIABLE_UTIL\" --set SerialNumber=x && exit 9
 [ \"$(\"$PMM_TS_VARIABLE_UTIL\" --get ROOM)\" = 'hello  * s3cret' ] || exit 10
+\"$PMM_TS_VARIABLE_UTIL\" --set Pin=sw0rdfish || exit 11
+echo \"the pin is sw0rdfish, the key $(printf %s \"$Key\" | od -An -tx1 | tr -d ' ')\"
+\"$PMM_TS_VARIABLE_UTIL\" --get; [ $? = 2 ] || exit 12
 exit 3
 ";
     let script = Action::ExecuteScript {
@@ -285,6 +289,7 @@ exit 3
         environment: vec![("Greeting".into(), "hello  *".into()), ("Key".into(), "s3cret".into())],
         success_codes: vec![0],
         secrets: vec![Secret::new("s3cret")],
+        secret_names: vec!["Key".into(), "Pin".into()],
     };
     let appliance = Appliance::start(image(), |_| vec![script]);
     let mac = Mac::with_disk(600 * MIB);
@@ -296,7 +301,13 @@ exit 3
             ReportEvent::Variables { values } => Some(values.clone()),
             _ => None,
         });
-        let want = [("Room", "hello  * s3cret"), ("Lines", "a\nb")];
+        let want = [("Room", "hello  * s3cret"), ("Lines", "a\nb"), ("Pin", "sw0rdfish")];
+        let logged = state.reports.iter().filter_map(|report| match &report.event {
+            ReportEvent::Log { lines, .. } => Some(lines.join("\n")),
+            _ => None,
+        });
+        let logged = logged.collect::<Vec<_>>().join("\n");
+        assert!(logged.contains("the pin is ••••••••, the key ••••••••"), "{logged}");
         assert_eq!(values.unwrap(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
     });
 }
@@ -376,7 +387,7 @@ fn a_runner_that_was_killed_leaves_a_disk_that_does_not_start_and_the_next_one_g
 }
 
 #[test]
-fn too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
+fn section_2_too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
     let appliance = Appliance::start(image(), format_and_apply);
     let mac = Mac::with_disk(100 * MIB);
     let runner = mac.boot(&appliance, &["--unattended"]);
@@ -388,7 +399,7 @@ fn too_small_a_disk_is_refused_with_both_sizes_before_the_first_write() {
 }
 
 #[test]
-fn an_image_that_does_not_fit_the_partition_is_refused_with_both_sizes_before_the_first_write() {
+fn section_2_an_image_that_does_not_fit_the_partition_is_refused_with_both_sizes_before_the_first_write() {
     let partition = PartitionRequest {
         name: "Small".into(),
         format: VolumeFormat::Raw,

@@ -362,6 +362,8 @@ impl Session {
                 erases: vec![0],
                 revision: 1,
                 asks_destination: false,
+                category: String::new(),
+                download_size: None,
             });
             Welcome {
                 device: 1,

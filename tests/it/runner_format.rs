@@ -63,7 +63,7 @@ fn extract(disk: &Path, slot: &Slot, to: &Path) {
 }
 
 #[test]
-fn the_table_and_every_file_system_stand_up_to_their_own_checkers() {
+fn section_2_the_table_and_every_file_system_stand_up_to_their_own_checkers() {
     let folder = tempfile::tempdir().unwrap();
     let formats = [
         VolumeFormat::HfsJournaled,

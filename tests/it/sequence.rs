@@ -28,7 +28,7 @@ fn example(name: &str) -> Sequence {
 }
 
 #[test]
-fn every_worked_example_reads_checks_and_survives_writing() {
+fn section_1_every_worked_example_reads_checks_and_survives_writing() {
     for path in examples() {
         let sequence = Sequence::from_yaml(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(check(&sequence, &Surroundings::default()), [], "{}", path.display());
@@ -39,7 +39,7 @@ fn every_worked_example_reads_checks_and_survives_writing() {
 
 /// Another program's validator judges: what we read, our schema admits, and what we refuse to read, it does not.
 #[test]
-fn the_published_schema_admits_every_example_and_no_misspelt_one() {
+fn section_1_the_published_schema_admits_every_example_and_no_misspelt_one() {
     let schema = serde_json::to_string(&rootstock::sequence::schema::schema()).unwrap();
     let program = "import json, sys, yaml, jsonschema
 schema = json.loads(sys.argv[1])
@@ -71,7 +71,7 @@ for text in sys.argv[2:]:
 }
 
 #[test]
-fn the_examples_are_of_both_kinds_and_say_what_they_erase() {
+fn section_1_the_examples_are_of_both_kinds_and_say_what_they_erase() {
     let (lab, inventory) = (example("lab-mac.yaml"), example("inventory.yaml"));
     assert!(lab.deploys_an_os() && !inventory.deploys_an_os());
     assert_eq!((lab.erases(), inventory.erases()), (vec![0], vec![]));
@@ -108,6 +108,7 @@ fn the_three_worked_sequences_are_checked_planned_and_worked_through() {
             images: images.collect(),
             others: Default::default(),
             by: None,
+            unattended: false,
         };
         rehearse(start, &Mishaps { answer_anything: true, ..mishaps }, |_, _| {}, |_| 0).unwrap()
     };

@@ -111,22 +111,8 @@ fn an_address_that_someone_uses_without_a_lease_is_found_and_set_aside() {
 fn beside_another_dhcp_server_it_refuses_to_start_and_names_it_unless_forced() {
     let mut lab = lab();
     lab.plug("other", "eth0", "lan", &["10.77.0.2/24"]);
-    let _dnsmasq = lab.start(
-        "other",
-        "dnsmasq",
-        &[
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--port=0",
-            "--user=root",
-            "--leasefile-ro",
-            "--pid-file=",
-            "--log-facility=/dev/null",
-            "--dhcp-authoritative",
-            "--no-ping",
-            "--dhcp-range=10.77.0.100,10.77.0.150,1h",
-        ],
-    );
+    let range = "--dhcp-range=10.77.0.100,10.77.0.150,1h";
+    let _dnsmasq = lab.dnsmasq("other", &["--dhcp-authoritative", "--no-ping", range]);
     let site = site(&lab, "server", &settings("").replace("force = true\n", ""));
     // dnsmasq is there once it answers.
     udhcpc(&lab, "mac", &site, &[]).expect("dnsmasq gave no address");

@@ -26,17 +26,7 @@ fn lab() -> Lab {
 }
 
 fn dnsmasq(lab: &Lab, machine: &str, more: &[&str]) -> Running {
-    let always = [
-        "--no-daemon",
-        "--conf-file=/dev/null",
-        "--port=0",
-        "--user=root",
-        "--leasefile-ro",
-        "--pid-file=",
-        "--log-facility=/dev/null",
-        "--no-ping",
-    ];
-    lab.start(machine, "dnsmasq", &[&always[..], more].concat())
+    lab.dnsmasq(machine, &[&["--no-ping"], more].concat())
 }
 
 fn pxe(mac: MacAddr, words: &[u16]) -> Request {

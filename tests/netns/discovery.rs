@@ -68,21 +68,7 @@ fn lab() -> (Lab, Served) {
 
 pub fn site_dhcp(lab: &mut Lab) -> Running {
     lab.plug("site", "eth0", "lan", &["10.77.0.2/24"]);
-    lab.start(
-        "site",
-        "dnsmasq",
-        &[
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--port=0",
-            "--user=root",
-            "--leasefile-ro",
-            "--pid-file=",
-            "--log-facility=/dev/null",
-            "--dhcp-authoritative",
-            "--dhcp-range=10.77.0.100,10.77.0.150,1h",
-        ],
-    )
+    lab.dnsmasq("site", &["--dhcp-authoritative", "--dhcp-range=10.77.0.100,10.77.0.150,1h"])
 }
 
 /// Asks for an address with busybox's client; gives the address and the server that leased it.

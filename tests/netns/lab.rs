@@ -112,6 +112,20 @@ impl Lab {
         Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// Starts dnsmasq, which reads and leaves no file.
+    pub fn dnsmasq(&self, machine: &str, more: &[&str]) -> Running {
+        let always = [
+            "--no-daemon",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--user=root",
+            "--leasefile-ro",
+            "--pid-file=",
+            "--log-facility=/dev/null",
+        ];
+        self.start(machine, "dnsmasq", &[&always, more].concat())
+    }
+
     /// As [`Lab::start`], with what it prints.
     pub fn listen(
         &self,

@@ -225,18 +225,8 @@ fn dhcp_gives_an_address_and_its_client_ends_when_a_static_one_is_set() {
     };
     until("the client that goes on asking", || client("eth0"));
 
-    let arguments = [
-        "--no-daemon",
-        "--conf-file=/dev/null",
-        "--port=0",
-        "--user=root",
-        "--leasefile-ro",
-        "--pid-file=",
-        "--interface=eth0",
-        "--dhcp-range=10.9.0.50,10.9.0.90,1h",
-        "--dhcp-option=6,10.9.0.1",
-    ];
-    let _site = lab.start("site", "dnsmasq", &arguments);
+    let range = "--dhcp-range=10.9.0.50,10.9.0.90,1h";
+    let _site = lab.dnsmasq("site", &["--interface=eth0", range, "--dhcp-option=6,10.9.0.1"]);
     // The server may be slower than the client's ten seconds on a busy machine: then the client that stays gets it.
     mac.applied(wire(None, Addressing::Dhcp));
     let seen = mac.inside(|system| {

@@ -40,19 +40,8 @@ fn lab() -> (Lab, Served) {
 
 /// The site's DHCP server.
 pub fn dnsmasq(lab: &Lab, machine: &str) -> Running {
-    let arguments = [
-        "--no-daemon",
-        "--conf-file=/dev/null",
-        "--port=0",
-        "--user=root",
-        "--leasefile-ro",
-        "--pid-file=",
-        "--log-facility=/dev/null",
-        "--dhcp-authoritative",
-        "--no-ping",
-        "--dhcp-range=10.77.0.100,10.77.0.150,1h",
-    ];
-    lab.start(machine, "dnsmasq", &arguments)
+    let range = "--dhcp-range=10.77.0.100,10.77.0.150,1h";
+    lab.dnsmasq(machine, &["--dhcp-authoritative", "--no-ping", range])
 }
 
 fn rootstock(lab: &Lab, machine: &str, words: &[&str]) -> (i32, Value) {

@@ -178,6 +178,9 @@ pub struct SequenceSummary {
     pub name: String,
     /// Description, may be empty.
     pub description: String,
+    /// What it belongs to, may be empty.
+    #[serde(default)]
+    pub category: String,
     /// Newest revision.
     pub revision: u32,
     /// Whether it starts nowhere.

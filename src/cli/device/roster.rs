@@ -13,7 +13,9 @@ use crate::cli::connection::Appliance;
 use crate::cli::output::{printable, say, say_json};
 
 /// Longest list that is sent.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: u64 = 64 << 20;
+/// Longest report of one.
+const LONGEST_REPORT: u64 = 4 << 20;
 /// Longest list that is taken.
 const LONGEST_ANSWER: u64 = 1 << 30;
 
@@ -55,7 +57,7 @@ pub(super) fn import(verb: Import, appliance: &Appliance) -> anyhow::Result<Exit
     };
     anyhow::ensure!(bytes.len() as u64 <= LONGEST, "the list has more than {} MiB: split it", LONGEST >> 20);
     let path = format!("/api/v1/devices/import?dry_run={}", verb.dry_run);
-    let answer = appliance.client.post_bytes(&path, &bytes, LONGEST)?;
+    let answer = appliance.client.post_bytes(&path, &bytes, LONGEST_REPORT)?;
     let report: RosterReport = appliance.client.read_json(&path, &answer)?;
     if appliance.json {
         say_json(&report)?;

@@ -21,6 +21,7 @@ use crate::sequence::check::{Finding, Surroundings, check};
 use crate::sequence::model::Sequence;
 use crate::sequence::schema;
 use crate::sequence::yaml::LONGEST_FILE;
+use crate::value::ByteSize;
 
 /// Verbs of `rootstock sequence`.
 #[derive(Subcommand)]
@@ -244,13 +245,15 @@ fn list(_: List, appliance: &Appliance) -> anyhow::Result<ExitCode> {
         say_json(&sequences)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["NAME", "REVISION", "STEPS", "SAVED", "DESCRIPTION"]);
+    let mut table = Table::new(["NAME", "REVISION", "CATEGORY", "STEPS", "FETCHES", "SAVED", "DESCRIPTION"]);
     for sequence in &sequences {
         let disabled = if sequence.disabled { "(disabled) " } else { "" };
         table.row([
             sequence.name.clone(),
             sequence.revision.to_string(),
+            sequence.category.clone(),
             sequence.steps.to_string(),
+            sequence.download_size.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default(),
             stamp(sequence.saved_ms),
             format!("{disabled}{}", sequence.description),
         ]);

@@ -17,7 +17,7 @@ use crate::api::runner::BootMethod;
 use crate::cli::connection::Appliance;
 use crate::cli::device::find;
 use crate::cli::output::{Table, printable, say, say_json, span};
-use crate::sequence::model::Sequence;
+use crate::sequence::model::{Kind, Sequence};
 use crate::sequence::name::VariableName;
 use crate::sequence::program::{Others, Program};
 use crate::sequence::rehearsal::{Input, KnownImage, Mishaps, Plan, Severity, Which, plan, rehearse};
@@ -122,6 +122,7 @@ pub fn simulate(verb: Simulate, appliance: &Appliance) -> anyhow::Result<ExitCod
         images: images.collect(),
         others: input.others,
         by: None,
+        unattended: false,
     };
     let done = rehearse(start, &mishaps, |_, _| {}, |_| 0)?;
     let ended = done.outcome();
@@ -294,10 +295,14 @@ fn library(
     others: &Others,
 ) -> anyhow::Result<BTreeMap<String, KnownImage>> {
     let steps = std::iter::once(sequence).chain(others.values()).flat_map(Sequence::enabled);
-    let applies =
-        steps.into_iter().any(|(_, step)| matches!(step.kind, crate::sequence::model::Kind::ApplyImage(_)));
+    let names_one = |kind: &Kind| match kind {
+        Kind::ApplyImage(_) => true,
+        Kind::VerifyImage(verify) => verify.image.is_some(),
+        _ => false,
+    };
+    let needs = steps.into_iter().any(|(_, step)| names_one(&step.kind));
     let mut library = BTreeMap::new();
-    if !applies {
+    if !needs {
         return Ok(library);
     }
     let summaries: Vec<admin::ImageSummary> = appliance.client.get("/api/v1/images")?;

@@ -233,6 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn section_2_percent_counts_from_what_is_left_and_every_kind_of_hfs_has_its_gap() {
+        use VolumeFormat::{Apfs, ExFat, Fat32, Hfs, HfsCaseSensitive, HfsJournaled, Raw};
+        let left = |plan: &Plan, number: usize| {
+            let before = &plan.slots[number - 2];
+            let gap =
+                if matches!(before.kind, Kind::Volume(format) if gap_after(format) > 0) { 128 } else { 0 };
+            assert_eq!(plan.slots[number - 1].start, before.start + before.size + gap * MIB, "{number}");
+            64 * GIB - MIB - plan.slots[number - 1].start
+        };
+        for format in [Apfs, Hfs, HfsJournaled, HfsCaseSensitive, ExFat, Fat32, Raw] {
+            let wanted = [
+                request("A", format, PartitionSize::Percent(25)),
+                request("B", format, PartitionSize::Percent(50)),
+                request("C", format, PartitionSize::Bytes(3 * GIB)),
+                request("D", Apfs, PartitionSize::Percent(100)),
+            ];
+            let plan = plan(64 * GIB, 512, &wanted).unwrap();
+            assert_eq!(plan.slots[0].size, 200 * MIB);
+            for (number, percent) in [(2, 25), (3, 50), (5, 100)] {
+                let share = left(&plan, number) * percent / 100 / MIB * MIB;
+                assert_eq!(plan.slots[number - 1].size, share, "{format:?} {number}");
+            }
+            left(&plan, 4);
+            let gap = if matches!(format, Hfs | HfsJournaled | HfsCaseSensitive) { 128 * MIB } else { 0 };
+            assert_eq!(gap_after(format), gap, "{format:?}");
+        }
+    }
+
+    #[test]
     fn a_disk_with_large_blocks_gets_an_efi_partition_that_fat32_fits_in() {
         let plan =
             plan(64 * GIB, 4096, &[request("A", VolumeFormat::Apfs, PartitionSize::Percent(100))]).unwrap();
@@ -256,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_left_for_a_later_partition_is_refused_by_its_name() {
+    fn section_2_nothing_left_for_a_later_partition_is_refused_by_its_name() {
         let wanted = [
             request("A", VolumeFormat::Apfs, PartitionSize::Percent(100)),
             request("B", VolumeFormat::Raw, PartitionSize::Percent(100)),

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_fit_what_each_file_system_allows() {
+    fn section_2_labels_fit_what_each_file_system_allows() {
         assert_eq!(fat_label("Macintosh HD 2"), "MACINTOSH H");
         assert_eq!(fat_label("a/b:ü"), "A_B__");
         assert_eq!(fat_label("  "), "UNTITLED");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn internal_disks_are_numbered_first_in_the_order_of_the_bus_and_external_ones_after() {
+    fn section_2_internal_disks_are_numbered_first_in_the_order_of_the_bus_and_external_ones_after() {
         let tree = Tree(tempfile::tempdir().unwrap());
         tree.disk("pci0000:00/0000:00:14.0/usb2/2-1", "sda", 64);
         tree.disk("pci0000:00/0000:00:1f.2/ata10/host9", "sdb", 64);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_medium_mounted_read_only_and_removable_disks_have_no_number() {
+    fn section_2_the_boot_medium_mounted_read_only_and_removable_disks_have_no_number() {
         let tree = Tree(tempfile::tempdir().unwrap());
         let stick = tree.disk("usb1/1-1", "sda", 64);
         tree.put(&format!("{stick}/sda1/partition"), "1\n");

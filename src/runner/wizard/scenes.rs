@@ -30,13 +30,9 @@ fn machine() -> DeviceFacts {
     };
     DeviceFacts {
         serial: Some("C02FEAS00001".parse().unwrap()),
-        uuid: None,
         model: Some("MacBookPro11,1".parse().unwrap()),
-        manufacturer: None,
         macs: vec!["0a:1b:2c:3d:4e:5f".parse().unwrap()],
         memory: 8 << 30,
-        cpu: None,
-        firmware: None,
         disks: vec![
             disk(
                 Some(0),
@@ -46,7 +42,7 @@ fn machine() -> DeviceFacts {
             ),
             disk(None, "/dev/sdb", "USB Flash Disk", &[]),
         ],
-        inventory: Default::default(),
+        ..DeviceFacts::default()
     }
 }
 
@@ -78,6 +74,8 @@ fn offer(deployment: i64, purpose: Purpose) -> Offer {
         erases: vec![0],
         revision: 1,
         asks_destination: false,
+        category: String::new(),
+        download_size: None,
     }
 }
 

@@ -409,6 +409,8 @@ mod tests {
             erases: vec![0],
             revision: 1,
             asks_destination: false,
+            category: String::new(),
+            download_size: None,
         }
     }
 

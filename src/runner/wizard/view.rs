@@ -59,7 +59,7 @@ fn scroll(state: &State, page: &Page, height: u16) -> u16 {
         return ask_view::scroll(page, height);
     }
     let Page::Choose { offers, marked, .. } = page else { return 0 };
-    let lines = |offer: &Offer| if offer.description.is_empty() { 2 } else { 3 };
+    let lines = |offer: &Offer| if about(offer).is_empty() { 2 } else { 3 };
     let end: usize = 2 + offers.iter().take(marked + 1).map(lines).sum::<usize>();
     u16::try_from(end.saturating_sub(usize::from(height))).unwrap_or(u16::MAX)
 }
@@ -191,18 +191,27 @@ fn choose<'a>(offers: &'a [Offer], marked: usize, why_empty: Option<&'a str>) ->
     for (number, offer) in offers.iter().enumerate() {
         let (mark, style) = if number == marked { ("> ", REVERSE) } else { ("  ", Style::new()) };
         lines.push(Line::from(vec![mark.into(), Span::styled(format!(" {} ", offer.sequence), style)]));
-        if !offer.description.is_empty() {
-            lines.push(format!("   {}", offer.description).into());
+        let about = about(offer);
+        if !about.is_empty() {
+            lines.push(format!("   {about}").into());
         }
         lines.push(Line::default());
     }
     lines
 }
 
+/// What a sequence belongs to, what it does, how much it fetches: what its author says.
+fn about(offer: &Offer) -> String {
+    let fetches = offer.download_size.map(|bytes| format!("fetches {}", ByteSize(bytes)));
+    let parts = [offer.category.as_str(), offer.description.as_str(), fetches.as_deref().unwrap_or_default()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+}
+
 fn confirm<'a>(state: &'a State, offer: &'a Offer, starts_at: Option<Duration>) -> Vec<Line<'a>> {
     let mut lines = vec![Line::styled(offer.sequence.as_str(), BOLD)];
-    if !offer.description.is_empty() {
-        lines.push(offer.description.as_str().into());
+    let about = about(offer);
+    if !about.is_empty() {
+        lines.push(about.into());
     }
     lines.push(Line::default());
     // Above the list of what is lost, which may be longer than the screen.
@@ -261,4 +270,35 @@ pub(super) fn problem(failure: &Failure) -> Vec<Line<'_>> {
         lines
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::runner::Purpose;
+
+    #[test]
+    fn section_1_category_description_and_download_size_are_shown_where_they_are_given() {
+        let offer = |category: &str, description: &str, download_size| Offer {
+            deployment: 1,
+            sequence: "Lab Mac".into(),
+            description: description.into(),
+            purpose: Purpose::Available,
+            countdown: 0,
+            erases: vec![],
+            revision: 1,
+            asks_destination: false,
+            category: category.into(),
+            download_size,
+        };
+        assert_eq!(
+            about(&offer("Labs", "With applications", Some(20 << 30))),
+            "Labs · With applications · fetches 20.0 GiB"
+        );
+        assert_eq!(about(&offer("", "", Some(1 << 20))), "fetches 1.0 MiB");
+        assert_eq!(about(&offer("", "", None)), "");
+        let offers = [offer("Labs", "", None), offer("", "", None)];
+        let lines: Vec<String> = choose(&offers, 0, None).iter().map(ToString::to_string).collect();
+        assert_eq!(lines[2..5], [">  Lab Mac ", "   Labs", ""]);
+    }
 }

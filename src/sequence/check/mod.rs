@@ -274,6 +274,13 @@ impl<'a> Checking<'a> {
                 let message = format!("{} has a prompt already: remove one of the two", prompt.variable);
                 self.add(&path, Code::BadPrompt, message);
             }
+            if !prompt.secret && text::is_called_like_a_secret(prompt.variable.as_str()) {
+                let message = format!(
+                    "{} looks like a secret, and what is typed for it would be shown and kept in plain: give it `secret: true`",
+                    prompt.variable
+                );
+                self.add(&path, Code::SecretInPlainField, message);
+            }
             if let Some(default) = &prompt.default {
                 self.text(&path, "the default", default);
             }
@@ -439,11 +446,18 @@ impl<'a> Checking<'a> {
                 format!("sequences run each other {DEEPEST} deep at most, with {MOST_STEPS} steps in all");
             return self.add(path, Code::TooManySteps, message);
         }
+        for prompt in &other.prompts {
+            self.known.insert(prompt.variable.clone());
+            self.secret.extend(prompt.secret.then(|| prompt.variable.clone()));
+        }
         self.chain.push(name);
         self.nodes(&other.steps, |index| place.nested(index), Way { left_out: false, ..way });
         self.chain.pop();
     }
 }
+
+#[cfg(test)]
+mod tests_of_codes;
 
 #[cfg(test)]
 mod tests {
@@ -486,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn all_findings_are_told_at_once_in_the_order_of_the_steps() {
+    fn section_1_all_findings_are_told_at_once_in_the_order_of_the_steps() {
         let steps = "  - {name: ' ', restart: }\n  - execute_script: {script: echo}\n  - apply_image: {image: '%No%', destination: {variable: HD}}\n";
         let found: Vec<_> = codes(steps).into_iter().map(|(code, path)| format!("{path} {code}")).collect();
         assert_eq!(
@@ -501,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_shown_or_addressed_are_found() {
+    fn section_1_names_that_cannot_be_shown_or_addressed_are_found() {
         for (name, code) in
             [("''", "empty-name"), ("a/b", "bad-name"), ("' a'", "bad-name"), (&"x".repeat(101), "bad-name")]
         {
@@ -569,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn set_variables_sets_each_name_once_and_no_fact() {
+    fn section_2_set_variables_sets_each_name_once_and_no_fact() {
         finds("  - set_variables: []\n", "nothing-to-set", "steps[0]");
         finds(
             "  - set_variables: [{name: a, value: b}, {name: A, value: c}]\n",
@@ -635,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_has_a_name_that_an_image_can_have_and_something_to_take() {
+    fn section_2_a_capture_has_a_name_that_an_image_can_have_and_something_to_take() {
         let capture = |rest: &str| format!("  - capture_image: {{image: {rest}}}\n");
         assert_eq!(codes(&capture("'lab %SerialNumber%'")), []);
         assert_eq!(codes(&capture("a, source: {disk: 0, partition: 2}")), []);
@@ -669,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_walked_in_order_and_their_places_named() {
+    fn section_1_groups_are_walked_in_order_and_their_places_named() {
         let steps = "  - name: G\n    group:\n      - {name: '', restart: }\n      - group: []\n    catch: [{execute_script: {script: x}}]\n";
         assert_eq!(
             codes(steps),
@@ -686,7 +700,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_name_variables_that_exist_and_patterns_that_are_some() {
+    fn section_4_conditions_name_variables_that_exist_and_patterns_that_are_some() {
         let when = |condition: &str| format!("  - {{if: {condition}, restart: }}\n");
         finds(&when("{all: [{variable: Nobody, equals: x}]}"), "unknown-variable", "steps[0]");
         finds(&when("{all: [{variable: Model, equals: '%Nobody%'}]}"), "unknown-variable", "steps[0]");
@@ -702,13 +716,13 @@ mod tests {
     }
 
     #[test]
-    fn a_script_may_set_variables_for_the_steps_after_it() {
+    fn section_3_a_script_may_set_variables_for_the_steps_after_it() {
         let steps = "  - execute_script: {script: \"#!/bin/sh\\n$PMM_TS_VARIABLE_UTIL --set Room=12\"}\n  - set_variables: [{name: A, value: '%Room%'}]\n";
         assert_eq!(codes(steps), []);
     }
 
     #[test]
-    fn images_for_one_partition_under_different_conditions_are_no_finding() {
+    fn section_2_images_for_one_partition_under_different_conditions_are_no_finding() {
         let apply = |like: &str| {
             format!(
                 "  - {{if: {{all: [{{variable: Model, like: '{like}'}}]}}, apply_image: {{image: lab}}}}\n"
@@ -718,7 +732,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_is_run_is_checked_in_its_place() {
+    fn section_2_a_sequence_that_is_run_is_checked_in_its_place() {
         let call = "  - run_sequence: {sequence: Inner}\n";
         let others = |text: &str| {
             let inner = Sequence::from_yaml(text).unwrap();

@@ -155,8 +155,13 @@ impl Checking<'_> {
     }
 
     pub(super) fn script(&mut self, path: &str, script: &ExecuteScript) {
-        let interpreter = script.script.lines().next().and_then(|line| line.strip_prefix("#!"));
-        if !interpreter.is_some_and(|interpreter| interpreter.trim_start().starts_with('/')) {
+        let first = script.script.split('\n').next().unwrap_or_default();
+        let interpreter = first.strip_prefix("#!");
+        if first.ends_with('\r') {
+            let message = "the script's lines end with a carriage return, as Windows writes them: the kernel would look for an \
+                           interpreter with that in its name; save it with line ends of Unix";
+            self.add(path, Code::ScriptWithoutShebang, message.to_owned());
+        } else if !interpreter.is_some_and(|interpreter| interpreter.trim_start().starts_with('/')) {
             let message =
                 "the script's first line does not say what runs it: begin with one like `#!/bin/sh`"
                     .to_owned();

@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_numbers_is_that_of_numbers(one in -10_000_i64..10_000, other in -10_000_i64..10_000) {
+        fn section_4_the_order_of_numbers_is_that_of_numbers(one in -10_000_i64..10_000, other in -10_000_i64..10_000) {
             prop_assert_eq!(order(&one.to_string(), &other.to_string()), one.cmp(&other));
             let tenth = |n: i64| format!("{}{}.{}", if n < 0 { "-" } else { "" }, n.abs() / 10, n.abs() % 10);
             prop_assert_eq!(order(&tenth(one), &tenth(other)), one.cmp(&other));

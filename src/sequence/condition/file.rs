@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_is_written_and_read_back_as_the_same() {
+    fn section_4_a_condition_is_written_and_read_back_as_the_same() {
         let text =
             "any: [{variable: A, exists: false}, {all: [{variable: B, greater_or_equal: 8}, {none: []}]}]";
         let condition: If = serde_saphyr::from_str(text).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_means_nothing_is_refused_with_what_is_missing() {
+    fn section_4_a_condition_that_means_nothing_is_refused_with_what_is_missing() {
         for (text, what) in [
             ("{variable: A, equals: b}", "begins with `all`"),
             ("all: [{variable: A}]", "no operator"),

@@ -163,6 +163,18 @@ impl If {
         tests
     }
 
+    /// Variables that it cannot be decided without: it compares them, and nothing in it says what is when they are empty.
+    pub fn needs(&self) -> Vec<&VariableName> {
+        let tests = self.tests();
+        let minds_emptiness = |test: &&&Test| {
+            matches!(test.operator, Operator::Exists | Operator::NotExists) || test.value.as_str().is_empty()
+        };
+        let minded: Vec<&VariableName> =
+            tests.iter().filter(minds_emptiness).map(|test| &test.variable).collect();
+        let read = tests.iter().flat_map(|test| test.reads());
+        read.filter(|name| !minded.contains(name)).collect()
+    }
+
     /// Whether it or an If inside it has no clause.
     pub fn is_hollow(&self) -> bool {
         let hollow = |clause: &Clause| matches!(clause, Clause::If(nested) if nested.is_hollow());
@@ -309,7 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_and_a_name_that_nothing_defines_make_the_test_false_with_that_reason() {
+    fn section_4_a_pattern_that_is_none_and_a_name_that_nothing_defines_make_the_test_false_with_that_reason()
+    {
         let bad = verdict("all: [{variable: Room, matches: '('}]");
         assert!(!bad.holds && bad.to_string().contains("no regular expression"), "{bad}");
         let unknown = verdict("any: [{variable: Room, not_equals: '%Nobody%'}]");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::finding::{PlanCode, PlanFinding, Severity};
 use super::{Asked, CannotRehearse, Mishaps, as_in_fields, rehearse, seconds_for};
 use crate::sequence::capture::saved_as;
 use crate::sequence::check::{self, Surroundings};
@@ -97,29 +98,6 @@ pub struct PlannedStep {
     pub seconds: u64,
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// The run would not do what it should.
-    Red,
-    /// Worth a look.
-    Yellow,
-}
-
-/// Something that is wrong with the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PlanFinding {
-    /// How bad.
-    pub severity: Severity,
-    /// Short name of the rule.
-    pub code: String,
-    /// Where; empty for the whole.
-    pub place: String,
-    /// What is wrong.
-    pub message: String,
-}
-
 impl Plan {
     /// Whether a red finding stands.
     pub fn is_red(&self) -> bool {
@@ -156,6 +134,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         images: pins.into_iter().map(|(pin, _)| pin).collect(),
         others: input.others.clone(),
         by: None,
+        unattended: false,
     };
     let bytes = |act: &Act| match act {
         Act::ApplyImage { image, .. } => sizes.get(image).copied().unwrap_or(0),
@@ -205,17 +184,27 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         });
     }
     // On a live macOS it fails for the reason that was found before.
-    let elsewhere = findings.iter().any(|finding| finding.code == ON_LIVE_MACOS);
+    let elsewhere = findings.iter().any(|finding| finding.code == PlanCode::OnLiveMacos.as_str());
     if done.outcome() == Some(Outcome::Failed) && !elsewhere {
         let message = as_in_fields(&done.run.masked(done.run.message().unwrap_or_default()));
-        findings.push(red("cannot-run", "", message));
+        findings.push(PlanFinding::of(Severity::Red, PlanCode::CannotRun, "", message));
     }
-    let doing = (0..program.len()).filter(|index| acts.contains_key(&(*index as u32 + 1)));
-    let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
     let value = |(step, asked): &(u32, Asked)| match asked {
         Asked::Value(name) => Some((*step, name.as_str().to_owned())),
         Asked::Destination(_) => None,
     };
+    let asks: Vec<(u32, String)> = done.asked.iter().filter_map(value).collect();
+    if input.facts.boot == BootMethod::Macos && !asks.is_empty() && !elsewhere {
+        let names: Vec<&str> = asks.iter().map(|(_, name)| name.as_str()).collect();
+        let message = format!(
+            "a Required deployment cannot ask on a live macOS, so its run would fail before the first step: give the Mac or its \
+             collection values of {}",
+            names.join(", ")
+        );
+        findings.push(PlanFinding::of(Severity::Yellow, PlanCode::CannotAsk, "", message));
+    }
+    let doing = (0..program.len()).filter(|index| acts.contains_key(&(*index as u32 + 1)));
+    let erases = crate::sequence::tree::erased_by(doing.map(|index| &program.step(index).kind));
     let destination = |(_, asked): &(u32, Asked)| match asked {
         Asked::Value(_) => None,
         Asked::Destination(step) => Some(*step),
@@ -223,7 +212,7 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
     findings.sort_by_key(|finding| finding.severity);
     Ok(Plan {
         kind: if program.deploys_an_os() { "os-deployment" } else { "non-os" },
-        asks: done.asked.iter().filter_map(value).collect(),
+        asks,
         asks_destination: done.asked.iter().filter_map(destination).collect(),
         erases,
         bytes: steps.iter().map(|step| step.bytes).sum(),
@@ -232,9 +221,6 @@ pub fn plan(sequence: &Sequence, input: &Input) -> Result<Plan, CannotRehearse> 
         ..empty(findings)
     })
 }
-
-/// What stands against a run that is started on a live macOS.
-const ON_LIVE_MACOS: &str = "os-deployment-on-live-macos";
 
 /// Where a step is done.
 fn phase(kind: &Kind) -> &'static str {
@@ -245,10 +231,6 @@ fn phase(kind: &Kind) -> &'static str {
         kind if kind.needs_macos() => "macos",
         _ => "runner",
     }
-}
-
-fn red(code: &str, place: &str, message: String) -> PlanFinding {
-    PlanFinding { severity: Severity::Red, code: code.to_owned(), place: place.to_owned(), message }
 }
 
 /// What the check finds, and what cannot be on this Mac.
@@ -269,10 +251,16 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
     };
     let mut findings: Vec<PlanFinding> = check::check(sequence, &around)
         .into_iter()
-        .map(|finding| red(&finding.code.to_string(), &finding.path, finding.message))
+        .map(|finding| PlanFinding {
+            severity: Severity::Red,
+            code: finding.code.to_string(),
+            place: finding.path,
+            message: finding.message,
+        })
         .collect();
     if sequence.disabled {
-        findings.push(red("disabled", "", "the sequence is disabled: it starts nowhere".to_owned()));
+        let message = "the sequence is disabled: it starts nowhere".to_owned();
+        findings.push(PlanFinding::of(Severity::Red, PlanCode::Disabled, "", message));
     }
     // What the Mac itself or the sequence sets stands above every collection.
     for (name, winner, others) in input.ties.iter().filter(|(name, ..)| !input.device.contains_key(name)) {
@@ -281,12 +269,7 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
              give one of them a higher priority",
             others.join(", ")
         );
-        findings.push(PlanFinding {
-            severity: Severity::Yellow,
-            code: "variable-tie".to_owned(),
-            place: String::new(),
-            message,
-        });
+        findings.push(PlanFinding::of(Severity::Yellow, PlanCode::VariableTie, "", message));
     }
     let Ok(program) = Program::of(sequence, &input.others) else { return findings };
     for index in 0..program.len() {
@@ -299,7 +282,7 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
                 false => "needs the boot environment: it cannot be done on a live macOS",
             };
             let message = format!("`{}` {why}", step.name);
-            findings.push(red(ON_LIVE_MACOS, &place, message));
+            findings.push(PlanFinding::of(Severity::Red, PlanCode::OnLiveMacos, &place, message));
         }
         let Kind::FormatDisk(format) = &step.kind else { continue };
         let fixed = format.partitions.iter().map(|partition| match partition.size {
@@ -313,7 +296,7 @@ fn checked(sequence: &Sequence, input: &Input) -> Vec<PlanFinding> {
             let message = format!(
                 "the partitions of disk 0 need {need} bytes with the EFI System Partition, the disk has {has}"
             );
-            findings.push(red("disk-too-small", &place, message));
+            findings.push(PlanFinding::of(Severity::Red, PlanCode::DiskTooSmall, &place, message));
         }
     }
     findings
@@ -324,7 +307,8 @@ fn pins(program: &Program, input: &Input, findings: &mut Vec<PlanFinding>) -> Ve
     let wanted = match images_wanted(program, &input.facts, &input.collection, &input.device) {
         Ok(wanted) => wanted,
         Err((step, why)) => {
-            findings.push(red("unknown-image", "", format!("step `{step}` cannot be prepared: {why}")));
+            let message = format!("step `{step}` cannot be prepared: {why}");
+            findings.push(PlanFinding::of(Severity::Red, PlanCode::UnknownImage, "", message));
             return Vec::new();
         }
     };
@@ -349,22 +333,21 @@ fn pins(program: &Program, input: &Input, findings: &mut Vec<PlanFinding>) -> Ve
         match found {
             Some((version, bytes)) => pins.push((pin(version), bytes)),
             None => {
-                let severity = if image.certain { Severity::Red } else { Severity::Yellow };
                 let asked = match image.pick {
                     Pick::Usual => String::new(),
                     pick => format!(" {pick}"),
                 };
                 let message = format!(
-                    "step `{}` applies the image {}{asked}, which is not in the library",
-                    image.step, image.name
+                    "step `{}` {} the image {}{asked}, which is not in the library: a run is refused before anything is erased",
+                    image.step,
+                    if image.certain { "applies" } else { "may apply" },
+                    image.name
                 );
-                let finding =
-                    PlanFinding { severity, code: "unknown-image".to_owned(), place: String::new(), message };
+                let finding = PlanFinding::of(Severity::Red, PlanCode::UnknownImage, "", message);
                 // The check has found it where the name is written out.
-                if !findings
-                    .iter()
-                    .any(|known| known.code == "unknown-image" && known.severity == Severity::Red)
-                {
+                if !findings.iter().any(|known| {
+                    known.code == PlanCode::UnknownImage.as_str() && known.severity == Severity::Red
+                }) {
                     findings.push(finding);
                 }
             }

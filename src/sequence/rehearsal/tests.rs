@@ -39,7 +39,7 @@ fn planned(yaml: &str, input: &Input) -> Plan {
 }
 
 #[test]
-fn a_plan_says_what_each_step_does_asks_erases_and_moves() {
+fn part_4_a_plan_says_what_each_step_does_asks_erases_and_moves() {
     let plan = planned(YAML, &input());
     assert_eq!(plan.findings, []);
     let does: Vec<_> = plan.steps.iter().map(|step| (step.name.as_str(), step.does)).collect();
@@ -59,7 +59,7 @@ fn a_plan_says_what_each_step_does_asks_erases_and_moves() {
 }
 
 #[test]
-fn what_the_run_could_not_do_is_a_red_finding() {
+fn part_4_what_the_run_could_not_do_is_a_red_finding() {
     let codes = |yaml: &str, input: &Input| -> Vec<String> {
         let plan = planned(yaml, input);
         assert_eq!(plan.is_red(), !plan.findings.is_empty());
@@ -75,6 +75,71 @@ fn what_the_run_could_not_do_is_a_red_finding() {
     let nested = "name: x\nsteps: [{run_sequence: {sequence: Gone}}]\n";
     assert_eq!(codes(nested, &input()), ["unknown-sequence"]);
     assert_eq!(codes(YAML, &Input { library: None, ..input() }), [""; 0], "not known here");
+}
+
+/// A rule that no plan here breaks fails the test.
+#[test]
+fn part_4_every_code_of_a_plan_has_a_plan_that_gets_it() {
+    let with = |change: fn(&mut Input)| {
+        let mut input = input();
+        change(&mut input);
+        input
+    };
+    let live: fn(&mut Input) = |input| input.facts.boot = BootMethod::Macos;
+    let tie: fn(&mut Input) =
+        |input| input.ties.push(("Door".parse().unwrap(), "A".into(), vec!["B".into()]));
+    let empty: fn(&mut Input) = |input| input.library = Some(BTreeMap::new());
+    let nothing: fn(&mut Input) = |_| {};
+    let small = YAML.replace("100%", "600 GB");
+    let asks = "name: x\nsteps: [{set_variables: [{name: A, value: '%Room%'}]}]\n";
+    let verify = "name: x\nsteps: [{verify_image: {image: '%Model%', volume: {disk: 0, partition: 2}}}]\n";
+    // The step can be reached only after another that fails: what the check cannot know.
+    let cannot = "name: x\nsteps: [{copy_files: {from: '%Up%', volume: {disk: 0, partition: 2}}}]\n";
+    let up: fn(&mut Input) = |input| {
+        input.device.insert("Up".parse().unwrap(), Value::plain("../keys"));
+    };
+    let mut provoked = Vec::new();
+    for (yaml, change, code, severity) in [
+        (format!("disabled: true{YAML}").as_str(), nothing, PlanCode::Disabled, Severity::Red),
+        (YAML, tie, PlanCode::VariableTie, Severity::Yellow),
+        (YAML, live, PlanCode::OnLiveMacos, Severity::Red),
+        (&small, nothing, PlanCode::DiskTooSmall, Severity::Red),
+        (verify, empty, PlanCode::UnknownImage, Severity::Red),
+        (asks, live, PlanCode::CannotAsk, Severity::Yellow),
+        (cannot, up, PlanCode::CannotRun, Severity::Red),
+    ] {
+        let plan = planned(yaml, &with(change));
+        let found: Vec<_> =
+            plan.findings.iter().map(|finding| (finding.code.as_str(), finding.severity)).collect();
+        assert!(found.contains(&(code.as_str(), severity)), "{code:?}: {found:?}");
+        assert_eq!(plan.is_red(), found.iter().any(|(_, severity)| *severity == Severity::Red));
+        provoked.push(code);
+    }
+    let never: Vec<PlanCode> = PlanCode::ALL.into_iter().filter(|code| !provoked.contains(code)).collect();
+    assert_eq!(never, [], "codes without an example here");
+}
+
+#[test]
+fn part_4_a_script_that_is_told_its_exit_code_fails_by_its_own_success_codes() {
+    let yaml = "name: x\nsteps: [{name: Try, execute_script: {success_codes: [0, 3], script: '#!/bin/sh'}}, {name: Set, set_variables: [{name: A, value: x}]}, {name: Wait, wait_for_technician: {message: m}}]\n";
+    let failing = |step: &str, code| {
+        let mishaps = Mishaps { failures: vec![(Which::new(step), code)], ..Mishaps::default() };
+        let done = rehearsed(yaml, &mishaps);
+        (done.outcome(), done.run.message().unwrap_or_default().to_owned())
+    };
+    assert_eq!(failing("Try", Some(3)).0, Some(Outcome::Succeeded));
+    let (outcome, message) = failing("Try", Some(4));
+    assert_eq!(
+        (outcome, message.as_str()),
+        (Some(Outcome::Failed), "step 1 of 3 (`Try`): the script ended with exit code 4")
+    );
+    for step in ["Set", "3"] {
+        assert_eq!(
+            failing(step, None).0,
+            Some(Outcome::Failed),
+            "what the appliance does itself, too: {step}"
+        );
+    }
 }
 
 fn start(yaml: &str) -> Start {
@@ -94,6 +159,7 @@ fn start(yaml: &str) -> Start {
         images: vec![pinned],
         others: Default::default(),
         by: None,
+        unattended: false,
     }
 }
 
@@ -102,7 +168,7 @@ fn rehearsed(yaml: &str, mishaps: &Mishaps) -> Rehearsed {
 }
 
 #[test]
-fn a_rehearsal_fails_reboots_and_answers_as_it_is_told() {
+fn part_4_a_rehearsal_fails_reboots_and_answers_as_it_is_told() {
     let answers = vec![("room".parse().unwrap(), "12".to_owned())];
     let well = Mishaps { answers: answers.clone(), ..Mishaps::default() };
     let done = rehearsed(YAML, &well);
@@ -202,7 +268,16 @@ fn section_2_a_plan_says_that_a_destination_is_asked_for_and_a_simulation_takes_
         manifest: crate::value::Digest::of(b"lab"),
     };
     let (facts, collection, device, others) = Default::default();
-    let start = Start { sequence, facts, collection, device, images: vec![image], others, by: None };
+    let start = Start {
+        sequence,
+        facts,
+        collection,
+        device,
+        images: vec![image],
+        others,
+        by: None,
+        unattended: false,
+    };
     let waits = rehearse(start.clone(), &Mishaps::default(), |_, _| {}, |_| 0).unwrap();
     assert!(matches!(waits.waits_for, Some(Question::Destination { step: 1, .. })));
     let mishaps = Mishaps { destinations: vec![(1, 3)], ..Mishaps::default() };

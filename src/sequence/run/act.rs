@@ -86,6 +86,8 @@ pub enum Act {
         success_codes: Vec<i32>,
         /// Values that must not appear in logs.
         secrets: Vec<Secret>,
+        /// Names of secret variables, also of those that are empty still.
+        secret_names: Vec<String>,
     },
     /// Restart the machine.
     Restart,
@@ -395,6 +397,11 @@ impl Filling<'_> {
         Act::ExecuteScript {
             script: script.script.clone(),
             secrets: secrets.map(|value| Secret::new(value.text.clone())).collect(),
+            secret_names: all
+                .iter()
+                .filter(|(_, value)| value.secret)
+                .map(|(name, _)| name.as_str().to_owned())
+                .collect(),
             environment: all.into_iter().map(|(name, value)| (name.into(), value.text)).collect(),
             success_codes: script.success_codes.clone(),
         }

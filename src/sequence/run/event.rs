@@ -36,6 +36,9 @@ pub struct Start {
     /// Who started it; none: it started by itself, or nobody had to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Nobody can be asked: a Required deployment started it by itself on a live macOS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unattended: bool,
 }
 
 /// An image as it was when the run started.
@@ -148,6 +151,11 @@ pub enum Event {
         by: String,
         /// Names and values.
         values: Vec<(VariableName, Value)>,
+    },
+    /// Empty variables are used, and nobody can be asked for them. The engine's own.
+    CannotAsk {
+        /// Which.
+        variables: Vec<VariableName>,
     },
     /// A person chose where an image goes.
     DestinationChosen {
@@ -271,6 +279,7 @@ impl Event {
             Event::GroupSkipped { .. } => "group-skipped",
             Event::ValuesSet { .. } => "values-set",
             Event::Answered { .. } => "answered",
+            Event::CannotAsk { .. } => "cannot-ask",
             Event::DestinationChosen { .. } => "destination-chosen",
             Event::Waiting { .. } => "waiting",
             Event::Confirmed { .. } => "confirmed",
@@ -333,6 +342,10 @@ impl Event {
             Event::VariablesSet { values, .. } => format!("set {}", shown(values)),
             Event::ValuesSet { values, .. } => format!("the script set {}", shown(values)),
             Event::Answered { by, values } => format!("{by} answered {}", shown(values)),
+            Event::CannotAsk { variables } => {
+                let names: Vec<&str> = variables.iter().map(VariableName::as_str).collect();
+                format!("nobody can be asked for {}", names.join(", "))
+            }
             Event::Skipped { why, .. } | Event::GroupSkipped { why, .. } => format!("left out: {why}"),
             Event::GroupEntered { why, .. } if why.is_empty() => "begins".to_owned(),
             Event::GroupEntered { why, .. } => format!("begins: {why}"),

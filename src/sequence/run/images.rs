@@ -21,8 +21,7 @@ pub struct WantedImage {
     pub name: String,
     /// Which version of it.
     pub pick: Pick,
-    /// The step is done on this Mac for certain. Else a condition or a failure decides while the run goes on: the run is
-    /// pinned to the image if the library has it.
+    /// The step is done on this Mac for certain. Else a condition or a failure decides while the run goes on.
     pub certain: bool,
 }
 
@@ -36,7 +35,10 @@ pub fn images_wanted(
     collection: &Scope,
     device: &Scope,
 ) -> Result<Vec<WantedImage>, (String, CannotBegin)> {
-    let (collection, device) = (collection.clone(), device.clone());
+    let (mut collection, device) = (collection.clone(), device.clone());
+    for name in program.prompted().filter(|name| !device.contains_key(*name)) {
+        collection.entry(name.clone()).or_default();
+    }
     let variables = Variables { facts: facts.clone(), collection, device, ..Variables::default() };
     // What is empty is asked for during the run.
     let empty =

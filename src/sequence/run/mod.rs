@@ -142,6 +142,8 @@ pub struct Run {
     chosen: BTreeMap<usize, Chosen>,
     formatted: Vec<Formatted>,
     images_applied: Vec<Applied>,
+    /// Nobody can be asked: it started by itself on a live macOS, and no person has resumed it.
+    unattended: bool,
     /// The last action was a restart: the next step of macOS needs none of its own.
     restarted: bool,
     /// Until when a run that was stopped may work at its *finally* parts.
@@ -225,6 +227,7 @@ impl Run {
             },
             steps: (0..program.len()).map(record).collect(),
             program: Arc::new(program),
+            unattended: start.unattended,
             start: Arc::new(start),
             started_ms: at_ms,
             counted_from_ms: at_ms,
@@ -277,6 +280,9 @@ impl Run {
 
     /// The engine's own event at the beginning of a step or group, or what must be asked before.
     fn begin_entry(&self, item: &Item, decided: bool) -> Decision {
+        if let Some(decision) = self.ask_before_deciding(item, decided) {
+            return decision;
+        }
         let condition = item.condition.as_ref().filter(|_| !decided);
         let verdict = condition.map(|condition| condition.verdict(&self.variables));
         let why = verdict.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -286,7 +292,7 @@ impl Run {
             Body::Group(number, _) => Event::GroupEntered { group: *number as u32, why },
             Body::Step(step, _) if left_out => Event::Skipped { step: *step as u32 + 1, why },
             Body::Step(step, _) => match self.question_before(*step) {
-                Some(question) => return Decision::Ask(question),
+                Some(question) => return self.ask(question),
                 None if self.is_elsewhere(*step) => return self.wait_for_boot_environment(),
                 None => self.begin_step(*step),
             },
@@ -360,6 +366,9 @@ impl Run {
                 Ok(run.skip_entry(why, at_ms))
             }
             (State::Ready { .. }, Event::Answered { values, .. }) => run.answer(values),
+            (State::Ready { .. }, Event::CannotAsk { variables }) if run.unattended => {
+                Ok(run.nobody_to_ask(variables, at_ms))
+            }
             (State::Ready { .. }, Event::DestinationChosen { step, chosen, .. }) => run.choose(*step, chosen),
             (State::Ready { .. }, Event::Waiting { step }) if is_at(at, *step) => {
                 let step = run.began(at, at_ms);
@@ -471,3 +480,5 @@ mod tests_of_choice;
 mod tests_of_ends;
 #[cfg(test)]
 mod tests_of_groups;
+#[cfg(test)]
+mod tests_of_questions;

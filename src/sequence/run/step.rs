@@ -132,6 +132,7 @@ impl Run {
             }
         };
         self.frames = failed.at.clone();
+        self.unattended = false;
         self.variables.last.clone_from(&failed.before);
         if let Some(step) = self.step_at() {
             self.chosen.remove(&step);

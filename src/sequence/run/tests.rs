@@ -29,9 +29,21 @@ fn start(yaml: &str) -> Run {
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
     let (collection, device, others) = Default::default();
-    Run::start(Start { sequence, facts, collection, device, images: vec![pinned], others, by: None }, 0)
-        .unwrap()
-        .0
+    Run::start(
+        Start {
+            sequence,
+            facts,
+            collection,
+            device,
+            images: vec![pinned],
+            others,
+            by: None,
+            unattended: false,
+        },
+        0,
+    )
+    .unwrap()
+    .0
 }
 
 fn one(step: &str) -> Run {
@@ -370,7 +382,16 @@ fn a_run_is_what_its_record_says_after_every_event() {
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(&yaml).unwrap();
     let (collection, device, others) = Default::default();
-    let start = Start { sequence, facts, collection, device, images: vec![pinned], others, by: None };
+    let start = Start {
+        sequence,
+        facts,
+        collection,
+        device,
+        images: vec![pinned],
+        others,
+        by: None,
+        unattended: false,
+    };
     let (mut run, first) = Run::start(start, 0).unwrap();
     let mut record = vec![first];
     let mut outside = vec![

@@ -24,6 +24,7 @@ fn start(yaml: &str, variables: &[(&str, &str)]) -> (Run, Recorded) {
         images: vec![pinned],
         others: Default::default(),
         by: None,
+        unattended: false,
     };
     Run::start(start, 0).unwrap()
 }

@@ -19,8 +19,16 @@ pub(super) fn begin_with(yaml: &str, device: &[(&str, &str)], others: &[&str]) -
     let others = others.iter().map(|text| Sequence::from_yaml(text).unwrap());
     let others = others.map(|other| (other.name.clone(), other)).collect();
     let sequence = Sequence::from_yaml(yaml).expect(yaml);
-    let start =
-        Start { sequence, facts, collection: Scope::new(), device, images: Vec::new(), others, by: None };
+    let start = Start {
+        sequence,
+        facts,
+        collection: Scope::new(),
+        device,
+        images: Vec::new(),
+        others,
+        by: None,
+        unattended: false,
+    };
     Run::start(start, 0).unwrap().0
 }
 
@@ -171,7 +179,7 @@ fn section_4_beyond_the_guide_catch_mends_a_failure_and_finally_is_done_either_w
 }
 
 #[test]
-fn beyond_the_guide_a_catch_knows_what_failed() {
+fn section_4_beyond_the_guide_a_catch_knows_what_failed() {
     let steps = format!(
         "{{name: T, group: [{}], catch: [{{name: mend, if: {{all: [{{variable: LastActionName, equals: '!bad'}}, {{variable: LastActionExitCode, equals: 3}}]}}, execute_script: {{script: '#!/bin/sh'}}}}]}}",
         script("'!bad'")
@@ -199,7 +207,7 @@ fn section_4_beyond_the_guide_a_failed_run_is_resumed_from_the_step_that_failed(
 }
 
 #[test]
-fn a_cancelled_run_is_not_resumed_and_one_that_ran_out_of_time_gets_its_time_anew() {
+fn section_4_a_cancelled_run_is_not_resumed_and_one_that_ran_out_of_time_gets_its_time_anew() {
     let run = begin(&script("a")).apply(&Event::Cancelled { by: "b".into() }, 1).unwrap();
     assert!(!run.can_resume() && run.apply(&Event::Resumed { by: "c".into() }, 2).is_err());
     let run = begin_with(&format!("name: x\nmaximum_run_time: 1 min\nsteps: [{}]\n", script("a")), &[], &[]);
@@ -211,7 +219,7 @@ fn a_cancelled_run_is_not_resumed_and_one_that_ran_out_of_time_gets_its_time_ane
 }
 
 #[test]
-fn a_condition_is_decided_once_a_retry_does_not_ask_it_again() {
+fn section_4_a_condition_is_decided_once_a_retry_does_not_ask_it_again() {
     let steps = "{name: '!bad', retry: {count: 2}, if: {all: [{variable: Go, exists: false}]}, execute_script: {script: '#!/bin/sh'}}";
     let mut run = begin(steps);
     let Decision::Record(event) = run.next(0) else { panic!() };
@@ -311,7 +319,7 @@ fn section_3_without_anything_to_destroy_a_variable_is_asked_for_when_it_is_reac
 }
 
 #[test]
-fn beyond_the_guide_a_run_waits_for_a_technician_and_no_longer_than_the_step_may() {
+fn section_2_beyond_the_guide_a_run_waits_for_a_technician_and_no_longer_than_the_step_may() {
     let steps = format!(
         "{{name: W, timeout: 1 min, wait_for_technician: {{message: 'Plug %Model% in', button: Done}}}}, {}",
         script("a")
@@ -439,7 +447,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_fails_exactly_when_a_failure_was_neither_mended_nor_passed_over(trees in prop::collection::vec(tree(), 1..4)) {
+    fn section_4_a_run_fails_exactly_when_a_failure_was_neither_mended_nor_passed_over(trees in prop::collection::vec(tree(), 1..4)) {
         let steps = trees.join(", ");
         let (run, _) = work(begin(&steps));
         let sequence = Sequence::from_yaml(&format!("name: x\nsteps: [{steps}]\n")).unwrap();

@@ -6,7 +6,8 @@ use super::{Decision, Outcome, Question, Run, State, StepRecord};
 use crate::sequence::model::{Sequence, Step};
 use crate::sequence::name::VariableName;
 use crate::sequence::program::Program;
-use crate::sequence::variable::{MASK, Value, Variables};
+use crate::sequence::variable::{Value, Variables};
+use crate::value::Mask;
 
 impl Run {
     /// The sequence that it is pinned to.
@@ -125,12 +126,7 @@ impl Run {
     /// nobody's intention.
     pub fn masked(&self, text: &str) -> String {
         let all = self.variables.all();
-        let secrets = all.values().filter(|value| value.secret);
-        let lines = secrets.flat_map(|value| std::iter::once(value.text.as_str()).chain(value.text.lines()));
-        let mut parts: Vec<&str> = lines.map(str::trim_end).filter(|part| !part.is_empty()).collect();
-        // Longest first, so that one inside another leaves nothing over.
-        parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
-        parts.iter().fold(text.to_owned(), |text, part| text.replace(part, MASK))
+        Mask::of_bytes(all.values().filter(|value| value.secret).map(|value| &value.text)).apply(text)
     }
 
     /// When it was started.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::auth::Session;
 use super::error::{Refusal, chain};
 use super::sign_in;
-use crate::api::runner::{BootMethod, DeviceFacts, Offer, RunTicket, SeenOffer};
+use crate::api::runner::{BootMethod, DeviceFacts, Offer, Purpose, RunTicket, SeenOffer};
 use crate::db::{self, Acting, NewRun, Started, StoredVersion};
 use crate::sequence::run::event::{PinnedImage, Start};
 use crate::sequence::run::{Run, images_wanted};
@@ -48,6 +48,8 @@ pub async fn run(
         }
         Starter::Afar(by) => Some(by.to_owned()),
     };
+    let starts_by_itself =
+        matches!(starter, Starter::AtTheMac(..)) && offered.offer.purpose == Purpose::Required;
     let start_facts = wire::facts(&facts, session.boot);
     let collection = variables::of_collections(&app.db, &app.secrets, session.device, known).await?.0;
     let device = variables::of_device(&app.db, &app.secrets, session.device).await?;
@@ -65,6 +67,7 @@ pub async fn run(
         others,
         images: images.iter().map(|(pin, _)| pin.clone()).collect(),
         by: by.clone(),
+        unattended: starts_by_itself && session.boot == BootMethod::Macos,
     };
     let now = now_ms();
     let (run, first) = Run::start(start, now).map_err(|error| {
@@ -224,9 +227,8 @@ async fn pin(
     let mut pins: Vec<(PinnedImage, StoredVersion)> = Vec::new();
     for image in wanted {
         let found = app.db.version(&image.name, image.pick).await?;
-        if found.is_none() && !image.certain {
-            continue;
-        }
+        // Also one that an answer or a script decides on: when that is known, disks may be erased already.
+        let applies = if image.certain { "applies" } else { "may apply" };
         let found = found.ok_or_else(|| {
             let name = &image.name;
             let (asked, next) = match image.pick {
@@ -242,7 +244,7 @@ async fn pin(
             };
             Refusal::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                format!("step `{}` applies the image {name}{asked}", image.step),
+                format!("step `{}` {applies} the image {name}{asked}", image.step),
                 next,
             )
         })?;

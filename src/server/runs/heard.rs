@@ -58,7 +58,8 @@ impl Runs {
         }
         let progress = held.seen.borrow().progress.clone();
         let append = Append {
-            events: vec![EventBody::Log(lines.join("\n"))],
+            // The runner has masked what it knew.
+            events: vec![EventBody::Log(machine.run.masked(&lines.join("\n")))],
             first: machine.last + 1,
             step: machine.run.step_number(),
             progress,

@@ -276,13 +276,10 @@ fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
         boot: BootMethod::Netboot,
         device: DeviceFacts {
             serial: Some(serial.parse().unwrap()),
-            uuid: None,
             model: Some("iMac14,2".parse().unwrap()),
             manufacturer: Some("Apple Inc.".into()),
             macs: vec![MAC],
             memory: 8 << 30,
-            cpu: None,
-            firmware: None,
             disks: vec![DiskFacts {
                 number: Some(0),
                 node: "/dev/vda".into(),
@@ -294,7 +291,7 @@ fn hello(serial: &str, pair: &Ed25519KeyPair) -> Hello {
                 contents: vec!["empty".into()],
                 health: None,
             }],
-            inventory: Default::default(),
+            ..DeviceFacts::default()
         },
         receipt_key: hex(pair.public_key().as_ref()),
         // A runner that was started anew on the same start of its Mac, unless a test says otherwise.

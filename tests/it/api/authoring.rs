@@ -36,7 +36,7 @@ fn holds(folder: &Path, text: &str) -> bool {
 }
 
 #[test]
-fn variables_of_device_and_collection_reach_the_run_and_secrets_are_nowhere_in_plain() {
+fn section_3_variables_of_device_and_collection_reach_the_run_and_secrets_are_nowhere_in_plain() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);
@@ -120,7 +120,7 @@ steps:
 ";
 
 #[test]
-fn conditions_groups_nested_sequences_and_resuming_work_over_the_wire_and_across_a_restart() {
+fn section_4_conditions_groups_nested_sequences_and_resuming_work_over_the_wire_and_across_a_restart() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let appliance = Appliance::start(&data);
@@ -175,7 +175,7 @@ fn conditions_groups_nested_sequences_and_resuming_work_over_the_wire_and_across
 }
 
 #[test]
-fn a_run_asks_for_empty_variables_and_waits_for_a_person_and_the_first_answer_wins() {
+fn section_3_a_run_asks_for_empty_variables_and_waits_for_a_person_and_the_first_answer_wins() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     let admin = appliance.admin();

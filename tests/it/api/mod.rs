@@ -17,5 +17,6 @@ mod ring;
 mod robust;
 mod run;
 mod screen;
+mod sequences;
 mod share;
 mod verdict;

@@ -313,7 +313,7 @@ fn log_lines_that_are_sent_again_are_kept_once_and_those_of_a_new_runner_count_a
 }
 
 #[test]
-fn the_value_of_a_secret_variable_is_in_no_answer_to_people() {
+fn section_3_the_value_of_a_secret_variable_is_in_no_answer_to_people() {
     let folder = tempdir().unwrap();
     let appliance = Appliance::start(&folder.path().join("data"));
     appliance.apply(

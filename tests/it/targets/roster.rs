@@ -140,4 +140,7 @@ fn section_6_a_list_with_wrong_lines_changes_nothing_and_names_each_line() {
     let uuid = Uuid::from_u128(2);
     let report = import(&appliance, &format!("serial,uuid,note\nC02X,{uuid},x\n"), "");
     assert!(report.faults[0].message.contains("belong to different Macs"), "{report:?}");
+    let long = format!("serial,planet\n{}", "\n".repeat(5 << 20));
+    let report = import(&appliance, &long, "");
+    assert!(report.faults[0].message.contains("`planet` is no column"), "it was read: {report:?}");
 }

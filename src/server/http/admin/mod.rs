@@ -41,7 +41,7 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::{access, packs};
@@ -124,7 +124,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(device::list, edit_device::create))
         .routes(routes!(edit_device::conflicts))
         .routes(routes!(roster::export))
-        .routes(routes!(roster::import))
+        .routes(routes!(roster::import).layer(DefaultBodyLimit::max(roster::LONGEST_LIST)))
         .routes(routes!(device::show, edit_device::edit, edit_device::delete))
         .routes(routes!(edit_device::merge))
         .routes(routes!(edit_device::distinct))

@@ -1,13 +1,12 @@
 //! Lists of Macs as CSV, in and out.
 
-use std::collections::BTreeMap;
-
 use axum::Json as Answer;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use crate::api::admin::RosterReport;
 use crate::api::runner::Problem;
@@ -21,6 +20,8 @@ use crate::server::http::extract::Query;
 use crate::server::roster;
 use crate::value::Right;
 
+/// Longest list: what [`export`] writes of as many Macs as a list may have.
+pub(super) const LONGEST_LIST: usize = 64 << 20;
 /// Macs that are read at once for a list.
 const CHUNK: u32 = 500;
 
@@ -33,7 +34,7 @@ pub struct How {
     dry_run: bool,
 }
 
-/// Take a list of Macs in: all of it, or nothing where a line is wrong. At most 4 MiB.
+/// Take a list of Macs in: all of it, or nothing where a line is wrong. At most 64 MiB.
 #[utoipa::path(post, path = "/api/v1/devices/import", tag = "devices", params(How),
     request_body(content = String, content_type = "text/csv"), responses(
     (status = 200, body = RosterReport, description = "With faults: nothing was changed"),
@@ -45,7 +46,9 @@ pub async fn import(
     Query(how): Query<How>,
     bytes: Bytes,
 ) -> Result<Answer<RosterReport>, Refusal> {
-    let lines = match roster::read(&bytes, &app.secrets) {
+    let secrets = app.secrets.clone();
+    let read = spawn_blocking(move || roster::read(&bytes, &secrets)).await;
+    let lines = match read.map_err(|error| Refusal::fault(&error))? {
         Ok(lines) => lines,
         Err(faults) => return Ok(Answer(RosterReport { faults, ..RosterReport::default() })),
     };
@@ -93,19 +96,8 @@ async fn may_replace(app: &App, lines: &[RosterLine]) -> Result<(), Refusal> {
 #[utoipa::path(get, path = "/api/v1/devices/export", tag = "devices",
     responses((status = 200, body = String, content_type = "text/csv")))]
 pub async fn export(State(app): State<App>) -> Result<Response, Refusal> {
-    // Columns first: every variable that some Mac has, once whatever its case, and secret ones never.
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
-    let mut after = 0;
-    loop {
-        let rows = app.db.roster(after, CHUNK).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.id;
-        let plain = rows.iter().flat_map(|row| &row.variables).filter(|variable| variable.value.is_some());
-        for variable in plain {
-            names.entry(variable.name.to_lowercase()).or_insert_with(|| variable.name.clone());
-        }
-    }
-    let names: Vec<String> = names.into_values().collect();
+    // Columns first: every variable that some Mac has, and secret ones never.
+    let names = app.db.roster_variables().await?;
     let lines = async_stream::stream! {
         yield Ok::<_, DbError>(Bytes::from(roster::head(&names)));
         let mut after = 0;

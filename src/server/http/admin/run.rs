@@ -125,12 +125,7 @@ pub async fn cancel(
     caller: Caller,
     Path(run): Path<i64>,
 ) -> Result<Answer<Run>, Refusal> {
-    app.runs.cancel(run, &caller.by()).await.map_err(|error| match error {
-        RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), "there is nothing to cancel"),
-        other => other.into(),
-    })?;
-    nudge(&app, run).await?;
-    view(&app, run, 0, Duration::ZERO).await.map(Answer)
+    moved(&app, run, app.runs.cancel(run, &caller.by()).await, "there is nothing to cancel").await
 }
 
 /// A failed run goes on with the step that failed; what was done before it stays.
@@ -235,8 +230,7 @@ pub async fn choose_destination(
     Json(said): Json<ChooseDestination>,
 ) -> Result<Answer<Run>, Refusal> {
     destination::choose(&app, run, &caller.by(), said).await?;
-    nudge(&app, run).await?;
-    view(&app, run, 0, Duration::ZERO).await.map(Answer)
+    nudged(&app, run).await
 }
 
 /// Answers as the engine takes them.
@@ -271,6 +265,7 @@ pub async fn confirm(
     moved(&app, run, app.runs.confirm(run, &caller.by()).await, "see where it is: rootstock run show").await
 }
 
+/// What was done to a run, or why it does not fit there and what is next.
 async fn moved(
     app: &App,
     run: i64,
@@ -281,16 +276,15 @@ async fn moved(
         RunError::OutOfOrder(error) => Refusal::conflict(error.to_string(), next),
         other => other.into(),
     })?;
-    nudge(app, run).await?;
-    view(app, run, 0, Duration::ZERO).await.map(Answer)
+    nudged(app, run).await
 }
 
-/// The Mac of this run looks at once, instead of when it would have asked by itself.
-async fn nudge(app: &App, run: i64) -> Result<(), Refusal> {
+/// The run as it is now. Its Mac looks at once, instead of when it would have asked by itself.
+async fn nudged(app: &App, run: i64) -> Result<Answer<Run>, Refusal> {
     if let Some(row) = app.db.run(run).await? {
         app.screens.nudge(row.summary.device, now_ms());
     }
-    Ok(())
+    view(app, run, 0, Duration::ZERO).await.map(Answer)
 }
 
 pub async fn view(app: &App, id: i64, after: u64, wait: Duration) -> Result<Run, Refusal> {

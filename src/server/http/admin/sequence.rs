@@ -11,7 +11,6 @@ use crate::api::admin::{SavedSequence, Sequence, SequenceSummary, SequenceText};
 use crate::api::runner::Problem;
 use crate::db::RevisionRow;
 use crate::sequence::check::{self, Finding, KnownImage, Surroundings};
-use crate::sequence::quantity::PartitionSize;
 use crate::sequence::{model, schema};
 use crate::server::app::App;
 use crate::server::clock::now_ms;
@@ -152,13 +151,11 @@ fn summary(row: RevisionRow) -> SequenceSummary {
         Ok(sequence) => (sequence.description.clone(), sequence.disabled, sequence.walk().count()),
         Err(error) => (format!("unreadable by this version: {error}"), true, 0),
     };
-    let download_size = sequence.as_ref().ok().and_then(|sequence| match sequence.download_size {
-        Some(PartitionSize::Bytes(bytes)) => Some(bytes),
-        _ => None,
-    });
+    let known = sequence.as_ref().ok();
     SequenceSummary {
         name: row.name,
-        download_size,
+        category: known.map(|sequence| sequence.category.clone()).unwrap_or_default(),
+        download_size: known.and_then(model::Sequence::download_bytes),
         description,
         revision: row.revision,
         disabled,
