@@ -55,11 +55,11 @@ pub struct Preview {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     /// What rules ask.
-    ForRules,
+    Rules,
     /// Their memberships, too.
-    ForMembers,
+    Members,
     /// What a search looks through, too.
-    ForAll,
+    All,
 }
 
 /// Which Macs are loaded, at most [`CHUNK`] of them.
@@ -122,7 +122,7 @@ impl Db {
         part: Part<'_>,
     ) -> Result<Vec<BTreeSet<i64>>, DbError> {
         let all = self.collections(tx).await?;
-        let macs = load(tx, part, What::ForAll).await?;
+        let macs = load(tx, part, What::All).await?;
         let wanted: Vec<BTreeSet<i64>> =
             macs.iter().map(|one| all.of(&one.mac, &one.direct, &one.current, |_| true)).collect();
         let changes = macs.iter().zip(&wanted).map(|(one, wanted)| (one.id, &one.current, wanted));
@@ -167,7 +167,7 @@ impl Db {
             self.touched.touch_all();
             let stale: BTreeSet<i64> = stale.into_iter().collect();
             let all = self.collections(&mut tx).await?;
-            let chunk = load(&mut tx, Part::Between(after + 1, i64::MAX), What::ForMembers).await?;
+            let chunk = load(&mut tx, Part::Between(after + 1, i64::MAX), What::Members).await?;
             let judged: Vec<BTreeSet<i64>> = chunk
                 .iter()
                 .map(|one| all.of(&one.mac, &one.direct, &one.current, |id| stale.contains(&id)))
@@ -226,7 +226,7 @@ impl Db {
         let mut reader = self.read.acquire().await?;
         let (mut first, mut matches, mut total) = (Vec::new(), 0_u32, 0_u32);
         loop {
-            let chunk = load(&mut reader, Part::Between(from, to), What::ForRules).await?;
+            let chunk = load(&mut reader, Part::Between(from, to), What::Rules).await?;
             total = total.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
             for one in chunk.iter().filter(|one| rule.holds(&one.mac)) {
                 matches = matches.saturating_add(1);
@@ -245,7 +245,7 @@ impl Db {
     pub async fn explain_collections(&self, device: i64) -> Result<Vec<(Definition, Why)>, DbError> {
         let mut tx = self.read.begin().await?;
         let all = self.collections_in(&mut tx).await?;
-        let Some(one) = load(&mut tx, Part::One(device), What::ForMembers).await?.pop() else {
+        let Some(one) = load(&mut tx, Part::One(device), What::Members).await?.pop() else {
             return Ok(Vec::new());
         };
         let explained = all.explained(&one.mac, &one.direct);
@@ -256,7 +256,7 @@ impl Db {
     pub async fn collections_of(&self, device: i64) -> Result<Vec<(String, i64)>, DbError> {
         let mut tx = self.read.begin().await?;
         let all = self.collections_in(&mut tx).await?;
-        let Some(one) = load(&mut tx, Part::One(device), What::ForMembers).await?.pop() else {
+        let Some(one) = load(&mut tx, Part::One(device), What::Members).await?.pop() else {
             return Ok(Vec::new());
         };
         let mut found = Vec::new();
@@ -345,9 +345,9 @@ async fn load(connection: &mut SqliteConnection, part: Part<'_>, what: What) -> 
         ];
         let address: String = row.try_get(7)?;
         mac.flag(Fact::Known, row.try_get(2)?);
-        let mut text = if what == What::ForAll { searched(&facts) } else { Vec::new() };
+        let mut text = if what == What::All { searched(&facts) } else { Vec::new() };
         for (fact, value) in texts {
-            if what == What::ForAll && fact != Fact::Boot && !value.is_empty() {
+            if what == What::All && fact != Fact::Boot && !value.is_empty() {
                 text.push(value.clone());
             }
             mac.text(fact, value);
@@ -386,7 +386,7 @@ async fn load(connection: &mut SqliteConnection, part: Part<'_>, what: What) -> 
         let name = parsed("name of a variable", row.try_get(1)?)?;
         loaded[*place].mac.variable(name, row.try_get(2)?);
     }
-    if what != What::ForRules {
+    if what != What::Rules {
         for (table, direct) in [("collection_direct", true), ("collection_member", false)] {
             let query = format!("SELECT device, collection FROM {table} WHERE {{}}");
             for row in part.query(&query, "device").fetch_all(&mut *connection).await? {

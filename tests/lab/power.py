@@ -111,10 +111,11 @@ def judged(lab, run: int, resumed: int, hit: list):
     shown = lab.appliance.ask("run", "show", run)
     if shown["outcome"] != "succeeded" or any(step["state"] != "succeeded" for step in shown["step_list"]):
         raise LabError(f"the run {shown['outcome']}: {shown['message']} {shown['failure']}")
-    events = [json.loads(line) for line in lab.appliance.lines("run", "log", run)]
-    done = [event["step"] for event in events if event["kind"] == "done"]
-    if len(done) != len(set(done)):
-        raise LabError(f"a step was done twice: {done}")
+    events = lab.appliance.ask("run", "log", run)
+    # `action 3 done, …`: a step has an action for each of its tries.
+    done = [event["detail"].split(" done")[0] for event in events if event["kind"] == "done"]
+    if len(done) != len(set(done)) or len(done) < STEPS - 2:
+        raise LabError(f"an action was done twice, or is missing: {done}")
     said = "\n".join(event["detail"] for event in events if event["kind"] == "log").splitlines()
     ended = [int(line.split()[1]) for line in said if line.startswith("end ")]
     scripts = [step for step in range(6, STEPS) if step not in (26, 28)]

@@ -208,7 +208,8 @@ impl Run {
     ) {
         let mut set: BTreeSet<VariableName> = BTreeSet::new();
         for step in from..self.steps.len() {
-            if !(decided && step == from) && !self.is_on_the_way(step, empty, &set, wanted) {
+            let is_done = decided && step == from;
+            if !is_done && !self.is_on_the_way(step, empty, &set, wanted) {
                 continue;
             }
             let kind = &self.step(step).kind;

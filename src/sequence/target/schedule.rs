@@ -39,11 +39,7 @@ impl Zone {
     /// can be relied on.
     fn instants(&self, local: DateTime) -> Vec<i64> {
         let either = self.0.to_ambiguous_timestamp(local);
-        [either.clone().earlier(), either.later()]
-            .into_iter()
-            .flatten()
-            .map(|at| at.as_millisecond())
-            .collect()
+        [either.earlier(), either.later()].into_iter().flatten().map(|at| at.as_millisecond()).collect()
     }
 
     /// When the clock on the wall is put forward or back in the days after a moment.
