@@ -233,19 +233,6 @@ impl Db {
         row.map(|row| Ok((from_json("inventory of a device", row.try_get(0)?)?, row.try_get(1)?))).transpose()
     }
 
-    /// Number of devices, and of those the unknown ones.
-    pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
-        let count = async |known: bool| -> Result<u32, DbError> {
-            let count = "SELECT COUNT(*) FROM device WHERE known = $1";
-            super::number(
-                "number of devices",
-                sqlx::query_scalar(count).bind(known).fetch_one(&self.read).await?,
-            )
-        };
-        let (known, unknown) = (count(true).await?, count(false).await?);
-        Ok((known.saturating_add(unknown), unknown))
-    }
-
     /// Whether there is no room for one more unknown device; makes room where that harms nobody.
     async fn full(
         &self,
@@ -263,16 +250,6 @@ impl Db {
             self.touched.touch(device);
         }
         Ok(at_least(tx, newcomers.unknown, i64::MIN).await?.then_some(Full::Total))
-    }
-
-    /// Devices that were seen with an address, the one seen last first.
-    pub async fn devices_with(&self, mac: MacAddr) -> Result<Vec<i64>, DbError> {
-        Ok(sqlx::query_scalar(
-            "SELECT device FROM device_mac WHERE mac = $1 ORDER BY seen_ms DESC, device DESC",
-        )
-        .bind(mac.to_string())
-        .fetch_all(&self.read)
-        .await?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of all Macs at once: their models and largest disks, kept beside their inventories so that these need not be read.
+//! What is asked of all Macs at once: their number, their models and largest disks, kept beside their inventories so that these need not be read.
 
 use sqlx::Row;
 
@@ -17,6 +17,16 @@ pub(super) fn largest_disk(facts: &DeviceFacts) -> i64 {
 }
 
 impl Db {
+    /// Number of devices, and of those the unknown ones.
+    pub async fn count_devices(&self) -> Result<(u32, u32), DbError> {
+        let count = async |known: bool| -> Result<u32, DbError> {
+            let count = "SELECT COUNT(*) FROM device WHERE known = $1";
+            number("number of devices", sqlx::query_scalar(count).bind(known).fetch_one(&self.read).await?)
+        };
+        let (known, unknown) = (count(true).await?, count(false).await?);
+        Ok((known.saturating_add(unknown), unknown))
+    }
+
     /// Models of the known Macs with how many of them there are, and the bytes of the largest disk that sequences may touch in any of
     /// them.
     pub async fn macs(&self) -> Result<(Vec<(String, u32)>, Option<u64>), DbError> {

@@ -37,6 +37,16 @@ pub struct Standings {
 }
 
 impl Db {
+    /// Devices that were seen with an address, the one seen last first.
+    pub async fn devices_with(&self, mac: MacAddr) -> Result<Vec<i64>, DbError> {
+        Ok(sqlx::query_scalar(
+            "SELECT device FROM device_mac WHERE mac = $1 ORDER BY seen_ms DESC, device DESC",
+        )
+        .bind(mac.to_string())
+        .fetch_all(&self.read)
+        .await?)
+    }
+
     /// How Macs stand, where something is deployed to the collections of these names: all, or what was written since an answer
     /// that was given for the same names.
     pub async fn standings(&self, since: Option<u64>, targeted: &[String]) -> Result<Standings, DbError> {

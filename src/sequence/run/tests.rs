@@ -348,16 +348,6 @@ fn a_cancelled_run_takes_late_reports_and_nothing_else() {
 }
 
 #[test]
-fn section_6_a_run_that_takes_longer_than_it_may_fails_wherever_it_is() {
-    let run = start(&SPINE.replace("steps:", "maximum_run_time: 1 h\nsteps:"));
-    let (run, _) = acts(run);
-    assert!(matches!(run.next(3_599_999), Decision::Act(_)));
-    let (run, decision) = settle(run, 3_600_000);
-    assert!(matches!(decision, Decision::Finished { outcome: Outcome::Failed, .. }), "{decision:?}");
-    assert!(run.failure().unwrap().cause.contains("1 h"));
-}
-
-#[test]
 fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
     for (step, cause) in [
         ("apply_image: {image: gone, destination: {disk: 0, partition: 2}}", "`gone` was not in the library"),

@@ -409,3 +409,28 @@ proptest! {
         prop_assert_eq!(tries, if reached { count + 1 } else { 0 });
     }
 }
+
+#[test]
+fn section_6_a_run_that_takes_longer_than_it_may_fails_wherever_it_is() {
+    let yaml = format!("name: x\nmaximum_run_time: 1 h\nsteps: [{}]\n", script("a"));
+    let run = settled(begin_with(&yaml, &[], &[]), 0);
+    assert!(matches!(run.next(3_599_999), Decision::Act(_)));
+    let run = settled(run, 3_600_000);
+    assert_eq!(run.outcome(), Some(Outcome::Failed));
+    assert!(run.failure().unwrap().cause.contains("1 h"));
+}
+
+#[test]
+fn section_8_a_step_of_a_catch_that_is_resumed_knows_what_it_catches_as_it_did_before() {
+    let (a, b, c) = (script("'!a'"), script("'!b'"), script("c"));
+    let run = begin(&format!("{{name: G, group: [{a}], catch: [{b}], finally: [{c}]}}"));
+    let last = |run: &Run| run.variables().get(&"LastActionName".parse().unwrap()).unwrap().text.clone();
+    let (mut run, acted) = work(run);
+    assert_eq!((names(&acted).as_str(), last(&run).as_str()), ("!a !b c", "c"));
+    run = run.apply(&Event::Resumed { by: "ana".into() }, 0).unwrap();
+    while let Decision::Record(event) = run.next(0) {
+        run = run.apply(&event, 0).unwrap();
+    }
+    assert_eq!(run.assignment().unwrap().name, "!b");
+    assert_eq!(last(&run), "!a");
+}

@@ -488,18 +488,3 @@ fn section_3_a_prompt_defines_its_variable_and_says_what_is_an_answer() {
     let run = answer(answer(run.clone(), "Room", "Lab").unwrap(), "Zone", "1").unwrap();
     assert_eq!(work(run).0.outcome(), Some(Outcome::Succeeded));
 }
-
-#[test]
-fn section_8_a_step_of_a_catch_that_is_resumed_knows_what_it_catches_as_it_did_before() {
-    let (a, b, c) = (script("'!a'"), script("'!b'"), script("c"));
-    let run = begin(&format!("{{name: G, group: [{a}], catch: [{b}], finally: [{c}]}}"));
-    let last = |run: &Run| run.variables().get(&"LastActionName".parse().unwrap()).unwrap().text.clone();
-    let (mut run, acted) = work(run);
-    assert_eq!((names(&acted).as_str(), last(&run).as_str()), ("!a !b c", "c"));
-    run = run.apply(&Event::Resumed { by: "ana".into() }, 0).unwrap();
-    while let Decision::Record(event) = run.next(0) {
-        run = run.apply(&event, 0).unwrap();
-    }
-    assert_eq!(run.assignment().unwrap().name, "!b");
-    assert_eq!(last(&run), "!a");
-}
