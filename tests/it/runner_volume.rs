@@ -74,7 +74,7 @@ fn section_2_files_of_the_appliance_lie_on_three_kinds_of_volumes_as_other_progr
   - {name: nothing, continue_on_error: true, copy_files: {from: labs/gone, volume: {variable: Hfs}}}
 ";
     deploy(&appliance, "Copies", steps);
-    let mac = Mac::with_disk(600 * MIB);
+    let mac = Mac::with_disk(800 * MIB);
     boot(&appliance, &mac, "SUCCEEDED");
     let run = appliance.run(1);
     let states: Vec<_> = run.step_list.iter().map(|step| (step.name.as_str(), step.state)).collect();
