@@ -25,12 +25,14 @@ pub fn disks(root: &Path) -> Vec<DiskFacts> {
         }
         let folder = root.join("sys/block").join(&name);
         let size = line(&folder.join("size")).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) * 512;
-        if size == 0 {
-            continue; // a card reader without a card
+        let flag = |file: &str| line(&folder.join(file)).as_deref() == Some("1");
+        // A card reader without a card; one of the paths to an NVMe disk that says it may have several: `nvme0c0n1` has no node,
+        // and the disk itself stands beside it as `nvme0n1`.
+        if size == 0 || flag("hidden") {
+            continue;
         }
         // The place on the bus does not depend on which driver was loaded first, the name does.
         let place = fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
-        let flag = |file: &str| line(&folder.join(file)).as_deref() == Some("1");
         let parts = partitions(&folder, &name);
         let forbidden = flag("ro")
             || flag("removable")
@@ -231,6 +233,16 @@ mod tests {
         assert_eq!(found[0], numbered(("sdf", 0)));
         assert_eq!(found.len(), 5, "{found:?}");
         assert!(found[1..].iter().all(|(_, number)| number.is_none()), "{found:?}");
+    }
+
+    #[test]
+    fn section_2_an_nvme_disk_with_several_paths_is_one_disk_and_a_path_without_a_node_is_none() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        let path = tree.disk("pci0000:00/0000:00:03.0/nvme/nvme0", "nvme0c0n1", 64);
+        tree.put(&format!("{path}/hidden"), "1\n");
+        let disk = tree.disk("virtual/nvme-subsystem/nvme-subsys0", "nvme0n1", 64);
+        tree.put(&format!("{disk}/hidden"), "0\n");
+        assert_eq!(numbers(&tree), [numbered(("nvme0n1", 0))]);
     }
 
     #[test]
