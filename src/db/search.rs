@@ -10,8 +10,11 @@ use crate::api::admin::DeviceSummary;
 
 /// Macs that one query reads.
 const ROWS: usize = 200;
-/// So many Macs are looked up one by one sooner than they are met on the way through all.
-const FEW: i64 = 500;
+/// So many Macs that have some words are looked up one by one sooner than they are met on the way through all: whether there are more is
+/// found by reading what is known of them.
+const FEW_WITH_WORDS: i64 = 500;
+/// The same of a tag or a collection, which are read along an index.
+const FEW_MARKED: i64 = 5000;
 
 /// What is looked for; what is left out is not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ struct Conditions {
     all: Vec<String>,
     texts: Vec<String>,
     numbers: Vec<i64>,
+    /// Whether the query names Macs, so that nobody asks it again.
+    passing: bool,
 }
 
 impl Conditions {
@@ -55,7 +60,8 @@ impl Conditions {
     async fn ids(self, db: &Db, before: &str, after: &str) -> Result<Vec<i64>, DbError> {
         let filter =
             if self.all.is_empty() { String::new() } else { format!(" WHERE {}", self.all.join(" AND ")) };
-        let mut query = sqlx::query_scalar(AssertSqlSafe(format!("{before}{filter}{after}")));
+        let mut query =
+            sqlx::query_scalar(AssertSqlSafe(format!("{before}{filter}{after}"))).persistent(!self.passing);
         for text in self.texts {
             query = query.bind(text);
         }
@@ -110,6 +116,7 @@ impl Db {
             // Numbers of our own, no text of anybody.
             let few: Vec<String> = few.iter().map(i64::to_string).collect();
             conditions.all.push(format!("d.id IN ({})", few.join(", ")));
+            conditions.passing = true;
         }
         if let Some(collection) = search.collection {
             let place = conditions.number(collection);
@@ -135,25 +142,25 @@ impl Db {
             let mut one = Conditions::default();
             let all = words(search, &mut one);
             one.all.extend(all);
-            probes.push((one, "SELECT x.device FROM device_text x"));
+            probes.push((one, "SELECT x.device FROM device_text x", FEW_WITH_WORDS));
         }
         if let Some(tag) = &search.tag {
             let mut one = Conditions::default();
             let place = one.text(tag.to_lowercase());
             one.all.push(format!("t.tag = {place}"));
-            probes.push((one, "SELECT t.device FROM device_tag t"));
+            probes.push((one, "SELECT t.device FROM device_tag t", FEW_MARKED));
         }
         if let Some(collection) = search.collection {
             let mut one = Conditions::default();
             let place = one.number(collection);
             one.all.push(format!("m.collection = {place}"));
-            probes.push((one, "SELECT m.device FROM collection_member m"));
+            probes.push((one, "SELECT m.device FROM collection_member m", FEW_MARKED));
         }
         let mut fewest: Option<Vec<i64>> = None;
-        for (mut one, query) in probes {
-            let limit = format!(" LIMIT {}", one.number(FEW + 1));
+        for (mut one, query, most) in probes {
+            let limit = format!(" LIMIT {}", one.number(most + 1));
             let found = one.ids(self, query, &limit).await?;
-            if found.len() as i64 <= FEW && fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
+            if found.len() as i64 <= most && fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
                 fewest = Some(found);
             }
         }
