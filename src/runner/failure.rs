@@ -61,6 +61,7 @@ fn sentence(text: &str) -> String {
 pub fn of_plan(disk: &str, error: &PlanError) -> Failure {
     let next = match error {
         PlanError::TooSmall { .. } => "Use a larger disk, or smaller partitions in the step.",
+        PlanError::Tiny { .. } => "Give the partition more room in the step.",
         PlanError::NoPartitions | PlanError::TooMany(_) | PlanError::Percent { .. } => {
             "Correct the step in the task sequence."
         }

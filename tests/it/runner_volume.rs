@@ -54,7 +54,7 @@ fn section_2_files_of_the_appliance_lie_on_three_kinds_of_volumes_as_other_progr
     fs::write(files.join("large.bin"), &large).unwrap();
     fs::write(files.join("sub/Read me.txt"), "hello\n").unwrap();
     fs::write(files.join("empty"), "").unwrap();
-    File::create(appliance.data.join("files/half.bin")).unwrap().set_len(14 * MIB).unwrap();
+    File::create(appliance.data.join("files/half.bin")).unwrap().set_len(20 * MIB).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", files.join("link")).unwrap();
     let steps = "
   - format_disk:
@@ -62,7 +62,7 @@ fn section_2_files_of_the_appliance_lie_on_three_kinds_of_volumes_as_other_progr
         - {name: HFS, format: hfs+ journaled, size: 64 MiB, variable: Hfs}
         - {name: FAT, format: fat32, size: 48 MiB, variable: Fat}
         - {name: EX, format: exfat, size: 48 MiB, variable: Ex}
-        - {name: S, format: hfs+, size: 24 MiB, variable: Small}
+        - {name: S, format: hfs+, size: 32 MiB, variable: Small}
         - {name: A, format: raw, size: 100%, variable: Raw}
   - {name: hfs, copy_files: {from: labs, to: /Users/Shared, volume: {variable: Hfs}}}
   - {name: hfs again, copy_files: {from: labs, to: /Users/Shared, volume: {variable: Hfs}}}

@@ -75,6 +75,16 @@ pub enum PlanError {
         /// As asked.
         percent: u8,
     },
+    /// Smaller than its file system can be.
+    #[error("partition `{name}` is to have {}; its file system needs {} or more", ByteSize(*asked), ByteSize(*least))]
+    Tiny {
+        /// Which partition.
+        name: String,
+        /// Bytes that it would have.
+        asked: u64,
+        /// Fewest bytes.
+        least: u64,
+    },
     /// Too little room. Both sizes are told.
     #[error(
         "partition `{name}` needs {} and {} are left of a disk of {}",
@@ -135,8 +145,11 @@ pub fn plan(disk_size: u64, block_size: u32, requests: &[PartitionRequest]) -> R
             }
         };
         let least = smallest(request.format, block_size);
-        if size < least {
+        if room < least {
             return Err(too_small(&request.name, least + gap, left));
+        }
+        if size < least {
+            return Err(PlanError::Tiny { name: request.name.clone(), asked: size, least });
         }
         slots.push(Slot {
             number,
@@ -282,6 +295,17 @@ mod tests {
             error.to_string(),
             "partition `Big` needs 2.1 GiB and 1.8 GiB are left of a disk of 2.0 GiB"
         );
+    }
+
+    #[test]
+    fn section_2_a_partition_that_is_too_small_for_its_file_system_is_told_from_a_disk_that_is() {
+        for (size, asked) in [(PartitionSize::Bytes(24 * MIB), 24), (PartitionSize::Percent(1), 5)] {
+            let error = plan(800 * MIB, 512, &[request("S", VolumeFormat::Hfs, size)]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("partition `S` is to have {asked}.0 MiB; its file system needs 32.0 MiB or more")
+            );
+        }
     }
 
     #[test]
