@@ -214,7 +214,8 @@ class Library:
         return self.process.pid
 
     def stored(self):
-        return bytes_of(self.place / "appliance/store")
+        # Without what is kept for a full disk, which holds nothing.
+        return bytes_of(self.place / "appliance/store") - bytes_of(self.place / "appliance/store/reserve")
 
     def __enter__(self):
         self.fresh()
