@@ -217,11 +217,11 @@ pub fn messages(verb: One, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Restarts or shuts down a Mac.
+/// Tells a Mac to hold, to restart or to shut down.
 ///
 /// # Errors
-/// When it is not there or at a run.
-pub fn down(verb: &One, what: &str, said: &str, appliance: &Appliance) -> anyhow::Result<ExitCode> {
+/// When it is not there, or at something else.
+pub fn order(verb: &One, what: &str, said: &str, appliance: &Appliance) -> anyhow::Result<ExitCode> {
     let device = find(appliance, &verb.device)?.summary.id;
     let path = format!("/api/v1/devices/{device}/{what}");
     let screen: Screen = appliance.client.post(&path, &serde_json::json!({}))?;

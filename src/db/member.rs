@@ -354,7 +354,7 @@ async fn load(connection: &mut SqliteConnection, part: Part<'_>, what: What) -> 
         }
         if let Ok(ip) = address.parse() {
             mac.ip(Fact::Ip, ip);
-            text.push(address);
+            text.extend((what == What::All).then_some(address));
         }
         let text = text.join("\n").to_lowercase();
         loaded.push(Loaded {
@@ -375,8 +375,10 @@ async fn load(connection: &mut SqliteConnection, part: Part<'_>, what: What) -> 
     for row in part.query(tags, "device").fetch_all(&mut *connection).await? {
         let Some(place) = place.get(&row.try_get(0)?) else { continue };
         let tag: String = row.try_get(1)?;
-        loaded[*place].text.push('\n');
-        loaded[*place].text.push_str(&tag.to_lowercase());
+        if what == What::All {
+            loaded[*place].text.push('\n');
+            loaded[*place].text.push_str(&tag.to_lowercase());
+        }
         loaded[*place].mac.text(Fact::Tag, tag);
     }
     let variables = "SELECT d.id, v.spelling, v.value FROM device d

@@ -71,10 +71,12 @@ impl Db {
         rows.iter().map(revision_row).collect()
     }
 
-    /// Every text that a sequence ever had, the newest first, at most so many.
-    pub async fn sequence_texts(&self, most: u32) -> Result<Vec<String>, DbError> {
-        let texts = sqlx::query_scalar("SELECT yaml FROM sequence_revision ORDER BY saved_ms DESC LIMIT $1");
-        Ok(texts.bind(i64::from(most)).fetch_all(&self.read).await?)
+    /// Texts that sequences ever had, the newest first: so many, after so many others.
+    pub async fn sequence_texts(&self, limit: u32, after: u32) -> Result<Vec<String>, DbError> {
+        let texts = sqlx::query_scalar(
+            "SELECT yaml FROM sequence_revision ORDER BY saved_ms DESC, sequence, revision DESC LIMIT $1 OFFSET $2",
+        );
+        Ok(texts.bind(i64::from(limit)).bind(i64::from(after)).fetch_all(&self.read).await?)
     }
 
     /// One revision, or the newest.

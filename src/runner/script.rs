@@ -281,17 +281,17 @@ impl Watch {
             mask: Mask::of_bytes(&secrets),
             secrets,
             names: script.secret_names.to_vec(),
-            set: script.set.map(Path::to_owned),
+            // Without names nothing that is set is a secret.
+            set: script.set.filter(|_| !script.secret_names.is_empty()).map(Path::to_owned),
             known: 0,
         }
     }
 
     fn apply(&mut self, line: &[u8], cut: bool) -> String {
         // Whoever sets a secret and then says it has written it down before it is read here.
-        let length = self.set.as_ref().and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len());
-        if length != self.known
-            && !self.names.is_empty()
-            && let Some(path) = &self.set
+        if let Some(path) = &self.set
+            && let length = fs::metadata(path).map_or(0, |file| file.len())
+            && length != self.known
         {
             self.known = length;
             let is_secret = |name: &str| self.names.iter().any(|secret| secret.eq_ignore_ascii_case(name));

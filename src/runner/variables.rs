@@ -72,7 +72,7 @@ impl Folder {
     /// When it cannot be read.
     pub fn set(&self) -> io::Result<Vec<(String, String)>> {
         let mut values: Vec<(String, String)> = Vec::new();
-        for (name, value) in values_in(&self.path.join("set"))? {
+        for (name, value) in values_in(&self.of_set())? {
             values.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
             values.push((name, to_text(&value)));
         }

@@ -36,6 +36,8 @@ use crate::sequence::template::Piece;
 const MOST_CLIENTS: usize = 200;
 /// Revisions of sequences whose secrets are looked for.
 const MOST_REVISIONS: u32 = 2_000;
+/// Of these in memory at a time: each may have 2 MiB.
+const AT_ONCE: u32 = 20;
 /// Runs whose secrets are looked for: what scripts set and people answered stands nowhere else.
 const MOST_RUNS: u32 = 50;
 const LEVEL: i32 = 9;
@@ -120,31 +122,36 @@ async fn know_everything(app: &App, redactor: &mut Redactor) -> Result<(), Refus
         let secrets = app.runs.secrets(run.id).await.unwrap_or_default();
         secrets.iter().for_each(|secret| redactor.know(secret));
     }
-    for yaml in app.db.sequence_texts(MOST_REVISIONS).await? {
-        let Ok(sequence) = Sequence::from_yaml(&yaml) else { continue };
-        let name = sequence.name.clone();
-        let sequence = match nested::unsealed(sequence, &app.secrets) {
-            Ok(sequence) => sequence,
-            Err(error) => {
-                tracing::warn!(
-                    "a secret of {name} is not looked for in the problem report: {}",
-                    chain(&error)
-                );
-                continue;
-            }
-        };
-        for (_, step) in sequence.walk() {
-            let Kind::SetVariables(set) = &step.kind else { continue };
-            for piece in set.iter().filter(|one| one.secret).flat_map(|one| one.value.pieces()) {
-                if let Piece::Text(text) = piece
-                    && !is_sealed(text)
-                {
-                    redactor.know(text);
-                }
-            }
+    for after in (0..MOST_REVISIONS).step_by(AT_ONCE as usize) {
+        let texts = app.db.sequence_texts(AT_ONCE, after).await?;
+        texts.iter().for_each(|yaml| know_sequence(yaml, app, redactor));
+        if texts.len() < AT_ONCE as usize {
+            break;
         }
     }
     Ok(())
+}
+
+fn know_sequence(yaml: &str, app: &App, redactor: &mut Redactor) {
+    let Ok(sequence) = Sequence::from_yaml(yaml) else { return };
+    let name = sequence.name.clone();
+    let sequence = match nested::unsealed(sequence, &app.secrets) {
+        Ok(sequence) => sequence,
+        Err(error) => {
+            tracing::warn!("a secret of {name} is not looked for in the problem report: {}", chain(&error));
+            return;
+        }
+    };
+    for (_, step) in sequence.walk() {
+        let Kind::SetVariables(set) = &step.kind else { continue };
+        for piece in set.iter().filter(|one| one.secret).flat_map(|one| one.value.pieces()) {
+            if let Piece::Text(text) = piece
+                && !is_sealed(text)
+            {
+                redactor.know(text);
+            }
+        }
+    }
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -24,15 +24,20 @@ pub struct Mask {
 impl Mask {
     /// Masks these secrets; an empty one is none.
     pub fn of_bytes(secrets: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Mask {
-        let mut all: Vec<Vec<u8>> = Vec::new();
+        let mut parts: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
             let secret = secret.as_ref().trim_ascii_end();
-            let lines = secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-            let mut parts: Vec<&[u8]> = lines.collect();
-            if parts.len() > 1 {
-                parts.push(secret);
-            }
-            parts.iter().filter(|part| !part.is_empty()).for_each(|part| all.extend(forms(part)));
+            parts.extend(secret.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec()));
+            parts.push(secret.to_vec());
+        }
+        Mask::of_parts(parts)
+    }
+
+    /// The same, where lines of a secret are not looked for by themselves.
+    pub fn of_parts(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Mask {
+        let mut all: Vec<Vec<u8>> = Vec::new();
+        for part in parts {
+            all.extend(Some(part.as_ref()).filter(|part| !part.is_empty()).into_iter().flat_map(forms));
         }
         all.sort_unstable();
         all.dedup();

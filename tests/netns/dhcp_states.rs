@@ -166,6 +166,8 @@ fn a_declined_address_is_set_aside_for_everyone_until_an_admin_frees_it() {
     let _daemon = site.start();
     assert_eq!(offered(&lab, 3, None), None);
     site.rootstock(&["lease", "release", &address.to_string()]);
+    let told = site.rootstock(&["audit", "list", "--action", "lease.release"]);
+    assert!(told[0]["object"].as_str().unwrap().contains(&address.to_string()), "{told}");
     assert_eq!(offered(&lab, 3, None), Some(address));
 }
 

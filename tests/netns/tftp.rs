@@ -385,6 +385,8 @@ fn two_hundred_and_fifty_six_clients_are_served_whole_in_bounded_memory_beside_a
         let stopped = daemon.cli(lab, &["transfer", "stop", &first.id.to_string(), "--json"]);
         let stopped: Transfer = serde_json::from_str(&stopped).unwrap();
         assert_eq!((stopped.acknowledged, stopped.size), (0, Some(Daemon::SIZE as u64)));
+        let audit = daemon.cli(lab, &["audit", "list", "--action", "transfer.stop", "--json"]);
+        assert!(audit.contains(&format!("transfer {}", first.id)), "{audit}");
         let told = refused(&clients.remove(0));
         assert!(told.contains("an administrator stopped it"), "{told}");
         let gone = daemon.admin().remove::<Transfer>("/api/v1/transfers/1").unwrap_err().to_string();

@@ -84,13 +84,13 @@ impl Devices {
             Devices::Message(verb) => verb.run(before, screen::message),
             Devices::Messages(verb) => verb.run(before, screen::messages),
             Devices::Hold(verb) => verb.run(before, |verb, appliance| {
-                screen::down(&verb, "hold", "starts nothing by itself any more", appliance)
+                screen::order(&verb, "hold", "starts nothing by itself any more", appliance)
             }),
             Devices::Restart(verb) => {
-                verb.run(before, |verb, appliance| screen::down(&verb, "restart", "restarts", appliance))
+                verb.run(before, |verb, appliance| screen::order(&verb, "restart", "restarts", appliance))
             }
             Devices::Shutdown(verb) => {
-                verb.run(before, |verb, appliance| screen::down(&verb, "shutdown", "shuts down", appliance))
+                verb.run(before, |verb, appliance| screen::order(&verb, "shutdown", "shuts down", appliance))
             }
         }
     }

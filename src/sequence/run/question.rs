@@ -6,7 +6,6 @@
 //! defines: that is an error of the sequence. Where nobody can be asked (a Required run on a live macOS) the run fails instead.
 
 use std::collections::BTreeSet;
-
 use std::sync::Arc;
 
 use super::course::Pending;

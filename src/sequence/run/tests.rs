@@ -23,27 +23,20 @@ fn manifest() -> Digest {
     Digest::of(b"lab 3")
 }
 
-fn start(yaml: &str) -> Run {
+/// The run as it begins, and its first event.
+fn started(yaml: &str) -> (Run, Recorded) {
     let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
     let pinned =
         PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
     let sequence = Sequence::from_yaml(yaml).unwrap();
     let (collection, device, others) = Default::default();
-    Run::start(
-        Start {
-            sequence,
-            facts,
-            collection,
-            device,
-            images: vec![pinned],
-            others,
-            by: None,
-            unattended: false,
-        },
-        0,
-    )
-    .unwrap()
-    .0
+    let images = vec![pinned];
+    let start = Start { sequence, facts, collection, device, images, others, by: None, unattended: false };
+    Run::start(start, 0).unwrap()
+}
+
+fn start(yaml: &str) -> Run {
+    started(yaml).0
 }
 
 fn one(step: &str) -> Run {
@@ -367,22 +360,7 @@ fn a_step_that_cannot_begin_fails_before_it_changes_anything() {
 #[test]
 fn section_8_a_run_is_what_its_record_says_after_every_event() {
     let yaml = SPINE.replace("  - restart:", "  - set_variables: [{name: A, value: '%HD%'}]\n  - {retry: {count: 1}, continue_on_error: true, execute_script: {script: '#!/bin/sh'}}\n  - restart:");
-    let facts = Facts { serial: Some("C02".parse().unwrap()), ..Facts::default() };
-    let pinned =
-        PinnedImage { name: "lab".into(), asked: None, ring: None, version: 3, manifest: manifest() };
-    let sequence = Sequence::from_yaml(&yaml).unwrap();
-    let (collection, device, others) = Default::default();
-    let start = Start {
-        sequence,
-        facts,
-        collection,
-        device,
-        images: vec![pinned],
-        others,
-        by: None,
-        unattended: false,
-    };
-    let (mut run, first) = Run::start(start, 0).unwrap();
+    let (mut run, first) = started(&yaml);
     let mut record = vec![first];
     let mut outside = vec![
         done(5, &[], None, None),

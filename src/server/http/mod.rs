@@ -9,7 +9,7 @@ mod auth;
 mod bounds;
 mod capture;
 mod destination;
-mod door;
+pub(super) mod door;
 pub mod error;
 mod extract;
 mod files;

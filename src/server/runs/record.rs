@@ -139,7 +139,7 @@ impl Runs {
         Ok(())
     }
 
-    fn note_end(&self, held: &Arc<Held>, run: &Run) {
+    fn note_end(&self, held: &Held, run: &Run) {
         let (Some(outcome), Some(message)) = (run.outcome(), run.message()) else { return };
         let word = match outcome {
             Outcome::Succeeded => "succeeded",
